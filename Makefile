@@ -1,0 +1,59 @@
+TOOLS := _build/tools
+BINARY := _build/otelcol-tlscheck
+CERTS := $(CURDIR)/_build/quickstart
+RESOURCE_TEST := receiver/tlscheckreceiver/internal/metadata/generated_resource_test.go
+GO_DIRS := examples internal receiver
+SOURCES := $(shell find receiver internal -type f ! -name '*_test.go' ! -name '*.md' ! -path '*/testdata/*')
+
+.PHONY: help generate fmt lint test race build acceptance bench run clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+generate: $(TOOLS)/.built ## generate code and documentation from metadata.yaml
+	@cd receiver/tlscheckreceiver && "$(CURDIR)/$(TOOLS)/mdatagen" metadata.yaml
+	@# mdatagen v0.159.0 imports the wrong package there: open-telemetry/opentelemetry-collector#15760
+	@sed 's,/confmap/xconfmap",/confmap",' $(RESOURCE_TEST) >$(RESOURCE_TEST).new && mv $(RESOURCE_TEST).new $(RESOURCE_TEST)
+
+fmt: $(TOOLS)/.built ## format the Go code
+	@$(TOOLS)/gofumpt -w $(GO_DIRS)
+
+lint: $(TOOLS)/.built ## check formatting, go vet and staticcheck
+	@files=$$($(TOOLS)/gofumpt -l $(GO_DIRS)) || exit; \
+	test -z "$$files" || { echo "not formatted, run make fmt:"; echo "$$files"; exit 1; }
+	@for tags in "" acceptance; do \
+		go vet -tags "$$tags" ./... && $(TOOLS)/staticcheck -tags "$$tags" ./... || exit; \
+	done
+
+test: ## run the tests; needs Go only
+	@go test ./...
+
+race: ## run the tests with the race detector; needs a C compiler too
+	@CGO_ENABLED=1 go test -race ./...
+
+build: $(BINARY) ## build the collector distribution; takes minutes the first time
+$(BINARY): $(SOURCES) go.mod go.sum builder-config.yaml $(TOOLS)/.built
+	@$(TOOLS)/builder --config builder-config.yaml
+
+acceptance: build ## test the built distribution
+	@go test -tags acceptance -count=1 ./internal/acceptance/...
+
+bench: ## measure what probing costs
+	@go test -run '^$$' -bench Probe -benchtime 1x ./receiver/tlscheckreceiver
+
+run: build ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
+	@echo 'Metrics at http://localhost:9464/metrics. Ctrl-C ends it.'
+ifdef TARGETS
+	@exec $(BINARY) --config examples/quickstart/config.yaml \
+		--config 'yaml:receivers::tls_check::targets: [$(foreach t,$(TARGETS),{endpoint: "$(t)"},)]'
+else
+	@go run ./examples/quickstart "$(CERTS)"
+	@CERTS="$(CERTS)" exec $(BINARY) --config examples/quickstart/config.yaml --config examples/quickstart/demo.yaml
+endif
+
+clean: ## delete everything that was built
+	@rm -rf _build
+
+$(TOOLS)/.built: internal/tools/go.mod internal/tools/go.sum
+	@go build -C internal/tools -o "$(CURDIR)/$(TOOLS)/" tool
+	@touch $@

@@ -1,0 +1,328 @@
+package failure
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+)
+
+// sentences returns the likely cause and the fix. docs/troubleshooting.md has the same words, a section for each type.
+func sentences(f *Failure, e Evidence) (cause, fix string) {
+	if f.Step == Verify && e.Verdict != nil {
+		return verdictSentences(f, e)
+	}
+	name := e.ServerName
+	switch f.Type {
+	case TooManyOpenFiles:
+		return "The collector has reached its own limit of open files.",
+			"Raise the limit (ulimit -n, LimitNOFILE) or lower max_concurrent_probes. The target may be in good health."
+	case NoFreePorts:
+		return "The collector's host has no free local port for another connection.",
+			"Widen net.ipv4.ip_local_port_range or lower max_concurrent_probes. The target may be in good health."
+	case LocalError:
+		return "The collector itself could not make the connection: " + f.Message + ".",
+			"Mend it on the collector's host: permissions, firewall, memory, the certificate and key files. The target may be in good health."
+	case DNSNotFound:
+		return fmt.Sprintf("DNS has no address for %s.", host(e)),
+			"Check the spelling of the endpoint and that the name exists for the resolver of the collector's host."
+	case DNSTimeout:
+		return fmt.Sprintf("The resolver gave no answer for %s within %s.", host(e), e.Timeout),
+			"Check that the collector's host reaches its resolver (/etc/resolv.conf), or raise timeout."
+	case DNSError:
+		return fmt.Sprintf("The resolver could not answer for %s: %s.", host(e), f.Message),
+			"Check the resolver of the collector's host (/etc/resolv.conf) and the zone's name servers."
+	case ConnectionRefused:
+		return fmt.Sprintf("Nothing accepts connections on %s.", e.Endpoint),
+			"Start the service, or correct the port. A firewall may also refuse on its behalf."
+	case ConnectionTimeout:
+		return fmt.Sprintf("%s gave no answer to the connection attempt within %s.", e.Endpoint, e.Timeout),
+			"Look for a firewall or route that drops packets, and check that the host is up."
+	case ConnectionReset:
+		return fmt.Sprintf("%s reset the connection before it was established.", e.Endpoint),
+			"Look for a firewall, proxy or load balancer without a backend on the way."
+	case NetworkUnreachable:
+		return fmt.Sprintf("The collector's host has no route to %s.", e.Endpoint),
+			"Check the routes of the collector's host; an IPv6 address needs IPv6, a link-local one its zone ([fe80::1%eth0]:443)."
+	case NotTLS:
+		return notTLS(e)
+	case HandshakeTimeout:
+		return fmt.Sprintf("%s accepted the connection and then did not complete the handshake within %s.%s", e.Endpoint, e.Timeout, starttlsHint(e)),
+			"Check that the port speaks TLS from the first byte, and that the server is not overloaded or stuck."
+	case ConnectionClosed:
+		return fmt.Sprintf("%s closed the connection in the middle of the handshake, without saying why.%s", e.Endpoint, starttlsHint(e)),
+			"Look in the server's log. Usual reasons: a load balancer without a backend, a name it does not serve, a port that does not speak TLS."
+	case ProtocolMismatch:
+		return fmt.Sprintf("%s and the collector have no TLS version in common; %s to %s were offered.", e.Endpoint, versionName(e.MinVersion), versionName(e.MaxVersion)),
+			"Enable TLS 1.2 or 1.3 on the server, or widen tls min_version and max_version."
+	case CipherMismatch:
+		return fmt.Sprintf("%s and the collector have no cipher suite or group in common.", e.Endpoint),
+			"Enable an ECDHE suite with AES-GCM or ChaCha20 on the server, or widen tls cipher_suites and curve_preferences. The collector has no DHE key exchange."
+	case ALPNMismatch:
+		return fmt.Sprintf("%s speaks none of the offered ALPN protocols (%s).", e.Endpoint, strings.Join(e.ALPN, ", ")),
+			"Enable one of them on the server, or correct alpn."
+	case UnrecognizedName:
+		return fmt.Sprintf("%s serves no certificate for the name %s.", e.Endpoint, name),
+			fmt.Sprintf("Configure the server for %s, or set tls server_name_override to a name it serves.", name)
+	case ServerInternalError:
+		return fmt.Sprintf("%s failed on its own side (alert internal_error).", e.Endpoint),
+			fmt.Sprintf("Look in the server's log. Some servers answer so when they have no certificate for the name %s.", name)
+	case HandshakeFailure:
+		return fmt.Sprintf("%s refused the handshake (alert %s).", e.Endpoint, alertName(f.Alert)),
+			"Look in the server's log. Usual reasons: no common cipher suite or group, a name it does not serve, a client certificate it wants."
+	case MalformedHandshake:
+		if f.HasAlert {
+			return fmt.Sprintf("%s could not read the collector's side of the handshake (alert %s).", e.Endpoint, alertName(f.Alert)),
+				"Look for a middlebox that alters the traffic, and for a very old or broken TLS stack on the server."
+		}
+		return fmt.Sprintf("%s sent what is no valid handshake: %s.", e.Endpoint, f.Message),
+			"Look for a middlebox that alters the traffic, and for a very old or broken TLS stack on the server."
+	}
+	if f.Step == ClientAuth {
+		return clientAuthSentences(f, e)
+	}
+	if f.Step == Verify {
+		return fmt.Sprintf("%s sent a certificate that cannot be read: %s.", e.Endpoint, f.Message),
+			"Reissue the certificate. The collector reads RSA keys up to 8192 bits, ECDSA and Ed25519 ones; it has no Ed448 and no DSA."
+	}
+	return fmt.Sprintf("The probe of %s failed: %s.", e.Endpoint, f.Message),
+		"This failure has no type yet. Please report it with this message."
+}
+
+func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
+	accepted := "The server does not say which CAs it accepts."
+	if len(e.AcceptableCAs) > 0 {
+		accepted = "It accepts certificates from " + list(e.AcceptableCAs, 3) + "."
+	}
+	if f.Type == MissingClientCert {
+		return fmt.Sprintf("%s demands a client certificate and none was sent. %s", e.Endpoint, accepted),
+			"Set tls cert_file and key_file to a certificate from a CA that the server accepts."
+	}
+	ours := "the collector's client certificate"
+	if e.ClientCert != nil {
+		ours = fmt.Sprintf("the client certificate of %q, issued by %q, valid until %s",
+			certs.Clean(certs.SubjectName(e.ClientCert), 128), certs.Clean(certs.IssuerName(e.ClientCert), 128), day(e.ClientCert.NotAfter))
+	}
+	cause = fmt.Sprintf("%s refused %s (alert %s). %s", e.Endpoint, ours, alertName(f.Alert), accepted)
+	switch f.Type {
+	case UnknownCA:
+		return cause, "Use a certificate from a CA that the server accepts, with its intermediates in cert_file, or add its CA to the server's client CAs."
+	case ClientCertExpired:
+		return cause, "Renew the certificate in cert_file; if it is valid still, correct the server's clock."
+	case ClientCertRevoked:
+		return cause, "Issue a new certificate and key for cert_file and key_file."
+	case AccessDenied:
+		return cause, "The certificate is valid, and its subject may not enter. Allow it in the server's access rules."
+	case UnsupportedCertificate:
+		return cause, "Issue a certificate with the extended key usage clientAuth and a key type that the server supports."
+	case ConnectionClosed:
+		return fmt.Sprintf("%s asked for a client certificate and then cut the connection. %s", e.Endpoint, accepted),
+			"Set tls cert_file and key_file to a certificate from a CA that the server accepts, and look in the server's log."
+	}
+	return cause, "Look in the server's log for its reason. Check the certificate's issuer, dates, and extended key usage clientAuth."
+}
+
+func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
+	primary := e.Verdict.Primary()
+	c := primary.Cert
+	which := "The certificate"
+	if primary.Depth > 0 {
+		which = fmt.Sprintf("The CA certificate %s (depth %d)", quoted(certs.SubjectName(c)), primary.Depth)
+	}
+	leaf := e.Verdict.Chain[0]
+	issuer := quoted(certs.IssuerName(e.Verdict.Chain[len(e.Verdict.Chain)-1]))
+
+	switch primary.Fault {
+	case certs.Expired:
+		cause = fmt.Sprintf("%s expired on %s, %s ago.", which, moment(c.NotAfter), span(e.Now.Sub(c.NotAfter)))
+		fix = "Renew it and reload the server. If it was renewed already, the server still serves the old one."
+		if primary.Depth > 0 {
+			fix = "Replace it in the chain that the server sends, or in ca_file if it is the root there."
+		}
+	case certs.NotYetValid:
+		cause = fmt.Sprintf("%s is valid from %s only, in %s.", which, moment(c.NotBefore), span(c.NotBefore.Sub(e.Now)))
+		fix = "Correct the certificate's begin, or wait for it."
+		if c.NotBefore.Sub(e.Now) < 24*time.Hour {
+			fix = "So close to its begin, a wrong clock is likely: check the time on the collector's host, then that of the CA."
+		}
+	case certs.NameMismatch:
+		return nameSentences(leaf.DNSNames, certs.Names(leaf), e)
+	case certs.SelfSigned:
+		cause = fmt.Sprintf("The certificate of %s is signed by its own key and is not among the trusted ones.", quoted(certs.SubjectName(leaf)))
+		fix = "Use a certificate from a CA, or set tls ca_file to this certificate."
+	case certs.UntrustedCA:
+		cause = fmt.Sprintf("The chain leads to %s, which is not among the trusted roots.", issuer)
+		fix = fmt.Sprintf("Set tls ca_file to the root certificate of %s (add include_system_ca_certs_pool to keep the system's), or use a certificate from a trusted CA.", issuer)
+	case certs.IncompleteChain:
+		cause = fmt.Sprintf("The server sent its certificate alone, without that of its issuer %s.", issuer)
+		fix = fmt.Sprintf("Add the intermediate certificate %s to the file that the server sends (the \"full chain\").", issuer)
+		if len(leaf.IssuingCertificateURL) > 0 {
+			fix += " The certificate names " + certs.Clean(leaf.IssuingCertificateURL[0], 256) + " as the place to get it."
+		}
+	case certs.BadSignature:
+		cause = fmt.Sprintf("%s was not signed by the key of the CA that it names, %s.", which, quoted(certs.IssuerName(c)))
+		fix = "Send the issuer's certificate that belongs to this signature; a CA that renewed its key has two of one name."
+	case certs.WeakSignature:
+		cause = fmt.Sprintf("%s is signed with %s, which is no longer accepted.", which, c.SignatureAlgorithm)
+		fix = "Reissue it with SHA-256 or better."
+	case certs.NotCA:
+		cause = fmt.Sprintf("%s stands in the chain as an issuer and is not allowed to sign certificates.", which)
+		fix = "Use a CA certificate with basicConstraints CA:TRUE and the key usage keyCertSign."
+	case certs.PathLengthExceeded:
+		cause = fmt.Sprintf("%s allows fewer intermediates below it than there are.", which)
+		fix = "Issue from the CA directly, or reissue the CA certificate with a larger pathlen."
+	case certs.WrongKeyUsage:
+		cause = "The extended key usages along the chain do not allow a TLS server."
+		fix = "Reissue the certificate with the extended key usage serverAuth."
+	case certs.NameConstraintViolation:
+		cause = fmt.Sprintf("A CA of the chain is not allowed to sign for the names of the certificate (%s).", list(certs.Names(leaf), 5))
+		fix = "Issue the certificate from another CA, or with names that the CA's name constraints permit."
+	case certs.UnhandledCriticalExtension:
+		cause = fmt.Sprintf("%s has the critical extension %s, which the collector does not know.", which, c.UnhandledCriticalExtensions[0])
+		fix = "Reissue it with that extension not marked critical."
+	default:
+		cause = fmt.Sprintf("%s was refused: %v.", which, primary.Err)
+		fix = "Reissue the certificate."
+	}
+	if len(f.Reasons) > 1 {
+		others := make([]string, len(f.Reasons)-1)
+		for i, t := range f.Reasons[1:] {
+			others[i] = string(t)
+		}
+		cause += " Also: " + strings.Join(others, ", ") + "."
+	}
+	return cause, fix
+}
+
+func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
+	if len(names) == 0 {
+		return fmt.Sprintf("The certificate has no names at all (its common name does not count), so it is not for %s.", e.ServerName),
+			fmt.Sprintf("Reissue it with %s in its subject alternative names.", e.ServerName)
+	}
+	closest := ""
+	if _, err := netip.ParseAddr(e.ServerName); err != nil && len(dnsNames) > 0 {
+		closest = dnsNames[0]
+		best := distance(closest, e.ServerName)
+		for _, n := range dnsNames[1:min(len(dnsNames), 100)] {
+			if d := distance(n, e.ServerName); d < best {
+				closest, best = n, d
+			}
+		}
+	}
+	cause = fmt.Sprintf("The certificate is for %s, not %s.", list(names, 5), e.ServerName)
+	if closest != "" && len(names) > 1 {
+		cause += fmt.Sprintf(" The closest of its names is %s.", certs.Clean(closest, 128))
+	}
+	fix = fmt.Sprintf("Reissue it with %s among its names, or set server_name_override.", e.ServerName)
+	if closest != "" {
+		fix = fmt.Sprintf("Reissue it with %s among its names, or set tls server_name_override (to %s, for one).", e.ServerName, certs.Clean(closest, 128))
+	}
+	return cause, fix
+}
+
+func notTLS(e Evidence) (cause, fix string) {
+	name, starttls := service(e.FirstBytes, e.Port)
+	said := certs.Clean(string(e.FirstBytes), 64)
+	if name == "" {
+		return fmt.Sprintf("%s does not speak TLS from the first byte; it said %q.", e.Endpoint, said),
+			"Correct the port, or enable TLS on it."
+	}
+	cause = fmt.Sprintf("%s speaks %s without TLS; it said %q.", e.Endpoint, name, said)
+	if starttls != "" {
+		return cause, fmt.Sprintf("Set starttls: %s on this target, or use the port on which the service speaks TLS from the first byte.", starttls)
+	}
+	return cause, "Correct the port, or enable TLS on it."
+}
+
+// wellKnown are the ports on which a service speaks its own tongue before TLS, and the starttls value for it.
+var wellKnown = map[uint16]string{
+	21: "ftp", 24: "lmtp", 25: "smtp", 110: "pop3", 119: "nntp", 143: "imap", 389: "ldap", 587: "smtp", 3306: "mysql",
+	3389: "rdp", 4190: "sieve", 5222: "xmpp", 5269: "xmpp-server", 5432: "postgres", 6667: "irc",
+}
+
+// starttlsHint is for servers that answer a ClientHello with silence or a closed connection, as PostgreSQL does.
+func starttlsHint(e Evidence) string {
+	if s := wellKnown[e.Port]; s != "" && len(e.FirstBytes) == 0 {
+		return fmt.Sprintf(" On port %d services start in plain text: starttls: %s is likely missing.", e.Port, s)
+	}
+	return ""
+}
+
+func host(e Evidence) string {
+	if i := strings.LastIndexByte(e.Endpoint, ':'); i > 0 {
+		return e.Endpoint[:i]
+	}
+	return e.Endpoint
+}
+
+func alertName(a uint8) string {
+	if n := alertNames[a]; n != "" {
+		return fmt.Sprintf("%d, %s", a, n)
+	}
+	return fmt.Sprintf("%d, which no RFC defines", a)
+}
+
+func versionName(v uint16) string {
+	if v == 0 {
+		return "TLS 1.2"
+	}
+	return tls.VersionName(v)
+}
+
+func quoted(s string) string { return `"` + certs.Clean(s, 128) + `"` }
+
+func day(t time.Time) string    { return t.UTC().Format(time.DateOnly) }
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
+
+// span says how long in the one unit that a person would use.
+func span(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d/time.Hour)
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	}
+	return fmt.Sprintf("%d seconds", d/time.Second)
+}
+
+// list joins at most n foreign strings.
+func list(s []string, n int) string {
+	more := ""
+	if len(s) > n {
+		more = fmt.Sprintf(" and %d more", len(s)-n)
+		s = s[:n]
+	}
+	clean := make([]string, len(s))
+	for i := range s {
+		clean[i] = certs.Clean(s[i], 128)
+	}
+	return strings.Join(clean, ", ") + more
+}
+
+// distance is the number of single-character edits between two names (Levenshtein).
+func distance(a, b string) int {
+	if len(a) > 253 {
+		a = a[:253]
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

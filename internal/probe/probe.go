@@ -1,0 +1,295 @@
+// Package probe makes one probe of one target: resolve, connect, handshake, verify. It returns an Outcome, whatever the
+// server does, and within the target's timeout.
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+)
+
+// Prober makes probes. Its zero value is ready; any number of goroutines may use one.
+type Prober struct {
+	// Resolver looks names up. Nil means that of the system.
+	Resolver *net.Resolver
+}
+
+// Probe probes t once. It returns nil when ctx is cancelled before the probe is through: a probe that was called off
+// says nothing about its target.
+func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
+	r := &run{resolver: p.Resolver, target: t, out: &Outcome{Target: t, Start: time.Now()}}
+	defer func() {
+		// The parsers of foreign bytes are not ours. If one of them panics it costs this probe alone.
+		if v := recover(); v != nil {
+			r.fail(failure.Handshake, fmt.Errorf("panic: %v", v))
+		}
+		r.out.End = time.Now()
+		if out = r.out; ctx.Err() != nil {
+			out = nil
+		}
+	}()
+
+	probeCtx, cancel := context.WithTimeout(ctx, t.Timeout)
+	defer cancel()
+	r.probe(probeCtx)
+	return r.out
+}
+
+// run is a probe under way.
+type run struct {
+	resolver *net.Resolver
+	target   *target.Target
+	out      *Outcome
+
+	own   *tls.Certificate // what the server is shown if it asks; nil where none is configured
+	first [256]byte        // what the server sent first
+	seen  int              // how much of first is set
+}
+
+func (r *run) probe(ctx context.Context) {
+	own, err := r.target.ClientCertificate()
+	if err != nil {
+		r.fail(failure.Local, err)
+		return
+	}
+	if own != nil {
+		r.own, r.out.ClientCert = own, own.Leaf
+	}
+	addrs, err := r.resolve(ctx)
+	if err != nil {
+		return
+	}
+	conn := r.connect(ctx, addrs)
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	r.handshake(ctx, conn)
+}
+
+// fail makes err the failure of the probe and returns it explained.
+func (r *run) fail(step failure.Step, err error) *failure.Failure {
+	r.out.Failure = r.explain(step, err)
+	return r.out.Failure
+}
+
+func (r *run) explain(step failure.Step, err error) *failure.Failure {
+	t := r.target
+	e := failure.Evidence{
+		Step: step, Err: err, Now: r.out.Start, Timeout: t.Timeout,
+		Endpoint: t.Endpoint.String(), Port: t.Endpoint.Port, ServerName: t.ServerName(),
+		ALPN: t.TLS.NextProtos, FirstBytes: r.first[:r.seen], ClientCert: r.out.ClientCert,
+	}
+	if h := r.out.Handshake; h != nil {
+		e.MinVersion, e.MaxVersion = h.MinVersion, h.MaxVersion
+		e.Verdict, e.ClientCertRequested, e.AcceptableCAs = h.Verdict, h.ClientCertRequested, h.AcceptableCAs
+	}
+	return failure.Explain(e)
+}
+
+func (r *run) resolve(ctx context.Context) ([]netip.Addr, error) {
+	e := r.target.Endpoint
+	if e.Addr.IsValid() {
+		return []netip.Addr{e.Addr}, nil
+	}
+	l := &Lookup{Step: Step{Start: time.Now()}}
+	r.out.Lookup = l
+	addrs, err := r.resolver.LookupNetIP(ctx, "ip", e.DNSName)
+	l.End = time.Now()
+	if err != nil {
+		l.Failure = r.fail(failure.DNS, err)
+		return nil, err
+	}
+	for i, a := range addrs {
+		addrs[i] = a.Unmap()
+	}
+	l.Addrs = addrs
+	return addrs, nil
+}
+
+// connect tries the addresses in turn. Each gets its share of the time that is left, so that one which drops packets
+// does not keep the others from being tried.
+func (r *run) connect(ctx context.Context, addrs []netip.Addr) net.Conn {
+	dialer := net.Dialer{KeepAlive: -1} // the connection does not live long enough for keep-alives
+	deadline, _ := ctx.Deadline()
+	for i, addr := range addrs {
+		d := Dial{Step: Step{Start: time.Now()}, Addr: netip.AddrPortFrom(addr, r.target.Endpoint.Port)}
+		share := time.Until(deadline) / time.Duration(len(addrs)-i)
+		dialCtx, cancel := context.WithTimeout(ctx, share)
+		conn, err := dialer.DialContext(dialCtx, "tcp", d.Addr.String())
+		cancel()
+		d.End = time.Now()
+		if err == nil {
+			r.out.Dials = append(r.out.Dials, d)
+			return conn
+		}
+		d.Failure = r.explain(failure.Connect, err)
+		r.out.Dials = append(r.out.Dials, d)
+	}
+	// Of several failures the first one is told, but a family that this host has no route for only where all fail so.
+	r.out.Failure = r.out.Dials[0].Failure
+	for _, d := range r.out.Dials {
+		if d.Failure.Type != failure.NetworkUnreachable {
+			r.out.Failure = d.Failure
+			break
+		}
+	}
+	return nil
+}
+
+func (r *run) handshake(ctx context.Context, conn net.Conn) {
+	t := r.target
+	h := &Handshake{MinVersion: t.TLS.MinVersion, MaxVersion: t.TLS.MaxVersion}
+	if h.MinVersion == 0 {
+		h.MinVersion = tls.VersionTLS12
+	}
+	if h.MaxVersion == 0 {
+		h.MaxVersion = tls.VersionTLS13
+	}
+	r.out.Handshake = h
+
+	name := t.ServerName()
+	if _, err := netip.ParseAddr(name); err != nil {
+		h.ServerName = name
+	}
+	cfg := t.TLS.Clone()
+	cfg.ServerName = name
+	// crypto/tls hides the chain when its own verification fails. Ours keeps it, and its error still reaches the
+	// server as an alert.
+	cfg.InsecureSkipVerify = true
+	cfg.VerifyConnection = func(state tls.ConnectionState) error {
+		h.State = state
+		now := time.Now()
+		h.Verdict = certs.Verify(state.PeerCertificates, t.TLS.RootCAs, name, now)
+		h.Warnings = failure.Types(h.Verdict.Warnings)
+		if left := h.Leaf().NotAfter.Sub(now); left >= 0 && left < t.ExpiryWarning {
+			h.Warnings = append(h.Warnings, failure.NearExpiry)
+		}
+		if h.Verdict.Valid() {
+			return nil
+		}
+		h.Finding = r.explain(failure.Verify, nil)
+		if t.TLS.InsecureSkipVerify {
+			return nil
+		}
+		return h.Finding
+	}
+	cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		h.ClientCertRequested = true
+		h.AcceptableCAs = distinguishedNames(info.AcceptableCAs)
+		if r.own == nil {
+			return &tls.Certificate{}, nil
+		}
+		return r.own, nil
+	}
+
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline) // fails on a closed connection alone, of which the handshake will tell
+	// HandshakeContext would start a goroutine for each handshake; this starts one only if the probe is called off.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	h.Start = time.Now()
+	client := tls.Client(&recorder{Conn: conn, run: r}, cfg)
+	err := client.Handshake()
+	step := failure.Handshake
+	h.End = time.Now()
+	if err == nil {
+		h.State, h.Established = client.ConnectionState(), true
+		if err = r.lateRefusal(client, conn, deadline); err != nil {
+			step, h.End = failure.ClientAuth, time.Now()
+		}
+	}
+	if err != nil {
+		var finding *failure.Failure
+		if errors.As(err, &finding) {
+			h.Failure, r.out.Failure = finding, finding
+			return
+		}
+		r.readBanner(conn, deadline)
+		h.Failure = r.fail(step, err)
+		return
+	}
+	_ = client.Close() // says goodbye with close_notify; there is nothing to be done where that fails
+}
+
+// lateRefusal waits for the server's word on our certificate. In TLS 1.3 the client is done before the server has
+// judged it (RFC 8446, section 4.4.2.4), so the refusal comes with the first read. It costs nothing where the server
+// asked for no certificate.
+func (r *run) lateRefusal(client *tls.Conn, conn net.Conn, deadline time.Time) error {
+	h := r.out.Handshake
+	if !h.ClientCertRequested || h.State.Version < tls.VersionTLS13 {
+		return nil
+	}
+	// The server needs one way there and back and the time to verify. The handshake took at least as long.
+	wait := time.Now().Add(250*time.Millisecond + 2*h.End.Sub(h.Start))
+	if wait.After(deadline) {
+		wait = deadline
+	}
+	_ = conn.SetReadDeadline(wait)
+	_, err := client.Read(make([]byte, 1))
+	var timeout net.Error
+	switch {
+	case err == nil, errors.As(err, &timeout) && timeout.Timeout(): // it talks, or is content and waits for us to
+		return nil
+	case failure.IsRefusal(err):
+		return err
+	}
+	return nil // an orderly end: it has nothing against us
+}
+
+// readBanner reads on for a moment when the server turned out not to speak TLS, so that what does speak can be named.
+func (r *run) readBanner(conn net.Conn, deadline time.Time) {
+	if !failure.IsPlaintext(r.first[:r.seen]) {
+		return
+	}
+	wait := time.Now().Add(300 * time.Millisecond)
+	if wait.After(deadline) {
+		wait = deadline
+	}
+	_ = conn.SetReadDeadline(wait)
+	for r.seen < len(r.first) && r.first[r.seen-1] != '\n' {
+		n, err := conn.Read(r.first[r.seen:])
+		r.seen += n
+		if err != nil {
+			return
+		}
+	}
+}
+
+// recorder keeps the first bytes that come over a connection.
+type recorder struct {
+	net.Conn
+	run *run
+}
+
+func (c *recorder) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if r := c.run; r.seen < len(r.first) {
+		r.seen += copy(r.first[r.seen:], p[:n])
+	}
+	return n, err
+}
+
+// distinguishedNames decodes the names in a certificate request. What is no name is left out: it is only a hint.
+func distinguishedNames(raw [][]byte) []string {
+	const most = 100
+	var names []string
+	for _, der := range raw[:min(len(raw), most)] {
+		var rdn pkix.RDNSequence
+		if rest, err := asn1.Unmarshal(der, &rdn); err == nil && len(rest) == 0 {
+			names = append(names, certs.Clean(rdn.String(), 256))
+		}
+	}
+	return names
+}

@@ -1,0 +1,153 @@
+// Package target holds what to probe: one Target for each configured endpoint, complete with every default, so that
+// whoever is handed one needs to look nowhere else.
+package target
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+)
+
+// Spans says which probes of a target leave spans.
+type Spans string
+
+const (
+	SpansAlways    Spans = "always"
+	SpansOnFailure Spans = "on_failure"
+	SpansOnChange  Spans = "on_change" // the first probe, and each that ends otherwise than the one before it
+)
+
+// Target is one thing to probe. It is not changed once built, so any number of goroutines may read it.
+type Target struct {
+	Endpoint Endpoint
+
+	Interval     time.Duration // between the begins of two probes
+	InitialDelay time.Duration // before the first one
+	Timeout      time.Duration // for one whole probe
+
+	ExpiryWarning time.Duration // a certificate with less than this left is near its expiry
+	Spans         Spans
+	Attributes    map[string]string // added to all telemetry of the target; may be nil
+
+	// TLS is what the handshake offers and trusts. It may be shared between targets: clone it before changing it.
+	TLS *tls.Config
+}
+
+// ClientCertificate returns the certificate that the target's server would be shown, as it is now: it may be reloaded
+// from its file. It is nil where none is configured.
+func (t *Target) ClientCertificate() (*tls.Certificate, error) {
+	if t.TLS.GetClientCertificate == nil {
+		return nil, nil
+	}
+	return t.TLS.GetClientCertificate(&tls.CertificateRequestInfo{})
+}
+
+// ServerName is the name that the server's certificate must have: an address, or a name in the form that goes over the
+// wire. It is the endpoint's host unless the configuration overrides it.
+func (t *Target) ServerName() string {
+	if t.TLS.ServerName != "" {
+		return t.TLS.ServerName
+	}
+	if t.Endpoint.Addr.IsValid() {
+		return t.Endpoint.Addr.WithZone("").String()
+	}
+	return strings.TrimSuffix(t.Endpoint.DNSName, ".")
+}
+
+// Endpoint is a host and a port.
+type Endpoint struct {
+	Host string // as the user wrote it, without brackets
+	Port uint16
+
+	// One of the two is set: Addr where Host is an IP address, else DNSName, which is Host in ASCII (RFC 5891).
+	Addr    netip.Addr
+	DNSName string
+}
+
+// String returns the endpoint as one writes it in the configuration.
+func (e Endpoint) String() string {
+	if e.Addr.Is6() {
+		return "[" + e.Host + "]:" + strconv.Itoa(int(e.Port))
+	}
+	return e.Host + ":" + strconv.Itoa(int(e.Port))
+}
+
+// ParseEndpoint reads "host:port", where host is a name (internationalised ones too), an IPv4 address, or an IPv6
+// address in brackets, with a zone if need be. Its errors say what would be right.
+func ParseEndpoint(s string) (Endpoint, error) {
+	const want = `write host:port, such as "example.com:443" or "[::1]:443"`
+	switch {
+	case s == "":
+		return Endpoint{}, fmt.Errorf("is empty; %s", want)
+	case strings.Contains(s, "://"):
+		return Endpoint{}, fmt.Errorf("has a scheme; %s", want)
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\u00a0' }):
+		return Endpoint{}, fmt.Errorf("has a space or control character in it; %s", want)
+	case strings.Contains(s, "/"):
+		return Endpoint{}, fmt.Errorf("has a path; %s", want)
+	}
+
+	host, port := s, ""
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
+		host, port = s[:i], s[i+1:]
+	}
+	bracketed := strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
+	if !bracketed && strings.Contains(host, ":") {
+		return Endpoint{}, fmt.Errorf("is an IPv6 address without brackets or has too many colons; %s", want)
+	}
+	if port == "" {
+		return Endpoint{}, fmt.Errorf("has no port; %s", want)
+	}
+	n, err := strconv.ParseUint(port, 10, 32)
+	if err != nil || n < 1 || n > 65535 {
+		return Endpoint{}, fmt.Errorf("has port %q, which is not a number from 1 to 65535", port)
+	}
+
+	e := Endpoint{Host: host, Port: uint16(n)}
+	if bracketed {
+		e.Host = host[1 : len(host)-1]
+		if e.Addr, err = netip.ParseAddr(e.Host); err != nil || !e.Addr.Is6() {
+			return Endpoint{}, fmt.Errorf("has %q in brackets, which is not an IPv6 address; %s", e.Host, want)
+		}
+		return e, nil
+	}
+	if host == "" {
+		return Endpoint{}, fmt.Errorf("has no host; %s", want)
+	}
+	if e.Addr, err = netip.ParseAddr(host); err == nil {
+		return e, nil
+	}
+	if e.DNSName, err = dnsName(host); err != nil {
+		return Endpoint{}, fmt.Errorf("has host %q, which is not a name that DNS can hold: %w", host, err)
+	}
+	return e, nil
+}
+
+// dnsName returns host as it goes over the wire. Names in ASCII are taken as they are, since hosts with underscores and
+// the like exist and resolve though no registry would have them.
+func dnsName(host string) (string, error) {
+	name := host
+	for _, r := range host {
+		if r > 0x7f {
+			var err error
+			if name, err = idna.Lookup.ToASCII(host); err != nil {
+				return "", err
+			}
+			break
+		}
+	}
+	if len(strings.TrimSuffix(name, ".")) > 253 {
+		return "", fmt.Errorf("it is %d characters long; at most 253 fit", len(name))
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
+		if label == "" || len(label) > 63 {
+			return "", fmt.Errorf("the part %q is %d characters long; from 1 to 63 fit", label, len(label))
+		}
+	}
+	return name, nil
+}

@@ -1,0 +1,149 @@
+// Package tlsfarm has certificates and TLS servers, healthy and broken ones, for tests, benchmarks and the quick start.
+// Everything is made on the spot and lives in this process. Its functions panic where they cannot do their work: what
+// could keep them from it is a mistake in the caller.
+package tlsfarm
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"time"
+)
+
+// Edit changes a certificate before it is signed. An edit may also set PublicKey to a crypto.Signer, whose key the
+// certificate then has instead of a fresh one on P-256.
+type Edit func(*x509.Certificate)
+
+// Authority is a certificate authority.
+type Authority struct {
+	Certificate *x509.Certificate
+	key         crypto.Signer
+	issuer      *Authority // nil for a root
+}
+
+// NewAuthority makes a root that is valid from an hour ago for ten years.
+func NewAuthority(commonName string, edits ...Edit) *Authority {
+	return newAuthority(nil, commonName, edits)
+}
+
+// Intermediate makes a CA below a.
+func (a *Authority) Intermediate(commonName string, edits ...Edit) *Authority {
+	return newAuthority(a, commonName, edits)
+}
+
+func newAuthority(issuer *Authority, commonName string, edits []Edit) *Authority {
+	template := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: commonName, Organization: []string{"Farm"}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	cert, key := sign(template, issuer, edits)
+	return &Authority{Certificate: cert, key: key, issuer: issuer}
+}
+
+// Issue makes a certificate for localhost, 127.0.0.1 and ::1 that is valid from an hour ago for 90 days, for servers
+// and clients, with all intermediates behind it.
+func (a *Authority) Issue(commonName string, edits ...Edit) tls.Certificate {
+	cert, key := sign(leafTemplate(commonName), a, edits)
+	c := tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+	for ca := a; ca.issuer != nil; ca = ca.issuer {
+		c.Certificate = append(c.Certificate, ca.Certificate.Raw)
+	}
+	return c
+}
+
+// SelfSigned is Issue by the certificate's own key.
+func SelfSigned(commonName string, edits ...Edit) tls.Certificate {
+	cert, key := sign(leafTemplate(commonName), nil, edits)
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+}
+
+// Pool holds the authority's certificate alone.
+func (a *Authority) Pool() *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(a.Certificate)
+	return p
+}
+
+// PEM is the authority's certificate.
+func (a *Authority) PEM() []byte { return pemBlock("CERTIFICATE", a.Certificate.Raw) }
+
+// PEM returns a certificate's whole chain, and its key.
+func PEM(c tls.Certificate) (chain, key []byte) {
+	for _, der := range c.Certificate {
+		chain = append(chain, pemBlock("CERTIFICATE", der)...)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	must(err)
+	return chain, pemBlock("PRIVATE KEY", der)
+}
+
+// Names makes the certificate one for these DNS names alone.
+func Names(names ...string) Edit {
+	return func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = names, nil }
+}
+
+// Validity sets begin and end, counted from now.
+func Validity(begin, end time.Duration) Edit {
+	return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().Add(begin), time.Now().Add(end) }
+}
+
+// Key gives the certificate this key.
+func Key(key crypto.Signer) Edit {
+	return func(c *x509.Certificate) { c.PublicKey = key }
+}
+
+func leafTemplate(commonName string) *x509.Certificate {
+	return &x509.Certificate{
+		Subject:   pkix.Name{CommonName: commonName},
+		DNSNames:  []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 90),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+}
+
+// sign makes a certificate from a template. A nil issuer means its own key.
+func sign(template *x509.Certificate, issuer *Authority, edits []Edit) (*x509.Certificate, crypto.Signer) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	must(err)
+	template.SerialNumber = serial
+	for _, edit := range edits {
+		edit(template)
+	}
+	key, ok := template.PublicKey.(crypto.Signer)
+	if !ok {
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		must(err)
+	}
+	parent, parentKey := template, key
+	if issuer != nil {
+		parent, parentKey = issuer.Certificate, issuer.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
+	must(err)
+	cert, err := x509.ParseCertificate(der)
+	must(err)
+	return cert, key
+}
+
+func pemBlock(kind string, der []byte) []byte {
+	var b bytes.Buffer
+	must(pem.Encode(&b, &pem.Block{Type: kind, Bytes: der}))
+	return b.Bytes()
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

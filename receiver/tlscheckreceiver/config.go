@@ -1,0 +1,256 @@
+package tlscheckreceiver
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/config/configtls"
+	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/record"
+)
+
+// Config is the receiver's configuration. What stands at the top beside the targets is the default of every target.
+type Config struct {
+	MaxConcurrentProbes int `mapstructure:"max_concurrent_probes"`
+
+	TargetDefaults `mapstructure:",squash"`
+	Targets        []TargetConfig `mapstructure:"targets"`
+
+	record.Config `mapstructure:",squash"`
+}
+
+// TargetConfig is one target: an endpoint, and what is to be different for it.
+type TargetConfig struct {
+	Endpoint string `mapstructure:"endpoint"`
+
+	TargetDefaults `mapstructure:",squash"`
+
+	conf *confmap.Conf // as written, to be laid over the defaults
+}
+
+// TargetDefaults are the keys that can stand at the top and on a target.
+type TargetDefaults struct {
+	CollectionInterval time.Duration     `mapstructure:"collection_interval"`
+	InitialDelay       time.Duration     `mapstructure:"initial_delay"`
+	Timeout            time.Duration     `mapstructure:"timeout"`
+	ExpiryWarning      time.Duration     `mapstructure:"expiry_warning"`
+	Spans              SpansConfig       `mapstructure:"spans"`
+	TLS                ClientTLS         `mapstructure:"tls"`
+	ALPN               []string          `mapstructure:"alpn"`
+	Attributes         map[string]string `mapstructure:"attributes"`
+}
+
+// SpansConfig says which probes leave spans.
+type SpansConfig struct {
+	When target.Spans `mapstructure:"when"`
+}
+
+// ClientTLS is configtls.ClientConfig, out of reach of the collector's own walk over validators: that would judge the
+// default block before a target's is laid over it, and its errors name neither the key nor the value.
+type ClientTLS struct {
+	client configtls.ClientConfig
+}
+
+// Unmarshal implements confmap.Unmarshaler.
+func (c *ClientTLS) Unmarshal(conf *confmap.Conf) error {
+	// Of a pair that excludes each other, such as ca_file and ca_pem, the one that is laid over replaces the other.
+	for _, pair := range [][2]*stringKey{
+		{{"ca_file", &c.client.CAFile}, {"ca_pem", (*string)(&c.client.CAPem)}},
+		{{"cert_file", &c.client.CertFile}, {"cert_pem", (*string)(&c.client.CertPem)}},
+		{{"key_file", &c.client.KeyFile}, {"key_pem", (*string)(&c.client.KeyPem)}},
+	} {
+		for i, set := range pair {
+			if conf.IsSet(set.key) {
+				*pair[1-i].value = ""
+			}
+		}
+	}
+	return conf.Unmarshal(&c.client)
+}
+
+type stringKey struct {
+	key   string
+	value *string
+}
+
+// Unmarshal implements confmap.Unmarshaler. It lays each target over the defaults, key by key.
+func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	if err := conf.Unmarshal(c); err != nil {
+		return err
+	}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		written := t.conf
+		t.TargetDefaults = c.TargetDefaults
+		t.Attributes = nil
+		if written != nil {
+			if err := written.Unmarshal(t); err != nil {
+				return fmt.Errorf("targets::%d: %w", i, err)
+			}
+		}
+		attributes := maps.Clone(c.Attributes)
+		if attributes == nil {
+			attributes = make(map[string]string, len(t.Attributes))
+		}
+		maps.Copy(attributes, t.Attributes)
+		t.Attributes = attributes
+	}
+	return nil
+}
+
+// Unmarshal implements confmap.Unmarshaler.
+func (t *TargetConfig) Unmarshal(conf *confmap.Conf) error {
+	t.conf = conf
+	return conf.Unmarshal(t)
+}
+
+// Validate implements confmap.Validator. It goes as far as loading every certificate and key, so that what it accepts
+// can be started.
+func (c *Config) Validate() error {
+	_, err := c.build()
+	return err
+}
+
+// build makes the targets, or an error that joins all that is wrong with them.
+func (c *Config) build() ([]*target.Target, error) {
+	var errs []error
+	if c.MaxConcurrentProbes < 1 {
+		errs = append(errs, fmt.Errorf("max_concurrent_probes: %d is not a number of probes; use 1 or more, such as 256", c.MaxConcurrentProbes))
+	}
+	if len(c.Targets) == 0 {
+		errs = append(errs, errors.New(`targets: there are none; add at least one, such as "- endpoint: example.com:443"`))
+	}
+
+	// What is wrong with the defaults is told once, at the top, and not again for each target.
+	defaults := c.TargetDefaults.check()
+	errs = append(errs, defaults...)
+	told := make(map[string]bool, len(defaults))
+	for _, err := range defaults {
+		told[err.Error()] = true
+	}
+
+	sameEndpoint := make(map[string][]int, len(c.Targets))
+	loaded := make(map[string]*loadedTLS)
+	targets := make([]*target.Target, 0, len(c.Targets))
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		path := fmt.Sprintf("targets::%d::", i)
+		endpoint, err := target.ParseEndpoint(t.Endpoint)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%sendpoint: %q %w", path, t.Endpoint, err))
+		}
+		for _, err := range t.check() {
+			if !told[err.Error()] {
+				errs = append(errs, fmt.Errorf("%s%w", path, err))
+			}
+		}
+
+		block := t.tlsBlock()
+		l := loaded[block]
+		if l == nil {
+			l = loadTLS(&t.TLS.client)
+			loaded[block] = l
+			tlsPath := path
+			if block == "" {
+				tlsPath = ""
+			}
+			for _, err := range l.errs {
+				errs = append(errs, fmt.Errorf("%stls::%w", tlsPath, err))
+			}
+		}
+
+		key := strings.ToLower(endpoint.String())
+		for _, j := range sameEndpoint[key] {
+			if err == nil && reflect.DeepEqual(t.TargetDefaults, c.Targets[j].TargetDefaults) {
+				errs = append(errs, fmt.Errorf("%sendpoint: %q is that of targets::%d, with the same settings; remove one of the two", path, t.Endpoint, j))
+				break
+			}
+		}
+		sameEndpoint[key] = append(sameEndpoint[key], i)
+
+		targets = append(targets, &target.Target{
+			Endpoint: endpoint,
+			Interval: t.CollectionInterval, InitialDelay: t.InitialDelay, Timeout: t.Timeout,
+			ExpiryWarning: t.ExpiryWarning, Spans: t.Spans.When, Attributes: t.Attributes,
+			TLS: l.with(t.ALPN),
+		})
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return targets, nil
+}
+
+// check returns what is wrong with the settings by themselves.
+func (d *TargetDefaults) check() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if d.CollectionInterval <= 0 {
+		bad("collection_interval: %s is not a time between probes; use one above zero, such as 60s", d.CollectionInterval)
+	}
+	if d.InitialDelay < 0 {
+		bad("initial_delay: %s is negative; use 0s or more", d.InitialDelay)
+	}
+	switch {
+	case d.Timeout <= 0:
+		bad("timeout: %s is not a time limit; use one above zero, such as 10s", d.Timeout)
+	case d.CollectionInterval > 0 && d.Timeout > d.CollectionInterval:
+		bad("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", d.Timeout, d.CollectionInterval)
+	}
+	if d.ExpiryWarning < 0 {
+		bad("expiry_warning: %s is negative; use 0s or more, such as 720h", d.ExpiryWarning)
+	}
+	switch d.Spans.When {
+	case target.SpansAlways, target.SpansOnFailure, target.SpansOnChange:
+	default:
+		bad("spans::when: %q is not known; use always, on_failure or on_change", d.Spans.When)
+	}
+	length := 0
+	for _, p := range d.ALPN {
+		if len(p) == 0 || len(p) > 255 {
+			bad("alpn: %q is %d bytes long; a protocol's name has from 1 to 255, such as h2", p, len(p))
+		}
+		length += 1 + len(p)
+	}
+	if length > 65535 {
+		bad("alpn: the names take %d bytes; at most 65535 fit into a handshake", length)
+	}
+	return errs
+}
+
+// tlsBlock returns what was written for the target's tls, as text that is the same for the same settings; empty where
+// there is nothing, so that the default block holds.
+func (t *TargetConfig) tlsBlock() string {
+	if t.conf == nil || t.conf.Get("tls") == nil {
+		return ""
+	}
+	return fmt.Sprint(t.conf.Get("tls"))
+}
+
+// loadedTLS is a tls block made into what a handshake takes, once for all targets that have the same.
+type loadedTLS struct {
+	config *tls.Config
+	byALPN map[string]*tls.Config
+	errs   []error // each begins with the key
+}
+
+func (l *loadedTLS) with(alpn []string) *tls.Config {
+	if len(alpn) == 0 || l.config == nil {
+		return l.config
+	}
+	key := strings.Join(alpn, "\x00")
+	c := l.byALPN[key]
+	if c == nil {
+		c = l.config.Clone()
+		c.NextProtos = slices.Clone(alpn)
+		l.byALPN[key] = c
+	}
+	return c
+}

@@ -1,0 +1,82 @@
+// Package tlscheckreceiver is a receiver for the OpenTelemetry Collector that connects to TLS endpoints on an interval,
+// takes the handshake apart, and sends metrics and traces of what it found.
+package tlscheckreceiver
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configtls"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/xreceiver"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/record"
+)
+
+// NewFactory returns the factory of the receiver tls_check, which also answers to its former type, tlscheck.
+func NewFactory() receiver.Factory {
+	instances := &shared{byConfig: make(map[*Config]*tlsCheck)}
+	return xreceiver.NewFactory(
+		metadata.Type,
+		createDefaultConfig,
+		xreceiver.WithMetrics(instances.createMetrics, metadata.MetricsStability),
+		xreceiver.WithTraces(instances.createTraces, metadata.TracesStability),
+		xreceiver.WithDeprecatedTypeAlias(metadata.DeprecatedType),
+	)
+}
+
+func createDefaultConfig() component.Config {
+	return &Config{
+		MaxConcurrentProbes: 256,
+		TargetDefaults: TargetDefaults{
+			CollectionInterval: time.Minute,
+			InitialDelay:       time.Second,
+			Timeout:            10 * time.Second,
+			ExpiryWarning:      30 * 24 * time.Hour,
+			Spans:              SpansConfig{When: target.SpansAlways},
+			TLS:                ClientTLS{configtls.NewDefaultClientConfig()},
+		},
+		Config: record.DefaultConfig(),
+	}
+}
+
+// shared holds one instance for each configuration, so that metrics and traces of one receiver come from the same
+// probes. The collector hands the same *Config to each of its signals.
+type shared struct {
+	mu       sync.Mutex
+	byConfig map[*Config]*tlsCheck
+}
+
+func (s *shared) instance(set receiver.Settings, cfg component.Config) *tlsCheck {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := cfg.(*Config)
+	r := s.byConfig[c]
+	if r == nil {
+		r = &tlsCheck{set: set, cfg: c}
+		r.forget = func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.byConfig, c)
+		}
+		s.byConfig[c] = r
+	}
+	return r
+}
+
+func (s *shared) createMetrics(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Metrics) (receiver.Metrics, error) {
+	r := s.instance(set, cfg)
+	r.metrics = next
+	return r, nil
+}
+
+func (s *shared) createTraces(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Traces) (receiver.Traces, error) {
+	r := s.instance(set, cfg)
+	r.traces = next
+	return r, nil
+}

@@ -1,0 +1,177 @@
+package tlscheckreceiver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/collector/config/configtls"
+)
+
+// versions are the values of min_version and max_version, in order.
+var versions = []string{"1.0", "1.1", "1.2", "1.3"}
+
+// curves are the values of curve_preferences.
+var curves = []string{"P256", "P384", "P521", "X25519", "X25519MLKEM768"}
+
+// loadTLS makes a tls block into what a handshake takes. configtls does it; what is asked before is only there to say
+// which key is wrong, its value, and what would be right, which configtls does not.
+func loadTLS(c *configtls.ClientConfig) *loadedTLS {
+	l := &loadedTLS{byALPN: make(map[string]*tls.Config)}
+	bad := func(format string, args ...any) { l.errs = append(l.errs, fmt.Errorf(format, args...)) }
+
+	if c.Insecure {
+		bad("insecure: true would mean a probe without TLS; remove it, or use insecure_skip_verify: true to probe whatever the certificate is worth")
+	}
+	checkVersions(c, bad)
+	for _, s := range c.CipherSuites {
+		checkSuite(s, c.IncludeInsecureCipherSuites, bad)
+	}
+	for _, s := range c.CurvePreferences {
+		if !slices.Contains(curves, s) {
+			bad("curve_preferences: %q is not known; use %s", s, strings.Join(curves, ", "))
+		}
+	}
+	checkCA(c, bad)
+	checkKeyPair(c, bad)
+	if c.ReloadInterval < 0 {
+		bad("reload_interval: %s is negative; use 0s or more", c.ReloadInterval)
+	}
+	if len(l.errs) > 0 {
+		return l
+	}
+
+	config, err := c.LoadTLSConfig(context.Background())
+	if err != nil {
+		bad("%w", err)
+		return l
+	}
+	if len(c.CurvePreferences) == 0 {
+		// configtls would offer the few that it knows by name, in random order, and withhold Go's newer ones.
+		config.CurvePreferences = nil
+	}
+	l.config = config
+	return l
+}
+
+func checkVersions(c *configtls.ClientConfig, bad func(string, ...any)) {
+	lowest, highest := slices.Index(versions, c.MinVersion), slices.Index(versions, c.MaxVersion)
+	if c.MinVersion == "" {
+		lowest = slices.Index(versions, "1.2")
+	} else if lowest < 0 {
+		bad("min_version: %q is not known; use one of %s", c.MinVersion, strings.Join(versions, ", "))
+		return
+	}
+	if c.MaxVersion == "" {
+		return
+	}
+	if highest < 0 {
+		bad("max_version: %q is not known; use one of %s", c.MaxVersion, strings.Join(versions, ", "))
+		return
+	}
+	if lowest > highest {
+		bad("min_version: %q is above max_version, %q; lower it or raise max_version", versions[lowest], c.MaxVersion)
+	}
+}
+
+func checkSuite(name string, insecureToo bool, bad func(string, ...any)) {
+	named := func(s *tls.CipherSuite) bool { return s.Name == name }
+	switch {
+	case slices.ContainsFunc(tls.CipherSuites(), named):
+	case slices.ContainsFunc(tls.InsecureCipherSuites(), named):
+		if !insecureToo {
+			bad("cipher_suites: %q is an insecure one; set include_insecure_cipher_suites: true to offer it all the same", name)
+		}
+	default:
+		bad("cipher_suites: %q is not known; use names such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", name)
+	}
+}
+
+func checkCA(c *configtls.ClientConfig, bad func(string, ...any)) {
+	switch {
+	case c.CAFile != "" && c.CAPem != "":
+		bad("ca_file: %q stands beside ca_pem; use one of the two", c.CAFile)
+	case c.CAFile != "":
+		if data, ok := readFile("ca_file", c.CAFile, bad); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
+			bad("ca_file: %q has no certificate that can be read; it must hold PEM blocks of type CERTIFICATE", c.CAFile)
+		}
+	case c.CAPem != "":
+		if !x509.NewCertPool().AppendCertsFromPEM([]byte(c.CAPem)) {
+			bad("ca_pem: has no certificate that can be read; it must hold PEM blocks of type CERTIFICATE")
+		}
+	}
+}
+
+func checkKeyPair(c *configtls.ClientConfig, bad func(string, ...any)) {
+	if c.CertFile != "" && c.CertPem != "" {
+		bad("cert_file: %q stands beside cert_pem; use one of the two", c.CertFile)
+		return
+	}
+	if c.KeyFile != "" && c.KeyPem != "" {
+		bad("key_file: %q stands beside key_pem; use one of the two", c.KeyFile)
+		return
+	}
+	if c.TPMConfig.Enabled {
+		return // the key is not in the file; configtls asks the TPM
+	}
+	hasCert, hasKey := c.CertFile != "" || c.CertPem != "", c.KeyFile != "" || c.KeyPem != ""
+	switch {
+	case !hasCert && !hasKey:
+		return
+	case !hasKey:
+		bad("key_file: is missing beside the certificate; set key_file or key_pem")
+		return
+	case !hasCert:
+		bad("cert_file: is missing beside the key; set cert_file or cert_pem")
+		return
+	}
+	cert, certOK := []byte(c.CertPem), true
+	if c.CertFile != "" {
+		cert, certOK = readFile("cert_file", c.CertFile, bad)
+	}
+	key, keyOK := []byte(c.KeyPem), true
+	if c.KeyFile != "" {
+		key, keyOK = readFile("key_file", c.KeyFile, bad)
+	}
+	if !certOK || !keyOK {
+		return
+	}
+	certKey, keyKey := "cert_pem: the certificate", "key_pem: the key"
+	if c.CertFile != "" {
+		certKey = fmt.Sprintf("cert_file: %q", c.CertFile)
+	}
+	if c.KeyFile != "" {
+		keyKey = fmt.Sprintf("key_file: %q", c.KeyFile)
+	}
+	if block, _ := pem.Decode(cert); block == nil {
+		bad("%s has nothing that can be read; it must hold PEM blocks of type CERTIFICATE", certKey)
+		return
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		if strings.Contains(err.Error(), "does not match") {
+			bad("%s is not the key of the certificate in cert_file or cert_pem; use the two that were made together", keyKey)
+			return
+		}
+		bad("%s with its certificate cannot be used (%w); both must be PEM and the key without a password", keyKey, err)
+	}
+}
+
+func readFile(key, path string, bad func(string, ...any)) ([]byte, bool) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err // the path is named already
+		}
+		bad("%s: %q cannot be read (%w); it must be a file that the collector's user may read", key, path, err)
+		return nil, false
+	}
+	return data, true
+}
