@@ -1,0 +1,217 @@
+package tlscheckreceiver
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// keyPair writes a certificate and its key to files.
+func keyPair(t *testing.T, c tls.Certificate) (certFile, keyFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	chain, key := tlsfarm.PEM(c)
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(certFile, chain, 0o600))
+	require.NoError(t, os.WriteFile(keyFile, key, 0o600))
+	return certFile, keyFile
+}
+
+func build(t *testing.T, yaml string) []*target.Target {
+	t.Helper()
+	cfg, err := configure(t, yaml)
+	require.NoError(t, err)
+	targets, err := cfg.build()
+	require.NoError(t, err)
+	return targets
+}
+
+func TestDefaults(t *testing.T) {
+	tt := build(t, `targets: [{endpoint: "example.com:443"}]`)[0]
+	assert.Equal(t, "example.com:443", tt.Endpoint.String())
+	assert.Equal(t, time.Minute, tt.Interval)
+	assert.Equal(t, time.Second, tt.InitialDelay)
+	assert.Equal(t, 10*time.Second, tt.Timeout)
+	assert.Equal(t, 720*time.Hour, tt.ExpiryWarning)
+	assert.Equal(t, target.SpansAlways, tt.Spans)
+	assert.Nil(t, tt.TLS.RootCAs, "the system's")
+	assert.Nil(t, tt.TLS.CurvePreferences, "Go's own, with the post-quantum ones")
+	assert.Nil(t, tt.TLS.CipherSuites)
+	assert.Equal(t, uint16(tls.VersionTLS12), tt.TLS.MinVersion)
+}
+
+func TestEveryKeyCanStandAtTheTopAndOnATarget(t *testing.T) {
+	ca, other := caFile(t), caFile(t)
+	targets := build(t, fmt.Sprintf(`
+collection_interval: 20s
+initial_delay: 2s
+timeout: 4s
+expiry_warning: 100h
+spans: {when: on_failure}
+alpn: [h2]
+attributes: {env: prod, team: all}
+tls:
+  ca_file: %q
+  min_version: "1.3"
+  server_name_override: default.example
+  curve_preferences: [P256, P384]
+targets:
+  - endpoint: a.example:443
+  - endpoint: b.example:443
+    collection_interval: 30s
+    initial_delay: 3s
+    timeout: 5s
+    expiry_warning: 200h
+    spans: {when: on_change}
+    alpn: [http/1.1, imap]
+    attributes: {team: edge}
+    tls:
+      ca_file: %q
+      server_name_override: b.other.example
+      curve_preferences: [X25519]
+  - endpoint: c.example:443
+    tls: {min_version: "1.2"}
+  - endpoint: d.example:443
+    tls: {ca_pem: %q}
+`, ca, other, root.PEM()))
+	a, b, c, d := targets[0], targets[1], targets[2], targets[3]
+	assert.Equal(t, []any{20 * time.Second, 2 * time.Second, 4 * time.Second, 100 * time.Hour, target.SpansOnFailure},
+		[]any{a.Interval, a.InitialDelay, a.Timeout, a.ExpiryWarning, a.Spans})
+	assert.Equal(t, []any{30 * time.Second, 3 * time.Second, 5 * time.Second, 200 * time.Hour, target.SpansOnChange},
+		[]any{b.Interval, b.InitialDelay, b.Timeout, b.ExpiryWarning, b.Spans})
+	assert.Equal(t, map[string]string{"env": "prod", "team": "all"}, a.Attributes)
+	assert.Equal(t, map[string]string{"env": "prod", "team": "edge"}, b.Attributes)
+	assert.Equal(t, []string{"h2"}, a.TLS.NextProtos)
+	assert.Equal(t, []string{"http/1.1", "imap"}, b.TLS.NextProtos)
+
+	assert.Equal(t, "default.example", a.TLS.ServerName)
+	assert.Equal(t, "b.other.example", b.TLS.ServerName)
+	assert.Equal(t, uint16(tls.VersionTLS13), b.TLS.MinVersion, "from the default block")
+	assert.Equal(t, []tls.CurveID{tls.CurveP256, tls.CurveP384}, a.TLS.CurvePreferences)
+	assert.Equal(t, []tls.CurveID{tls.X25519}, b.TLS.CurvePreferences)
+
+	assert.Equal(t, uint16(tls.VersionTLS12), c.TLS.MinVersion)
+	assert.Equal(t, "default.example", c.TLS.ServerName, "from the default block")
+	assert.NotNil(t, c.TLS.RootCAs, "from the default block")
+	assert.NotNil(t, d.TLS.RootCAs, "ca_pem takes the place of the default ca_file")
+}
+
+func TestTargetsWithTheSameTLSShareIt(t *testing.T) {
+	targets := build(t, `
+targets:
+  - {endpoint: "a.example:443"}
+  - {endpoint: "b.example:443"}
+  - {endpoint: "c.example:443", alpn: [h2]}
+  - {endpoint: "d.example:443", alpn: [h2]}
+  - {endpoint: "e.example:443", tls: {min_version: "1.3"}}
+`)
+	assert.Same(t, targets[0].TLS, targets[1].TLS)
+	assert.Same(t, targets[2].TLS, targets[3].TLS)
+	assert.NotSame(t, targets[0].TLS, targets[2].TLS)
+	assert.NotSame(t, targets[0].TLS, targets[4].TLS)
+}
+
+func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
+	cert, key := keyPair(t, root.Issue("a"))
+	_, otherKey := keyPair(t, root.Issue("b"))
+	garbage := filepath.Join(t.TempDir(), "garbage.pem")
+	require.NoError(t, os.WriteFile(garbage, []byte("not PEM"), 0o600))
+	good := `targets: [{endpoint: "a.example:443"}]`
+
+	for yaml, want := range map[string][]string{
+		`{}`:                             {"targets:", "there are none", "endpoint: example.com:443"},
+		`targets: []`:                    {"targets:", "there are none"},
+		`targets: [{}]`:                  {"targets::0::endpoint:", `""`, "example.com:443"},
+		`targets: [{endpoint: a}]`:       {"targets::0::endpoint:", `"a"`, "no port"},
+		`targets: [{endpoint: "a:"}]`:    {"targets::0::endpoint:", `"a:"`, "no port"},
+		`targets: [{endpoint: "a:0"}]`:   {"targets::0::endpoint:", `"a:0"`, "from 1 to 65535"},
+		`targets: [{endpoint: "a b:1"}]`: {"targets::0::endpoint:", `"a b:1"`, "space"},
+		`targets: [{endpoint: "x:1"}, {endpoint: "a:70000"}]`:                                           {"targets::1::endpoint:", `"a:70000"`, "from 1 to 65535"},
+		`targets: [{endpoint: "https://a:443"}]`:                                                        {"targets::0::endpoint:", `"https://a:443"`, "scheme"},
+		`targets: [{endpoint: "a:1"}, {endpoint: "A:1"}]`:                                               {"targets::1::endpoint:", `"A:1"`, "targets::0", "remove one"},
+		`targets: [{endpoint: "a:1", timeout: 10s}, {endpoint: "a:1"}]`:                                 {"targets::1::endpoint:", "same settings"},
+		good + "\ncollection_interval: 0s":                                                              {"collection_interval: 0s", "above zero"},
+		good + "\ncollection_interval: -1s":                                                             {"collection_interval: -1s", "above zero"},
+		good + "\ntimeout: 0s":                                                                          {"timeout: 0s", "above zero"},
+		good + "\ntimeout: 61s":                                                                         {"timeout: 1m1s", "longer than collection_interval, 1m0s"},
+		`targets: [{endpoint: "a:1", timeout: 61s}]`:                                                    {"targets::0::timeout: 1m1s", "1m0s"},
+		good + "\ninitial_delay: -1s":                                                                   {"initial_delay: -1s", "0s or more"},
+		good + "\nmax_concurrent_probes: 0":                                                             {"max_concurrent_probes: 0", "1 or more"},
+		good + "\nexpiry_warning: -1h":                                                                  {"expiry_warning: -1h", "0s or more"},
+		good + "\nspans: {when: never}":                                                                 {`spans::when: "never"`, "on_change"},
+		good + "\nalpn: [\"\"]":                                                                         {`alpn: ""`, "1 to 255"},
+		good + "\ntarget: []":                                                                           {"target"},
+		`targets: [{endpoint: "a:1", timeouts: 1s}]`:                                                    {"targets[0]", "timeouts"},
+		good + "\ntls: {ca_fil: x}":                                                                     {"tls", "ca_fil"},
+		good + "\ntls: {insecure: true}":                                                                {"tls::insecure: true", "insecure_skip_verify"},
+		good + "\ntls: {min_version: \"1.3\", max_version: \"1.2\"}":                                    {`tls::min_version: "1.3"`, `max_version, "1.2"`, "raise max_version"},
+		good + "\ntls: {max_version: \"1.1\"}":                                                          {`tls::min_version: "1.2"`, `"1.1"`},
+		good + "\ntls: {min_version: \"1.4\"}":                                                          {`tls::min_version: "1.4"`, "1.0, 1.1, 1.2, 1.3"},
+		good + "\ntls: {max_version: \"2\"}":                                                            {`tls::max_version: "2"`, "1.0, 1.1, 1.2, 1.3"},
+		good + "\ntls: {cipher_suites: [TLS_NULL]}":                                                     {`tls::cipher_suites: "TLS_NULL"`, "TLS_ECDHE_RSA"},
+		good + "\ntls: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}":                                     {"tls::cipher_suites:", "include_insecure_cipher_suites: true"},
+		good + "\ntls: {curve_preferences: [P224]}":                                                     {`tls::curve_preferences: "P224"`, "P256, P384, P521, X25519, X25519MLKEM768"},
+		good + "\ntls: {ca_file: /no/such/ca.pem}":                                                      {`tls::ca_file: "/no/such/ca.pem"`, "no such file"},
+		good + fmt.Sprintf("\ntls: {ca_file: %q}", garbage):                                             {"tls::ca_file:", garbage, "PEM blocks"},
+		good + "\ntls: {ca_pem: nonsense}":                                                              {"tls::ca_pem:", "PEM blocks"},
+		good + fmt.Sprintf("\ntls: {ca_file: %q, ca_pem: x}", cert):                                     {"tls::ca_file:", "one of the two"},
+		good + fmt.Sprintf("\ntls: {cert_file: %q}", cert):                                              {"tls::key_file:", "missing"},
+		good + fmt.Sprintf("\ntls: {key_file: %q}", key):                                                {"tls::cert_file:", "missing"},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: /no/such.key}", cert):                      {`tls::key_file: "/no/such.key"`, "no such file"},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", garbage, key):                        {"tls::cert_file:", garbage},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, garbage):                       {"tls::key_file:", garbage},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, otherKey):                      {"tls::key_file:", otherKey, "not the key of the certificate"},
+		fmt.Sprintf(`targets: [{endpoint: "a:1", tls: {cert_file: %q, key_file: %q}}]`, cert, otherKey): {"targets::0::tls::key_file:", otherKey},
+		good + "\ntls: {reload_interval: -1s}":                                                          {"tls::reload_interval: -1s", "0s or more"},
+	} {
+		t.Run(yaml, func(t *testing.T) {
+			_, err := configure(t, yaml)
+			require.Error(t, err)
+			for _, w := range want {
+				assert.ErrorContains(t, err, w)
+			}
+		})
+	}
+}
+
+func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
+	_, err := configure(t, `
+timeout: 0s
+targets: [{endpoint: a}, {endpoint: "b:0"}]
+tls: {min_version: "9"}
+`)
+	require.Error(t, err)
+	assert.Equal(t, `timeout: 0s is not a time limit; use one above zero, such as 10s
+targets::0::endpoint: "a" has no port; write host:port, such as "example.com:443" or "[::1]:443"
+tls::min_version: "9" is not known; use one of 1.0, 1.1, 1.2, 1.3
+targets::1::endpoint: "b:0" has port "0", which is not a number from 1 to 65535`, err.Error())
+}
+
+func TestGoodConfigurationIsAccepted(t *testing.T) {
+	cert, key := keyPair(t, root.Issue("a"))
+	for _, yaml := range []string{
+		`targets: [{endpoint: "[::1]:443"}]`,
+		`targets: [{endpoint: "[fe80::1%eth0]:443"}]`,
+		`targets: [{endpoint: "münchen.example:443"}]`,
+		`targets: [{endpoint: "a:1"}, {endpoint: "a:1", alpn: [h2]}]`,
+		`{targets: [{endpoint: "a:1"}], initial_delay: 0s, timeout: 1m}`,
+		`{targets: [{endpoint: "a:1"}], metrics: {tls.handshake.duration: {enabled: false}, tls.certificate.info: {enabled: true}}}`,
+		`{targets: [{endpoint: "a:1"}], resource_attributes: {service.name: {enabled: false}}}`,
+		`{targets: [{endpoint: "a:1"}], tls: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true}}`,
+		fmt.Sprintf(`{targets: [{endpoint: "a:1"}], tls: {cert_file: %q, key_file: %q, reload_interval: 1m}}`, cert, key),
+		// Half a pair may stand in the default block: it is judged only where a target makes it whole.
+		fmt.Sprintf(`{tls: {cert_file: %q}, targets: [{endpoint: "a:1", tls: {key_file: %q}}]}`, cert, key),
+	} {
+		_, err := configure(t, yaml)
+		assert.NoError(t, err, yaml)
+	}
+}

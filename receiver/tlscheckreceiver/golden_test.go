@@ -1,0 +1,186 @@
+package tlscheckreceiver
+
+import (
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/golden"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/pdatatest/pmetrictest"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/pdatatest/ptracetest"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+var localPort = regexp.MustCompile(`:\d+->`)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGolden compares all that leaves the receiver for one probe with what is recorded in testdata/golden. What differs
+// from run to run is masked: see mask.
+func TestGolden(t *testing.T) {
+	day := 24 * time.Hour
+	clients := tlsfarm.NewAuthority("Clients")
+	intermediate := root.Intermediate("Farm Intermediate")
+	mutual := func(version uint16) *tls.Config {
+		return &tls.Config{
+			Certificates: []tls.Certificate{root.Issue("healthy")}, MaxVersion: version,
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.Pool(),
+		}
+	}
+	certFile, keyFile := keyPair(t, clients.Issue("prober"))
+	serving := func(config *tls.Config) *tlsfarm.Server { return tlsfarm.TLS(config) }
+
+	for name, c := range map[string]struct {
+		server *tlsfarm.Server
+		extra  string
+	}{
+		"healthy":                   {serving(&tls.Config{Certificates: []tls.Certificate{intermediate.Issue("healthy")}, NextProtos: []string{"h2"}}), "alpn: [h2, http/1.1]\nmetrics: {tls.certificate.info: {enabled: true}, tls.certificate.not_before: {enabled: true}}\n"},
+		"tls12":                     {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("old")}, MaxVersion: tls.VersionTLS12}), ""},
+		"expiring":                  {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("soon", tlsfarm.Validity(-80*day, 10*day+time.Hour))}}), ""},
+		"expired":                   {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("old", tlsfarm.Validity(-90*day, -10*day-time.Hour))}}), ""},
+		"other_name":                {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("other", tlsfarm.Names("other.example", "localhost"))}}), ""},
+		"skip_verify":               {serving(&tls.Config{Certificates: []tls.Certificate{tlsfarm.SelfSigned("self")}}), "tls: {insecure_skip_verify: true}\n"},
+		"client_certificate":        {serving(mutual(0)), fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", certFile, keyFile)},
+		"missing_client_cert_tls12": {serving(mutual(tls.VersionTLS12)), ""},
+		"missing_client_cert_tls13": {serving(mutual(0)), ""},
+		"plaintext":                 {tlsfarm.Plaintext("220 mail.example ESMTP\r\n"), ""},
+		"silent":                    {tlsfarm.Silent(), "timeout: 500ms\n"},
+	} {
+		t.Cleanup(c.server.Close)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			yaml := "initial_delay: 0s\n" + c.extra
+			if strings.Contains(c.extra, "tls: {") {
+				yaml = strings.Replace(yaml, "tls: {", fmt.Sprintf("tls: {ca_file: %q, ", caFile(t)), 1)
+			} else {
+				yaml += fmt.Sprintf("tls: {ca_file: %q}\n", caFile(t))
+			}
+			p, stop := start(t, yaml+fmt.Sprintf("targets: [{endpoint: %q}]\n", c.server.Endpoint()))
+			p.batches(t, 1)
+			stop()
+			compareMetrics(t, name, p.metrics.AllMetrics()[0], c.server.Port())
+			compareTraces(t, name, p.traces.AllTraces()[0], c.server.Port())
+		})
+	}
+}
+
+func compareMetrics(t *testing.T, name string, got pmetric.Metrics, port uint16) {
+	t.Helper()
+	for _, m := range got.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		switch m.Type() {
+		case pmetric.MetricTypeGauge:
+			for _, p := range m.Gauge().DataPoints().All() {
+				mask(p.Attributes(), port)
+			}
+		case pmetric.MetricTypeSum:
+			for _, p := range m.Sum().DataPoints().All() {
+				mask(p.Attributes(), port)
+			}
+		case pmetric.MetricTypeHistogram:
+			for _, p := range m.Histogram().DataPoints().All() {
+				mask(p.Attributes(), port)
+				p.BucketCounts().FromRaw(nil)
+				p.SetSum(0)
+				p.SetMin(0)
+				p.SetMax(0)
+				for _, e := range p.Exemplars().All() {
+					e.SetDoubleValue(0)
+					e.SetTraceID(pcommon.TraceID{1})
+					e.SetSpanID(pcommon.SpanID{1})
+					e.SetTimestamp(0)
+				}
+			}
+		}
+	}
+	path := filepath.Join("..", "..", "testdata", "golden", name+"_metrics.yaml")
+	if *update {
+		require.NoError(t, golden.WriteMetricsToFile(path, got))
+		return
+	}
+	want, err := golden.ReadMetrics(path)
+	require.NoError(t, err)
+	require.NoError(t, pmetrictest.CompareMetrics(want, got,
+		pmetrictest.IgnoreTimestamp(), pmetrictest.IgnoreStartTimestamp(), pmetrictest.IgnoreMetricsOrder(),
+		pmetrictest.IgnoreMetricDataPointsOrder(), pmetrictest.IgnoreDatapointAttributesOrder(),
+		pmetrictest.IgnoreMetricValues("tls.probe.duration", "tls.certificate.not_after", "tls.certificate.not_before"),
+		pmetrictest.IgnoreMetricFloatPrecision(1, "tls.certificate.days_until_expiry", "tls.client_certificate.days_until_expiry"),
+		pmetrictest.IgnoreMetricFloatPrecision(3, "tls.certificate.lifetime.remaining"),
+	))
+}
+
+func compareTraces(t *testing.T, name string, got ptrace.Traces, port uint16) {
+	t.Helper()
+	spans := got.ResourceSpans().At(0).ScopeSpans().At(0).Spans()
+	numbered := map[pcommon.SpanID]pcommon.SpanID{{}: {}}
+	for i, s := range spans.All() {
+		numbered[s.SpanID()] = pcommon.SpanID{byte(i + 1)}
+		s.SetTraceID(pcommon.TraceID{1})
+		s.SetSpanID(numbered[s.SpanID()])
+		s.SetParentSpanID(numbered[s.ParentSpanID()])
+		s.Status().SetMessage(maskText(s.Status().Message(), port))
+		mask(s.Attributes(), port)
+		for _, e := range s.Events().All() {
+			e.SetTimestamp(0)
+		}
+	}
+	path := filepath.Join("..", "..", "testdata", "golden", name+"_traces.yaml")
+	if *update {
+		require.NoError(t, golden.WriteTracesToFile(path, got))
+		return
+	}
+	want, err := golden.ReadTraces(path)
+	require.NoError(t, err)
+	require.NoError(t, ptracetest.CompareTraces(want, got, ptracetest.IgnoreStartTimestamp(), ptracetest.IgnoreEndTimestamp()))
+}
+
+// mask sets what differs from run to run to something fixed, and leaves that it is there: ports, dates, serials.
+func mask(a pcommon.Map, port uint16) {
+	for k, v := range a.All() {
+		switch k {
+		case "server.port", "network.peer.port":
+			v.SetInt(443)
+		case "tls.handshake_time_ms":
+			v.SetDouble(1)
+		case "tls.cert.not_before", "tls.cert.not_after", "tls.server.not_before", "tls.server.not_after",
+			"tls.cert.serial", "tls.server.hash.sha256", "certificate.serial", "certificate.sha256":
+			v.SetStr("masked")
+		default:
+			if v.Type() == pcommon.ValueTypeStr {
+				v.SetStr(maskText(v.Str(), port))
+			}
+		}
+	}
+	raw := a.AsRaw()
+	keys := make([]string, 0, len(raw))
+	for k := range raw {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	sorted := pcommon.NewMap()
+	for _, k := range keys {
+		v, _ := a.Get(k)
+		v.CopyTo(sorted.PutEmpty(k))
+	}
+	sorted.CopyTo(a)
+}
+
+func maskText(s string, port uint16) string {
+	s = strings.ReplaceAll(s, fmt.Sprintf(":%d", port), ":443")
+	s = localPort.ReplaceAllString(s, ":0->")
+	if i := strings.Index(s, "expired on "); i >= 0 {
+		from := i + len("expired on ")
+		s = s[:from] + "DATE" + s[from+len("2006-01-02 15:04:05 UTC"):]
+	}
+	return s
+}
