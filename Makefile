@@ -38,7 +38,7 @@ $(BINARY): $(SOURCES) go.mod go.sum builder-config.yaml $(TOOLS)/.built
 acceptance: build ## test the built distribution
 	@go test -tags acceptance -count=1 ./internal/acceptance/...
 
-bench: ## measure what probing costs
+bench: ## compare what a probe costs with a bare tls.Dialer loop
 	@go test -run '^$$' -bench Probe -benchtime 1x ./receiver/tlscheckreceiver
 
 run: build ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"

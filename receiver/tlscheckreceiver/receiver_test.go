@@ -52,7 +52,7 @@ func caFile(t *testing.T) string {
 }
 
 // configure reads YAML as the collector would.
-func configure(t *testing.T, yaml string) (*Config, error) {
+func configure(t testing.TB, yaml string) (*Config, error) {
 	t.Helper()
 	retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
 	require.NoError(t, err)

@@ -1,0 +1,172 @@
+package tlscheckreceiver
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+const (
+	benchEndpoints = 1000
+	benchRounds    = 5
+	farmVariable   = "TLSCHECK_BENCH_FARM" // the file for the farm's root, in the process that is the farm
+)
+
+// TestBenchFarm is no test but the other process of BenchmarkProbe: the servers, whose CPU must not be counted.
+func TestBenchFarm(t *testing.T) {
+	ca := os.Getenv(farmVariable)
+	if ca == "" {
+		t.Skip("only a part of BenchmarkProbe")
+	}
+	intermediate := root.Intermediate("Farm Intermediate")
+	require.NoError(t, os.WriteFile(ca, root.PEM(), 0o600))
+	for range benchEndpoints {
+		s := tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{intermediate.Issue("bench")}})
+		t.Cleanup(s.Close)
+		fmt.Println("endpoint", s.Endpoint())
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark is through
+}
+
+// startFarm starts the servers in a process of their own.
+func startFarm(b *testing.B) (endpoints []string, ca string) {
+	b.Helper()
+	ca = b.TempDir() + "/ca.pem"
+	farm := exec.Command(os.Args[0], "-test.run", "^TestBenchFarm$")
+	farm.Env = append(os.Environ(), farmVariable+"="+ca)
+	stdin, err := farm.StdinPipe()
+	require.NoError(b, err)
+	stdout, err := farm.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, farm.Start())
+	b.Cleanup(func() {
+		_ = stdin.Close()
+		_, _ = io.Copy(io.Discard, stdout)
+		_ = farm.Wait()
+	})
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && lines.Text() != "ready" {
+		if e, ok := strings.CutPrefix(lines.Text(), "endpoint "); ok {
+			endpoints = append(endpoints, e)
+		}
+	}
+	require.Len(b, endpoints, benchEndpoints)
+	return endpoints, ca
+}
+
+// BenchmarkProbe prints the CPU time that this process spends on one probe, with metrics and traces on, beside that of
+// a bare verified tls.Dialer loop over the same endpoints, and the ratio. The two take turns, as machines are noisy.
+func BenchmarkProbe(b *testing.B) {
+	endpoints, ca := startFarm(b)
+	var receiver, dialer []float64
+	for range benchRounds {
+		dialer = append(dialer, benchDialer(b, endpoints, ca))
+		receiver = append(receiver, benchReceiver(b, endpoints, ca))
+	}
+	ratios := make([]float64, benchRounds)
+	for i := range ratios {
+		ratios[i] = receiver[i] / dialer[i]
+	}
+	b.ReportMetric(0, "ns/op") // one operation is the whole benchmark: its time means nothing
+	fmt.Printf("\n%d endpoints, %d rounds, %s, %d CPUs\n", benchEndpoints, benchRounds, runtime.Version(), runtime.NumCPU())
+	fmt.Printf("%-34s median %4.0f µs CPU per probe  (%.0f to %.0f)\n", "receiver, metrics and traces on", median(receiver), slices.Min(receiver), slices.Max(receiver))
+	fmt.Printf("%-34s median %4.0f µs CPU per probe  (%.0f to %.0f)\n", "bare verified tls.Dialer loop", median(dialer), slices.Min(dialer), slices.Max(dialer))
+	fmt.Printf("%-34s median %4.2f                   (%.2f to %.2f)\n", "ratio", median(ratios), slices.Min(ratios), slices.Max(ratios))
+}
+
+// benchDialer returns the microseconds of CPU for one connection.
+func benchDialer(b *testing.B, endpoints []string, ca string) float64 {
+	b.Helper()
+	pem, err := os.ReadFile(ca)
+	require.NoError(b, err)
+	roots := x509.NewCertPool()
+	require.True(b, roots.AppendCertsFromPEM(pem))
+	d := tls.Dialer{Config: &tls.Config{RootCAs: roots}}
+	const turns = 2
+	before := cpu()
+	for range turns {
+		for _, e := range endpoints {
+			conn, err := d.DialContext(b.Context(), "tcp", e)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = conn.Close()
+		}
+	}
+	return float64((cpu() - before).Microseconds()) / float64(turns*len(endpoints))
+}
+
+// benchReceiver returns the microseconds of CPU for one probe.
+func benchReceiver(b *testing.B, endpoints []string, ca string) float64 {
+	b.Helper()
+	var yaml strings.Builder
+	fmt.Fprintf(&yaml, "{collection_interval: 2s, timeout: 2s, initial_delay: 0s, tls: {ca_file: %q}, targets: [", ca)
+	for _, e := range endpoints {
+		fmt.Fprintf(&yaml, "{endpoint: %q},", e)
+	}
+	yaml.WriteString("]}")
+	conf, err := configure(b, yaml.String())
+	require.NoError(b, err)
+
+	var probes atomic.Int64
+	traces, err := consumer.NewTraces(func(_ context.Context, td ptrace.Traces) error {
+		for _, s := range td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
+			if s.Name() == "tls.connect" {
+				if s.Status().Code() == ptrace.StatusCodeError {
+					b.Error(s.Status().Message())
+				}
+				probes.Add(1)
+			}
+		}
+		return nil
+	})
+	require.NoError(b, err)
+	factory := NewFactory()
+	set := receivertest.NewNopSettings(factory.Type())
+	m, err := factory.CreateMetrics(b.Context(), set, conf, consumertest.NewNop())
+	require.NoError(b, err)
+	_, err = factory.CreateTraces(b.Context(), set, conf, traces)
+	require.NoError(b, err)
+
+	before := cpu()
+	require.NoError(b, m.Start(b.Context(), componenttest.NewNopHost()))
+	time.Sleep(4 * time.Second)
+	require.NoError(b, m.Shutdown(context.Background()))
+	return float64((cpu() - before).Microseconds()) / float64(probes.Load())
+}
+
+// cpu is what this process has used so far, user and system together.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
