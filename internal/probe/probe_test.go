@@ -456,3 +456,73 @@ func TestLongBannerIsBounded(t *testing.T) {
 	assert.Equal(t, failure.NotTLS, o.Failure.Type)
 	assert.Less(t, len(o.Failure.Cause), 500)
 }
+
+func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
+	hole, stop := tlsfarm.Blackhole()
+	t.Cleanup(stop)
+	addr := netip.MustParseAddrPort(hole)
+	s := tlsfarm.ServeOn(fmt.Sprintf("127.0.0.2:%d", addr.Port()), func(conn net.Conn) { tlsfarm.Handshake(conn, healthy()) })
+	t.Cleanup(s.Close)
+	resolver, stopDNS := tlsfarm.Resolver(map[string][]netip.Addr{
+		"two.example.": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")},
+		"one.example.": {netip.MustParseAddr("127.0.0.1")},
+	})
+	t.Cleanup(stopDNS)
+	p := &Prober{Resolver: resolver}
+	two := at(t, fmt.Sprintf("two.example:%d", addr.Port()))
+	two.TLS.ServerName, two.Timeout = "localhost", time.Second
+	o := p.Probe(t.Context(), two)
+	require.Nil(t, o.Failure)
+	require.Len(t, o.Dials, 2)
+	assert.Equal(t, failure.ConnectionTimeout, o.Dials[0].Failure.Type)
+
+	one := at(t, fmt.Sprintf("one.example:%d", addr.Port()))
+	one.Timeout = 300 * time.Millisecond
+	o = p.Probe(t.Context(), one)
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.ConnectionTimeout, o.Failure.Type)
+	assert.Equal(t, failure.Connect, o.Failure.Step)
+}
+
+// Alerts on client certificates come in the handshake in TLS 1.2, after it in TLS 1.3.
+func TestEveryAlertOnTheClientCertificate(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	own := clients.Issue("prober")
+	type answer struct{ sent, none failure.Type }
+	for alert, want := range map[uint8]answer{
+		40:  {failure.HandshakeFailure, failure.MissingClientCert},
+		41:  {failure.MissingClientCert, failure.MissingClientCert},
+		42:  {failure.BadCertificate, failure.MissingClientCert},
+		43:  {failure.UnsupportedCertificate, failure.UnsupportedCertificate},
+		44:  {failure.ClientCertRevoked, failure.ClientCertRevoked},
+		45:  {failure.ClientCertExpired, failure.ClientCertExpired},
+		46:  {failure.CertificateUnknown, failure.CertificateUnknown},
+		48:  {failure.UnknownCA, failure.UnknownCA},
+		49:  {failure.AccessDenied, failure.AccessDenied},
+		50:  {failure.MalformedHandshake, failure.MissingClientCert},
+		116: {failure.MissingClientCert, failure.MissingClientCert},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(fmt.Sprintf("%d %s", alert, tls.VersionName(version)), func(t *testing.T) {
+				s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), version, alert)
+				t.Cleanup(s.Close)
+				tt := at(t, s.Endpoint())
+				check := func(want failure.Type) *failure.Failure {
+					o := run1(t, tt)
+					require.NotNil(t, o.Failure)
+					assert.Equal(t, want, o.Failure.Type, o.Failure.Message)
+					assert.Equal(t, alert, o.Failure.Alert)
+					assert.True(t, o.Failure.HasAlert)
+					assert.True(t, o.Handshake.ClientCertRequested)
+					assert.Equal(t, version == tls.VersionTLS13, o.Handshake.Established)
+					return o.Failure
+				}
+				none := check(want.none)
+				assert.Contains(t, none.Cause+none.Fix, "certificate")
+				assert.Contains(t, none.Cause, "CN=Clients")
+				tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
+				check(want.sent)
+			})
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package tlsfarm
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Refusing starts a server of one TLS version, 1.2 or 1.3, that asks for a client certificate and refuses whatever it
+// gets, or the lack of it, with an alert of any number. crypto/tls would choose the alert itself, so this one is
+// written beside it: in the clear in TLS 1.2, where the server is not yet encrypting at that time, and encrypted with
+// the server's first application key in TLS 1.3.
+func Refusing(certificate tls.Certificate, acceptable *x509.CertPool, version uint16, alert uint8) *Server {
+	return Serve(func(conn net.Conn) {
+		var secrets bytes.Buffer
+		config := &tls.Config{
+			Certificates: []tls.Certificate{certificate}, MinVersion: version, MaxVersion: version,
+			ClientAuth: tls.RequestClientCert, ClientCAs: acceptable, SessionTicketsDisabled: true,
+			KeyLogWriter: &secrets,
+		}
+		// This callback comes after the client's certificate, or the empty message in its place.
+		config.VerifyConnection = func(tls.ConnectionState) error {
+			record := []byte{21, 3, 3, 0, 2, 2, alert}
+			if version == tls.VersionTLS13 {
+				record = sealAlert(secrets.String(), alert)
+			}
+			_, _ = conn.Write(record)
+			drain(conn)
+			return errors.New("refused")
+		}
+		_ = tls.Server(conn, config).Handshake()
+	})
+}
+
+// sealAlert makes the first record that a TLS 1.3 server sends under its application key (RFC 8446, section 5.2). The
+// suite is TLS_AES_128_GCM_SHA256, which crypto/tls chooses where there is hardware for it, as the caller's is.
+func sealAlert(keyLog string, alert uint8) []byte {
+	var random, secretHex string
+	line := keyLog[bytes.Index([]byte(keyLog), []byte("SERVER_TRAFFIC_SECRET_0")):]
+	_, err := fmt.Sscanf(line, "SERVER_TRAFFIC_SECRET_0 %s %s", &random, &secretHex)
+	must(err)
+	secret, err := hex.DecodeString(secretHex)
+	must(err)
+	if len(secret) != sha256.Size {
+		panic("tlsfarm: not a suite with SHA-256")
+	}
+	block, err := aes.NewCipher(expandLabel(secret, "key", 16))
+	must(err)
+	aead, err := cipher.NewGCM(block)
+	must(err)
+	inner := []byte{2, alert, 21} // level, description, content type
+	header := []byte{23, 3, 3, 0, 0}
+	binary.BigEndian.PutUint16(header[3:], uint16(len(inner)+aead.Overhead()))
+	// Sequence number 0, so that the nonce is the IV itself.
+	return append(header, aead.Seal(nil, expandLabel(secret, "iv", 12), inner, header)...)
+}
+
+// expandLabel is HKDF-Expand-Label with an empty context (RFC 8446, section 7.1).
+func expandLabel(secret []byte, label string, length int) []byte {
+	label = "tls13 " + label
+	info := append([]byte{0, byte(length), byte(len(label))}, label...)
+	out, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), length)
+	must(err)
+	return out
+}
