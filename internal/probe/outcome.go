@@ -26,6 +26,9 @@ type Outcome struct {
 	ClientCert *x509.Certificate
 
 	Failure *failure.Failure // nil when the probe succeeded
+
+	// Explanation is what was tried to find out what would work; nil where nothing was.
+	Explanation *Explanation
 }
 
 // Step is when a part of the probe began and ended, and why it failed, nil where it did not.

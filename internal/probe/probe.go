@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
@@ -18,10 +19,12 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// Prober makes probes. Its zero value is ready; any number of goroutines may use one.
+// Prober makes probes. Its zero value is ready; any number of goroutines may use one, each for another target.
 type Prober struct {
 	// Resolver looks names up. Nil means that of the system.
 	Resolver *net.Resolver
+
+	failing sync.Map // *target.Target to lasting, of those that fail
 }
 
 // Probe probes t once. It returns nil when ctx is cancelled before the probe is through: a probe that was called off
@@ -42,6 +45,7 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
 	probeCtx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
 	r.probe(probeCtx)
+	p.explainFailure(ctx, r.out)
 	return r.out
 }
 

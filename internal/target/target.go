@@ -4,11 +4,14 @@ package target
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -22,6 +25,14 @@ const (
 	SpansOnChange  Spans = "on_change" // the first probe, and each that ends otherwise than the one before it
 )
 
+// Explain says when further connections are made to find out what would work.
+type Explain string
+
+const (
+	ExplainOnChange Explain = "on_change" // when a target begins to fail, or fails differently
+	ExplainNever    Explain = "never"
+)
+
 // Target is one thing to probe. It is not changed once built, so any number of goroutines may read it.
 type Target struct {
 	Endpoint Endpoint
@@ -32,6 +43,7 @@ type Target struct {
 
 	ExpiryWarning time.Duration // a certificate with less than this left is near its expiry
 	Spans         Spans
+	Explain       Explain
 	Attributes    map[string]string // added to all telemetry of the target; may be nil
 
 	// TLS is what the handshake offers and trusts. It may be shared between targets: clone it before changing it.
@@ -50,13 +62,20 @@ func (t *Target) ClientCertificate() (*tls.Certificate, error) {
 // ServerName is the name that the server's certificate must have: an address, or a name in the form that goes over the
 // wire. It is the endpoint's host unless the configuration overrides it.
 func (t *Target) ServerName() string {
-	if t.TLS.ServerName != "" {
-		return t.TLS.ServerName
+	addr, name := t.Endpoint.Addr, t.Endpoint.DNSName
+	if override := t.TLS.ServerName; override != "" {
+		var err error
+		if addr, err = netip.ParseAddr(strings.Trim(override, "[]")); err != nil {
+			// What is no name either can match no certificate, and is told as it was written.
+			if name, err = dnsName(override); err != nil {
+				name = override
+			}
+		}
 	}
-	if t.Endpoint.Addr.IsValid() {
-		return t.Endpoint.Addr.WithZone("").String()
+	if addr.IsValid() {
+		return addr.WithZone("").String()
 	}
-	return strings.TrimSuffix(t.Endpoint.DNSName, ".")
+	return strings.TrimSuffix(name, ".")
 }
 
 // Endpoint is a host and a port.
@@ -86,7 +105,9 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("is empty; %s", want)
 	case strings.Contains(s, "://"):
 		return Endpoint{}, fmt.Errorf("has a scheme; %s", want)
-	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\u00a0' }):
+	case !utf8.ValidString(s):
+		return Endpoint{}, fmt.Errorf("is not valid UTF-8; %s", want)
+	case strings.ContainsFunc(s, unseen):
 		return Endpoint{}, fmt.Errorf("has a space or control character in it; %s", want)
 	case strings.Contains(s, "/"):
 		return Endpoint{}, fmt.Errorf("has a path; %s", want)
@@ -128,26 +149,38 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	return e, nil
 }
 
-// dnsName returns host as it goes over the wire. Names in ASCII are taken as they are, since hosts with underscores and
-// the like exist and resolve though no registry would have them.
+// unseen tells of what gets into a line by copying and can be part of no name: spaces of all kinds, also those of no
+// width, and control characters.
+func unseen(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\u200b' || r == '\u2060' || r == '\ufeff'
+}
+
+// dnsName returns host as it goes over the wire. Names in ASCII need not be such as a registry would have: hosts with
+// underscores exist and resolve.
 func dnsName(host string) (string, error) {
 	name := host
-	for _, r := range host {
-		if r > 0x7f {
-			var err error
-			if name, err = idna.Lookup.ToASCII(host); err != nil {
-				return "", err
-			}
-			break
+	if strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
+		var err error
+		if name, err = idna.Lookup.ToASCII(host); err != nil {
+			return "", err
 		}
 	}
-	if len(strings.TrimSuffix(name, ".")) > 253 {
-		return "", fmt.Errorf("it is %d characters long; at most 253 fit", len(name))
+	labels := strings.TrimSuffix(name, ".")
+	if len(labels) > 253 {
+		return "", fmt.Errorf("it is %d characters long; at most 253 fit", len(labels))
 	}
-	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
+	for label := range strings.SplitSeq(labels, ".") {
 		if label == "" || len(label) > 63 {
 			return "", fmt.Errorf("the part %q is %d characters long; from 1 to 63 fit", label, len(label))
 		}
+		for _, r := range label {
+			if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", r) {
+				return "", fmt.Errorf("it has %q in it; letters, digits, hyphens, underscores and dots are allowed", r)
+			}
+		}
+	}
+	if strings.Trim(labels, "0123456789.") == "" {
+		return "", errors.New("it has nothing but digits and is no IPv4 address")
 	}
 	return name, nil
 }

@@ -43,6 +43,7 @@ type TargetDefaults struct {
 	Timeout            time.Duration     `mapstructure:"timeout"`
 	ExpiryWarning      time.Duration     `mapstructure:"expiry_warning"`
 	Spans              SpansConfig       `mapstructure:"spans"`
+	Explain            ExplainConfig     `mapstructure:"explain"`
 	TLS                ClientTLS         `mapstructure:"tls"`
 	ALPN               []string          `mapstructure:"alpn"`
 	Attributes         map[string]string `mapstructure:"attributes"`
@@ -51,6 +52,11 @@ type TargetDefaults struct {
 // SpansConfig says which probes leave spans.
 type SpansConfig struct {
 	When target.Spans `mapstructure:"when"`
+}
+
+// ExplainConfig says when a failing target is asked further what would work.
+type ExplainConfig struct {
+	When target.Explain `mapstructure:"when"`
 }
 
 // ClientTLS is configtls.ClientConfig, out of reach of the collector's own walk over validators: that would judge the
@@ -179,7 +185,7 @@ func (c *Config) build() ([]*target.Target, error) {
 		targets = append(targets, &target.Target{
 			Endpoint: endpoint,
 			Interval: t.CollectionInterval, InitialDelay: t.InitialDelay, Timeout: t.Timeout,
-			ExpiryWarning: t.ExpiryWarning, Spans: t.Spans.When, Attributes: t.Attributes,
+			ExpiryWarning: t.ExpiryWarning, Spans: t.Spans.When, Explain: t.Explain.When, Attributes: t.Attributes,
 			TLS: l.with(t.ALPN),
 		})
 	}
@@ -211,6 +217,11 @@ func (d *TargetDefaults) check() (errs []error) {
 	case target.SpansAlways, target.SpansOnFailure, target.SpansOnChange:
 	default:
 		bad("spans::when: %q is not known; use always, on_failure or on_change", d.Spans.When)
+	}
+	switch d.Explain.When {
+	case target.ExplainOnChange, target.ExplainNever:
+	default:
+		bad("explain::when: %q is not known; use on_change or never", d.Explain.When)
 	}
 	length := 0
 	for _, p := range d.ALPN {

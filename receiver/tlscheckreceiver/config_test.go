@@ -57,6 +57,7 @@ initial_delay: 2s
 timeout: 4s
 expiry_warning: 100h
 spans: {when: on_failure}
+explain: {when: never}
 alpn: [h2]
 attributes: {env: prod, team: all}
 tls:
@@ -72,6 +73,7 @@ targets:
     timeout: 5s
     expiry_warning: 200h
     spans: {when: on_change}
+    explain: {when: on_change}
     alpn: [http/1.1, imap]
     attributes: {team: edge}
     tls:
@@ -84,10 +86,10 @@ targets:
     tls: {ca_pem: %q}
 `, ca, other, root.PEM()))
 	a, b, c, d := targets[0], targets[1], targets[2], targets[3]
-	assert.Equal(t, []any{20 * time.Second, 2 * time.Second, 4 * time.Second, 100 * time.Hour, target.SpansOnFailure},
-		[]any{a.Interval, a.InitialDelay, a.Timeout, a.ExpiryWarning, a.Spans})
-	assert.Equal(t, []any{30 * time.Second, 3 * time.Second, 5 * time.Second, 200 * time.Hour, target.SpansOnChange},
-		[]any{b.Interval, b.InitialDelay, b.Timeout, b.ExpiryWarning, b.Spans})
+	assert.Equal(t, []any{20 * time.Second, 2 * time.Second, 4 * time.Second, 100 * time.Hour, target.SpansOnFailure, target.ExplainNever},
+		[]any{a.Interval, a.InitialDelay, a.Timeout, a.ExpiryWarning, a.Spans, a.Explain})
+	assert.Equal(t, []any{30 * time.Second, 3 * time.Second, 5 * time.Second, 200 * time.Hour, target.SpansOnChange, target.ExplainOnChange},
+		[]any{b.Interval, b.InitialDelay, b.Timeout, b.ExpiryWarning, b.Spans, b.Explain})
 	assert.Equal(t, map[string]string{"env": "prod", "team": "all"}, a.Attributes)
 	assert.Equal(t, map[string]string{"env": "prod", "team": "edge"}, b.Attributes)
 	assert.Equal(t, []string{"h2"}, a.TLS.NextProtos)
@@ -148,6 +150,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		good + "\nmax_concurrent_probes: 0":                                                             {"max_concurrent_probes: 0", "1 or more"},
 		good + "\nexpiry_warning: -1h":                                                                  {"expiry_warning: -1h", "0s or more"},
 		good + "\nspans: {when: never}":                                                                 {`spans::when: "never"`, "on_change"},
+		good + "\nexplain: {when: always}": {`explain::when: "always"`, "never"},
 		good + "\nalpn: [\"\"]":                                                                         {`alpn: ""`, "1 to 255"},
 		good + "\ntarget: []":                                                                           {"target"},
 		`targets: [{endpoint: "a:1", timeouts: 1s}]`:                                                    {"targets[0]", "timeouts"},

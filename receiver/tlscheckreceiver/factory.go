@@ -39,6 +39,7 @@ func createDefaultConfig() component.Config {
 			Timeout:            10 * time.Second,
 			ExpiryWarning:      30 * 24 * time.Hour,
 			Spans:              SpansConfig{When: target.SpansAlways},
+			Explain:            ExplainConfig{When: target.ExplainOnChange},
 			TLS:                ClientTLS{configtls.NewDefaultClientConfig()},
 		},
 		Config: record.DefaultConfig(),

@@ -66,6 +66,12 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 			a.PutStr("network.type", "ipv6")
 		}
 	}
+	if e := o.Explanation; e != nil {
+		tries := add("explain", newSpanID(), root, e.Step).PutEmptySlice("tls.explain.tries")
+		for _, t := range e.Tries {
+			tries.AppendEmpty().SetStr(t.String())
+		}
+	}
 	if o.Handshake == nil {
 		return spanIDs{}
 	}

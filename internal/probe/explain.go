@@ -1,0 +1,119 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+)
+
+const (
+	// An explanation takes at most this long, and each of its at most four connections this long.
+	maxExplaining = 5 * time.Second
+	maxTry        = 2 * time.Second
+)
+
+// Explanation is the search for what would work with a server that refuses the handshake.
+type Explanation struct {
+	Step
+	Tries []failure.Try
+}
+
+// lasting is what is remembered of a target that fails: what its failure was before it was explained, and the
+// explanation, which holds until it fails differently.
+type lasting struct {
+	typ         failure.Type
+	alert       uint8
+	explanation *Explanation
+}
+
+// explainFailure adds what would work to a failed outcome. It tries when the target begins to fail or fails
+// differently, and for the probes after that goes by what it found then, so that the failure keeps its type.
+func (p *Prober) explainFailure(ctx context.Context, o *Outcome) {
+	t := o.Target
+	if o.Failure == nil {
+		p.failing.Delete(t)
+		return
+	}
+	now := lasting{typ: o.Failure.Type, alert: o.Failure.Alert}
+	if last, ok := p.failing.Load(t); ok && last.(lasting).typ == now.typ && last.(lasting).alert == now.alert {
+		now = last.(lasting)
+	} else {
+		if t.Explain == target.ExplainOnChange && o.Handshake != nil {
+			now.explanation = explain(ctx, o)
+			o.Explanation = now.explanation
+		}
+		p.failing.Store(t, now)
+	}
+	if now.explanation != nil {
+		o.Failure.Refine(now.explanation.Tries, t.Endpoint.String(), t.ServerName())
+	}
+}
+
+// explain makes up to four handshakes, each different from the one that failed in one respect. None of them verifies
+// anything: the question is only how far the server goes along. It returns nil where nothing is worth a try.
+func explain(ctx context.Context, o *Outcome) *Explanation {
+	tries := failure.Tries(o.Failure.Type, o.Handshake.MinVersion, o.Handshake.MaxVersion, o.Handshake.ServerName != "")
+	if len(tries) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(maxExplaining, o.Target.Timeout))
+	defer cancel()
+	e := &Explanation{Step: Step{Start: time.Now()}}
+	addr := o.Dials[len(o.Dials)-1].Addr.String()
+	for _, t := range tries {
+		if ctx.Err() != nil {
+			break
+		}
+		t.Err = handshakeOnce(ctx, addr, o.Target, &t)
+		e.Tries = append(e.Tries, t)
+		// Of versions all that work are of interest, else the first thing that does.
+		if t.Err == nil && o.Failure.Type != failure.ProtocolMismatch {
+			break
+		}
+	}
+	e.End = time.Now()
+	return e
+}
+
+func handshakeOnce(ctx context.Context, addr string, target *target.Target, t *failure.Try) error {
+	ctx, cancel := context.WithTimeout(ctx, maxTry)
+	defer cancel()
+	conn, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	cfg := target.TLS.Clone()
+	cfg.InsecureSkipVerify = true
+	cfg.MinVersion, cfg.MaxVersion = t.MinVersion, t.MaxVersion
+	cfg.ServerName = target.ServerName()
+	if t.WithoutSNI {
+		cfg.ServerName = ""
+	}
+	if t.EverySuite {
+		cfg.CipherSuites, cfg.CurvePreferences = everySuite(), nil
+	}
+	client := tls.Client(conn, cfg)
+	if err := client.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	state := client.ConnectionState()
+	t.Version, t.Suite = state.Version, state.CipherSuite
+	if len(state.PeerCertificates) > 0 {
+		t.Name = certs.Clean(certs.SubjectName(state.PeerCertificates[0]), 128)
+	}
+	return nil
+}
+
+func everySuite() []uint16 {
+	var ids []uint16
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}

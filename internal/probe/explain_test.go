@@ -1,0 +1,208 @@
+package probe
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// counting starts a TLS server that counts its connections, for a target that is reached by the name localhost.
+func counting(t *testing.T, config *tls.Config) (*target.Target, *atomic.Int32) {
+	t.Helper()
+	var n atomic.Int32
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		n.Add(1)
+		tlsfarm.Handshake(conn, config)
+	})
+	t.Cleanup(s.Close)
+	tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
+	tt.Explain = target.ExplainOnChange
+	return tt, &n
+}
+
+func TestTryingFindsWhatWouldWork(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	cert := root.Issue("explained", tlsfarm.Key(key))
+	only := func(config *tls.Config) *tls.Config {
+		config.Certificates = []tls.Certificate{cert}
+		return config
+	}
+	rsaSuite := []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}
+
+	for name, c := range map[string]struct {
+		server *tls.Config
+		client *tls.Config
+		typ    failure.Type
+		cause  string // with %s for the endpoint
+		fix    string
+	}{
+		"TLS 1.0 only": {
+			server: only(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10, CipherSuites: rsaSuite}),
+			typ:    failure.ProtocolMismatch,
+			cause:  "%s speaks TLS 1.0 only, its last suite is TLS_RSA_WITH_AES_128_CBC_SHA.",
+			fix:    `Enable TLS 1.2 or 1.3 on the server. To probe it as it is set tls min_version: "1.0" and max_version: "1.0", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.`,
+		},
+		"TLS 1.0 and 1.1": {
+			server: only(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}),
+			typ:    failure.ProtocolMismatch,
+			cause:  "%s speaks TLS 1.1 and TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.",
+			fix:    `min_version: "1.1"`,
+		},
+		"TLS 1.2 where 1.3 is demanded": {
+			server: only(&tls.Config{MaxVersion: tls.VersionTLS12}),
+			client: &tls.Config{MinVersion: tls.VersionTLS13},
+			typ:    failure.ProtocolMismatch,
+			cause:  "%s speaks TLS 1.2 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.",
+			fix:    `min_version: "1.2"`,
+		},
+		"one suite that is not offered": {
+			server: only(&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: rsaSuite}),
+			typ:    failure.CipherMismatch,
+			cause:  "%s has none of the offered cipher suites or groups; offered every one it chose TLS_RSA_WITH_AES_128_CBC_SHA.",
+			fix:    `cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.`,
+		},
+		"one group that is not offered": {
+			server: only(&tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP521}}),
+			client: &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
+			typ:    failure.CipherMismatch,
+			cause:  "%s has none of the offered cipher suites or groups;",
+			fix:    `min_version: "1.3"`,
+		},
+		"no certificate for the name": {
+			server: &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				if hello.ServerName == "" {
+					return &cert, nil
+				}
+				return nil, nil // crypto/tls sends unrecognized_name
+			}},
+			typ:   failure.UnrecognizedName,
+			cause: `%s refuses the name localhost; a client that sends no name gets the certificate of "explained".`,
+			fix:   "Configure the server for localhost, or set tls server_name_override to a name it serves.",
+		},
+		"no certificate for the name, told as an internal error": {
+			server: &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				if hello.ServerName == "" {
+					return &cert, nil
+				}
+				return nil, fmt.Errorf("no such host") // crypto/tls sends internal_error
+			}},
+			typ:   failure.UnrecognizedName,
+			cause: `%s refuses the name localhost;`,
+			fix:   "Configure the server for localhost",
+		},
+		"nothing": {
+			server: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }},
+			typ:    failure.UnrecognizedName,
+			cause:  "It refused 4 other handshakes too (TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; TLS 1.2 to 1.3 with every suite: alert 112, unrecognized_name;",
+			fix:    "DHE key exchange",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt, connections := counting(t, c.server)
+			if c.client != nil {
+				tt.TLS = c.client
+			}
+			var p Prober
+			first := p.Probe(t.Context(), tt)
+			require.NotNil(t, first.Failure)
+			assert.Equal(t, c.typ, first.Failure.Type)
+			assert.Equal(t, []failure.Type{c.typ}, first.Failure.Reasons)
+			cause := c.cause
+			if cause[0] == '%' {
+				cause = fmt.Sprintf(cause, tt.Endpoint)
+			}
+			assert.Contains(t, first.Failure.Cause, cause)
+			assert.Contains(t, first.Failure.Fix, c.fix)
+			require.NotNil(t, first.Explanation)
+			assert.LessOrEqual(t, len(first.Explanation.Tries), 4)
+			assert.Equal(t, int32(1+len(first.Explanation.Tries)), connections.Load())
+			assert.False(t, first.Explanation.Start.Before(first.Handshake.End))
+			assert.False(t, first.End.Before(first.Explanation.End))
+
+			// The next probe meets the same: it makes one connection and says the same.
+			before := connections.Load()
+			second := p.Probe(t.Context(), tt)
+			assert.Equal(t, before+1, connections.Load())
+			assert.Nil(t, second.Explanation)
+			assert.Equal(t, first.Failure.Type, second.Failure.Type)
+			assert.Equal(t, first.Failure.Cause, second.Failure.Cause)
+			assert.Equal(t, first.Failure.Fix, second.Failure.Fix)
+		})
+	}
+}
+
+func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
+	var alert atomic.Int32
+	var connections atomic.Int32
+	cert := root.Issue("x")
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		connections.Add(1)
+		if a := alert.Load(); a != 0 {
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, byte(a)})
+			time.Sleep(10 * time.Millisecond)
+			return
+		}
+		tlsfarm.Handshake(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
+	})
+	t.Cleanup(s.Close)
+	tt := at(t, s.Endpoint())
+	tt.Explain = target.ExplainOnChange
+	var p Prober
+	for i, step := range []struct {
+		alert   int32
+		explain bool
+	}{
+		{0, false}, {0, false}, // healthy: never
+		{40, true}, {40, false}, {40, false}, // begins to fail
+		{80, true}, {80, false}, // fails differently
+		{0, false},  // recovers
+		{80, true},  // begins again
+		{49, false}, // nothing else would tell more
+	} {
+		alert.Store(step.alert)
+		before := connections.Load()
+		o := p.Probe(t.Context(), tt)
+		assert.Equal(t, step.alert != 0, o.Failure != nil, "step %d", i)
+		assert.Equal(t, step.explain, o.Explanation != nil, "step %d", i)
+		assert.Equal(t, step.explain, connections.Load() > before+1, "step %d", i)
+	}
+	alert.Store(70)
+	tt.Explain = target.ExplainNever
+	assert.Nil(t, p.Probe(t.Context(), tt).Explanation)
+}
+
+func TestTryingIsBoundedInTime(t *testing.T) {
+	first := make(chan bool, 1)
+	first <- true
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 4096))
+		select {
+		case <-first:
+			_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 40})
+			time.Sleep(10 * time.Millisecond)
+		default: // and silent ever after
+			_, _ = conn.Read(make([]byte, 1))
+		}
+	})
+	t.Cleanup(s.Close)
+	tt := at(t, s.Endpoint())
+	tt.Explain, tt.Timeout = target.ExplainOnChange, 300*time.Millisecond
+	o := (&Prober{}).Probe(t.Context(), tt)
+	require.NotNil(t, o.Explanation)
+	assert.Len(t, o.Explanation.Tries, 1, "the time was up")
+	assert.Equal(t, failure.HandshakeFailure, o.Failure.Type)
+}
