@@ -59,7 +59,7 @@ func (s *shared) instance(set receiver.Settings, cfg component.Config) *tlsCheck
 	c := cfg.(*Config)
 	r := s.byConfig[c]
 	if r == nil {
-		r = &tlsCheck{set: set, cfg: c}
+		r = &tlsCheck{set: set, cfg: c, health: newHealth(set.Logger)}
 		r.forget = func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -26,6 +26,7 @@ type tlsCheck struct {
 	metrics consumer.Metrics // nil where unused
 	traces  consumer.Traces  // nil where unused
 	forget  func()           // removes it from the factory's instances
+	health  *health
 
 	startOnce, stopOnce sync.Once
 	startErr            error
@@ -37,7 +38,8 @@ type tlsCheck struct {
 
 // Start begins to probe. Everything that can be refused was when the configuration was validated, except for files that
 // changed since.
-func (r *tlsCheck) Start(context.Context, component.Host) error {
+func (r *tlsCheck) Start(_ context.Context, host component.Host) error {
+	r.health.join(host)
 	r.startOnce.Do(func() { r.startErr = r.start() })
 	return r.startErr
 }
@@ -52,6 +54,7 @@ func (r *tlsCheck) start() error {
 	if err != nil {
 		return err
 	}
+	recorder.Observe = r.health.observe
 	telemetry, err := metadata.NewTelemetryBuilder(r.set.TelemetrySettings)
 	if err != nil {
 		return err

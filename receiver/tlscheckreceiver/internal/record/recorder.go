@@ -28,6 +28,9 @@ const (
 
 // Recorder keeps the cumulative state of all targets. One goroutine owns it, that of Run.
 type Recorder struct {
+	// Observe is shown every outcome, in the goroutine of Run. It is set before Run and may be nil.
+	Observe func(*probe.Outcome)
+
 	metrics consumer.Metrics // nil where the receiver is in no metrics pipeline
 	traces  consumer.Traces  // nil where it is in no traces pipeline
 	obs     *receiverhelper.ObsReport
@@ -139,6 +142,9 @@ func (r *Recorder) record(o *probe.Outcome) {
 	}
 	if r.metrics != nil {
 		r.recordMetrics(o, s, ids)
+	}
+	if r.Observe != nil {
+		r.Observe(o)
 	}
 	r.batch.outcomes++
 }
