@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"reflect"
@@ -160,6 +161,9 @@ func (f *Failure) finish(e Evidence) {
 		f.SSLReason = "TLSV1_ALERT_PROTOCOL_VERSION"
 	}
 	f.Cause, f.Fix = sentences(f, e)
+	if f.HasAlert {
+		f.Cause += fmt.Sprintf(" The server sent alert %s.", alertName(f.Alert))
+	}
 }
 
 func category(s Step) string {

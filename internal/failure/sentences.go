@@ -62,20 +62,20 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 		return fmt.Sprintf("%s and the collector have no cipher suite or group in common.", e.Endpoint),
 			"Enable an ECDHE suite with AES-GCM or ChaCha20 on the server, or widen tls cipher_suites and curve_preferences. The collector has no DHE key exchange."
 	case ALPNMismatch:
-		return fmt.Sprintf("%s speaks none of the offered ALPN protocols (%s).", e.Endpoint, strings.Join(e.ALPN, ", ")),
+		return fmt.Sprintf("%s speaks none of the offered ALPN protocols (%q).", e.Endpoint, e.ALPN),
 			"Enable one of them on the server, or correct alpn."
 	case UnrecognizedName:
 		return fmt.Sprintf("%s serves no certificate for the name %s.", e.Endpoint, name),
 			fmt.Sprintf("Configure the server for %s, or set tls server_name_override to a name it serves.", name)
 	case ServerInternalError:
-		return fmt.Sprintf("%s failed on its own side (alert internal_error).", e.Endpoint),
+		return fmt.Sprintf("%s failed on its own side.", e.Endpoint),
 			fmt.Sprintf("Look in the server's log. Some servers answer so when they have no certificate for the name %s.", name)
 	case HandshakeFailure:
-		return fmt.Sprintf("%s refused the handshake (alert %s).", e.Endpoint, alertName(f.Alert)),
+		return fmt.Sprintf("%s refused the handshake.", e.Endpoint),
 			"Look in the server's log. Usual reasons: no common cipher suite or group, a name it does not serve, a client certificate it wants."
 	case MalformedHandshake:
 		if f.HasAlert {
-			return fmt.Sprintf("%s could not read the collector's side of the handshake (alert %s).", e.Endpoint, alertName(f.Alert)),
+			return fmt.Sprintf("%s could not read the collector's side of the handshake.", e.Endpoint),
 				"Look for a middlebox that alters the traffic, and for a very old or broken TLS stack on the server."
 		}
 		return fmt.Sprintf("%s sent what is no valid handshake: %s.", e.Endpoint, f.Message),
@@ -97,7 +97,7 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 	if len(e.AcceptableCAs) > 0 {
 		accepted = "It accepts certificates from " + list(e.AcceptableCAs, 3) + "."
 	}
-	if f.Type == MissingClientCert {
+	if f.Type == MissingClientCert && e.ClientCert == nil {
 		return fmt.Sprintf("%s demands a client certificate and none was sent. %s", e.Endpoint, accepted),
 			"Set tls cert_file and key_file to a certificate from a CA that the server accepts."
 	}
@@ -106,8 +106,10 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 		ours = fmt.Sprintf("the client certificate of %q, issued by %q, valid until %s",
 			certs.Clean(certs.SubjectName(e.ClientCert), 128), certs.Clean(certs.IssuerName(e.ClientCert), 128), day(e.ClientCert.NotAfter))
 	}
-	cause = fmt.Sprintf("%s refused %s (alert %s). %s", e.Endpoint, ours, alertName(f.Alert), accepted)
+	cause = fmt.Sprintf("%s refused %s. %s", e.Endpoint, ours, accepted)
 	switch f.Type {
+	case MissingClientCert:
+		return cause, "It acts as if none had been sent. Use a certificate from a CA that the server accepts, with its intermediates in cert_file."
 	case UnknownCA:
 		return cause, "Use a certificate from a CA that the server accepts, with its intermediates in cert_file, or add its CA to the server's client CAs."
 	case ClientCertExpired:

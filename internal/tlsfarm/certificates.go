@@ -42,7 +42,7 @@ func (a *Authority) Intermediate(commonName string, edits ...Edit) *Authority {
 func newAuthority(issuer *Authority, commonName string, edits []Edit) *Authority {
 	template := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: commonName, Organization: []string{"Farm"}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(3650*24*time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(3650 * 24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	cert, key := sign(template, issuer, edits)
@@ -105,7 +105,7 @@ func leafTemplate(commonName string) *x509.Certificate {
 	return &x509.Certificate{
 		Subject:   pkix.Name{CommonName: commonName},
 		DNSNames:  []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90*24*time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
