@@ -1,0 +1,158 @@
+package failure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestErrno(t *testing.T) {
+	dial := func(errno syscall.Errno) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errno)}
+	}
+	for errno, want := range map[syscall.Errno]struct {
+		step Step
+		typ  Type
+	}{
+		syscall.EMFILE:        {Local, TooManyOpenFiles},
+		syscall.ENFILE:        {Local, TooManyOpenFiles},
+		syscall.EADDRNOTAVAIL: {Local, NoFreePorts},
+		syscall.EACCES:        {Local, LocalError},
+		syscall.EPERM:         {Local, LocalError},
+		syscall.ECONNREFUSED:  {Connect, ConnectionRefused},
+		syscall.ECONNRESET:    {Connect, ConnectionReset},
+		syscall.ETIMEDOUT:     {Connect, ConnectionTimeout},
+		syscall.ENETUNREACH:   {Connect, NetworkUnreachable},
+		syscall.EHOSTUNREACH:  {Connect, NetworkUnreachable},
+	} {
+		f := Explain(Evidence{Step: Connect, Err: dial(errno), Endpoint: "a.example:443", Timeout: time.Second})
+		assert.Equal(t, want.step, f.Step, errno)
+		assert.Equal(t, want.typ, f.Type, errno)
+		assert.Equal(t, []Type{want.typ}, f.Reasons)
+		if want.step == Local {
+			assert.Equal(t, "local", f.Category)
+			assert.Contains(t, f.Fix, "target may be in good health", "it is never the target's fault")
+		} else {
+			assert.Equal(t, "tcp", f.Category)
+			assert.Contains(t, f.Cause, "a.example:443")
+		}
+	}
+}
+
+func TestWhatComesOfErrorsOfEachStep(t *testing.T) {
+	for name, c := range map[string]struct {
+		e    Evidence
+		step Step
+		typ  Type
+	}{
+		"resolver's timeout":     {Evidence{Step: DNS, Err: &net.DNSError{IsTimeout: true}}, DNS, DNSTimeout},
+		"our deadline in DNS":    {Evidence{Step: DNS, Err: context.DeadlineExceeded}, DNS, DNSTimeout},
+		"no such name":           {Evidence{Step: DNS, Err: &net.DNSError{IsNotFound: true}}, DNS, DNSNotFound},
+		"broken resolver":        {Evidence{Step: DNS, Err: &net.DNSError{Err: "server misbehaving"}}, DNS, DNSError},
+		"deadline in handshake":  {Evidence{Step: Handshake, Err: os.ErrDeadlineExceeded}, Handshake, HandshakeTimeout},
+		"end in handshake":       {Evidence{Step: Handshake, Err: io.EOF}, Handshake, ConnectionClosed},
+		"cut in handshake":       {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF}, Handshake, ConnectionClosed},
+		"reset in handshake":     {Evidence{Step: Handshake, Err: syscall.ECONNRESET}, Handshake, ConnectionClosed},
+		"reset after ours":       {Evidence{Step: ClientAuth, Err: syscall.ECONNRESET}, ClientAuth, ConnectionClosed},
+		"our own certificate":    {Evidence{Step: Local, Err: os.ErrNotExist}, Local, LocalError},
+		"said by crypto/tls":     {Evidence{Step: Handshake, Err: errors.New("tls: invalid signature by the server certificate")}, Handshake, MalformedHandshake},
+		"banner in the place":    {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF, FirstBytes: []byte("SSH-2.0-x\r\n")}, Handshake, NotTLS},
+		"what nobody has a word": {Evidence{Step: Handshake, Err: errors.New("novelty")}, Handshake, Other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.e.Endpoint = "a.example:443"
+			f := Explain(c.e)
+			assert.Equal(t, c.step, f.Step)
+			assert.Equal(t, c.typ, f.Type)
+			assert.NotEmpty(t, f.Cause)
+			assert.NotEmpty(t, f.Fix)
+			assert.NotEmpty(t, f.Message)
+		})
+	}
+}
+
+func TestServicesAreKnownByTheirFirstBytes(t *testing.T) {
+	for first, c := range map[string]struct {
+		port     uint16
+		name     string
+		starttls string
+	}{
+		"220 mail.example ESMTP Postfix\r\n":             {2525, "SMTP", "smtp"},
+		"554 mail.example no service\r\n":                {25, "SMTP", "smtp"},
+		"220 mail.example LMTP ready\r\n":                {2424, "LMTP", "lmtp"},
+		"220 (vsFTPd 3.0.3)\r\n":                         {2121, "FTP", "ftp"},
+		"220 ProFTPD Server ready.\r\n":                  {21, "FTP", "ftp"},
+		"* OK [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n": {1143, "IMAP", "imap"},
+		"+OK Dovecot ready.\r\n":                         {1110, "POP3", "pop3"},
+		"SSH-2.0-OpenSSH_9.2p1\r\n":                      {22, "SSH", ""},
+		"HTTP/1.1 400 Bad Request\r\n":                   {80, "HTTP", ""},
+		"<html><body>400</body></html>":                  {80, "HTTP", ""},
+		"J\x00\x00\x00\x0a5.5.5-10.11.6-MariaDB":         {3306, "MySQL", "mysql"},
+		"\x15\x00\x00\x00\xff\x10\x04Too many":           {3306, "MySQL", "mysql"},
+		"E\x00\x00\x00\x8cSFATAL\x00VFATAL\x00":          {5432, "PostgreSQL", "postgres"},
+		"200 news.example InterNetNews ready\r\n":        {1119, "NNTP", "nntp"},
+		"<?xml version='1.0'?><stream:stream":            {5222, "XMPP", "xmpp"},
+		"\"IMPLEMENTATION\" \"Dovecot Pigeonhole\"\r\n":  {4190, "ManageSieve", "sieve"},
+		":irc.example NOTICE * :*** Looking up\r\n":      {6667, "IRC", "irc"},
+		"-ERR wrong number of arguments\r\n":             {6379, "Redis", ""},
+		"-ERR unknown command\r\n":                       {110, "POP3", "pop3"},
+		"AMQP\x00\x00\x09\x01":                           {5672, "AMQP", ""},
+		"\xff\xfd\x18\xff\xfd\x20":                       {23, "Telnet", "telnet"},
+	} {
+		e := Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:1", Port: c.port, FirstBytes: []byte(first)}
+		f := Explain(e)
+		assert.Equal(t, NotTLS, f.Type, "%q", first)
+		assert.Equal(t, "WRONG_VERSION_NUMBER", f.SSLReason)
+		assert.Contains(t, f.Cause, "speaks "+c.name+" without TLS", "%q", first)
+		if c.starttls != "" {
+			assert.Contains(t, f.Fix, "starttls: "+c.starttls+" ", "%q", first)
+		} else {
+			assert.NotContains(t, f.Fix, "starttls", "%q", first)
+		}
+	}
+	f := Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a:1", FirstBytes: []byte("\x00\x01gibberish")})
+	assert.Contains(t, f.Cause, "it said \"\ufffd\ufffdgibberish\"", "what it said, cleaned")
+}
+
+func TestSilenceOnAWellKnownPortHintsAtSTARTTLS(t *testing.T) {
+	for _, err := range []error{io.EOF, os.ErrDeadlineExceeded} {
+		f := Explain(Evidence{Step: Handshake, Err: err, Endpoint: "db.example:5432", Port: 5432})
+		assert.Contains(t, f.Cause, "starttls: postgres is likely missing")
+		f = Explain(Evidence{Step: Handshake, Err: err, Endpoint: "db.example:443", Port: 443})
+		assert.NotContains(t, f.Cause, "starttls")
+	}
+}
+
+func TestForeignTextIsCleanAndBounded(t *testing.T) {
+	said := strings.Repeat("\xff\x1b[31m", 10_000)
+	f := Explain(Evidence{Step: Handshake, Err: errors.New(said), Endpoint: "a:1", FirstBytes: []byte(said[:256]), AcceptableCAs: []string{said}})
+	for _, text := range []string{f.Message, f.Cause, f.Fix} {
+		assert.Less(t, len(text), 1500)
+		assert.NotContains(t, text, "\x1b")
+		assert.Equal(t, text, strings.ToValidUTF8(text, "?"))
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	assert.True(t, IsRefusal(syscall.ECONNRESET))
+	assert.False(t, IsRefusal(io.EOF), "an orderly end")
+	assert.False(t, IsRefusal(errors.New("anything")))
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"a.example", "b.example", 1}, {"flaw", "lawn", 2}} {
+		assert.Equal(t, c.want, distance(c.a, c.b), fmt.Sprint(c))
+	}
+}

@@ -1,0 +1,125 @@
+package probe
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+const limitedVariable = "TLSCHECK_TEST_LIMITED"
+
+// TestTooManyOpenFiles makes its probe in a process of its own, which may open few files.
+func TestTooManyOpenFiles(t *testing.T) {
+	if endpoint := os.Getenv(limitedVariable); endpoint != "" {
+		run1(t, at(t, endpoint)) // so that everything is open that will be
+		var open []*os.File
+		for {
+			f, err := os.Open(os.DevNull)
+			if err != nil {
+				break
+			}
+			open = append(open, f)
+		}
+		o := run1(t, at(t, endpoint))
+		for _, f := range open {
+			_ = f.Close()
+		}
+		require.NotNil(t, o.Failure)
+		assert.Equal(t, failure.TooManyOpenFiles, o.Failure.Type, o.Failure.Message)
+		assert.Equal(t, failure.Local, o.Failure.Step)
+		return
+	}
+	s := tlsfarm.Closing()
+	t.Cleanup(s.Close)
+	limited := exec.Command("sh", "-c", `ulimit -n 64 && exec "$0" -test.run '^TestTooManyOpenFiles$'`, os.Args[0])
+	limited.Env = append(os.Environ(), limitedVariable+"="+s.Endpoint())
+	out, err := limited.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// inNetwork runs f on a thread with a network of its own, in which there is a loopback interface and no route. It
+// skips the test where that takes more rights than there are.
+func inNetwork(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocks: the thread ends with its network
+		if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
+			t.Logf("skipped, a network of one's own takes root: %v", err)
+			return
+		}
+		var request struct {
+			name  [16]byte
+			flags uint16
+			_     [22]byte
+		}
+		copy(request.name[:], "lo")
+		request.flags = syscall.IFF_UP
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+		if !assert.NoError(t, err) {
+			return
+		}
+		defer syscall.Close(fd)
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request)))
+		if assert.Zero(t, errno) {
+			f()
+		}
+	}()
+	<-done
+}
+
+func TestNoFreePorts(t *testing.T) {
+	inNetwork(t, func() {
+		// Of the thread's network alone: what stands there depends on who looks.
+		if !assert.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("40000 40001"), 0)) {
+			return
+		}
+		s := tlsfarm.ServeOn("127.0.0.1:443", func(conn net.Conn) { _, _ = conn.Read(make([]byte, 1)) })
+		defer s.Close()
+		for range 2 {
+			conn, err := net.Dial("tcp", s.Endpoint())
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer conn.Close()
+		}
+		o := run1(t, at(t, s.Endpoint()))
+		if assert.NotNil(t, o.Failure) {
+			assert.Equal(t, failure.NoFreePorts, o.Failure.Type, o.Failure.Message)
+			assert.Equal(t, failure.Local, o.Failure.Step)
+			assert.Equal(t, "local", o.Failure.Category)
+		}
+	})
+}
+
+func TestNetworkUnreachable(t *testing.T) {
+	inNetwork(t, func() {
+		for _, endpoint := range []string{"192.0.2.1:443", "[2001:db8::1]:443"} { // RFC 5737, RFC 3849
+			e, err := target.ParseEndpoint(endpoint)
+			assert.NoError(t, err)
+			o := (&Prober{}).Probe(t.Context(), &target.Target{Endpoint: e, Timeout: time.Second, TLS: &tls.Config{}})
+			if assert.NotNil(t, o.Failure) {
+				assert.Equal(t, failure.NetworkUnreachable, o.Failure.Type, o.Failure.Message)
+				assert.Equal(t, failure.Connect, o.Failure.Step)
+			}
+		}
+	})
+	// Without its zone a link-local address is nowhere (RFC 4007, section 6).
+	o := run1(t, at(t, "[fe80::1]:443"))
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.NetworkUnreachable, o.Failure.Type, o.Failure.Message)
+}
