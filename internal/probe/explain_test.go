@@ -169,6 +169,7 @@ func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
 		{0, false}, {0, false}, // healthy: never
 		{40, true}, {40, false}, {40, false}, // begins to fail
 		{80, true}, {80, false}, // fails differently
+		{40, true}, {90, true}, {90, false}, // also where only the alert differs
 		{0, false},  // recovers
 		{80, true},  // begins again
 		{49, false}, // nothing else would tell more

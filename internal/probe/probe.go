@@ -140,14 +140,8 @@ func (r *run) connect(ctx context.Context, addrs []netip.Addr) net.Conn {
 		d.Failure = r.explain(failure.Connect, err)
 		r.out.Dials = append(r.out.Dials, d)
 	}
-	// Of several failures the first one is told, but a family that this host has no route for only where all fail so.
+	// Of several failures the first is told: what this host has no route to comes last (RFC 6724, section 6, rule 1).
 	r.out.Failure = r.out.Dials[0].Failure
-	for _, d := range r.out.Dials {
-		if d.Failure.Type != failure.NetworkUnreachable {
-			r.out.Failure = d.Failure
-			break
-		}
-	}
 	return nil
 }
 

@@ -310,6 +310,17 @@ func TestIPv6(t *testing.T) {
 	assert.Empty(t, o.Handshake.ServerName, "an address is no SNI (RFC 6066, section 3)")
 }
 
+// net gives out IPv4 addresses from the hosts file as IPv6 ones.
+func TestHostsFileYieldsIPv4AsSuch(t *testing.T) {
+	s := tlsfarm.TLS(healthy())
+	t.Cleanup(s.Close)
+	o := run1(t, at(t, fmt.Sprintf("localhost:%d", s.Port())))
+	require.Nil(t, o.Failure)
+	for _, a := range o.Lookup.Addrs {
+		assert.False(t, a.Is4In6(), a)
+	}
+}
+
 func TestNames(t *testing.T) {
 	var sni string
 	config := &tls.Config{

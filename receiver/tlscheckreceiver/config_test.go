@@ -150,7 +150,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		good + "\nmax_concurrent_probes: 0":                                                             {"max_concurrent_probes: 0", "1 or more"},
 		good + "\nexpiry_warning: -1h":                                                                  {"expiry_warning: -1h", "0s or more"},
 		good + "\nspans: {when: never}":                                                                 {`spans::when: "never"`, "on_change"},
-		good + "\nexplain: {when: always}": {`explain::when: "always"`, "never"},
+		good + "\nexplain: {when: always}":                                                              {`explain::when: "always"`, "never"},
 		good + "\nalpn: [\"\"]":                                                                         {`alpn: ""`, "1 to 255"},
 		good + "\ntarget: []":                                                                           {"target"},
 		`targets: [{endpoint: "a:1", timeouts: 1s}]`:                                                    {"targets[0]", "timeouts"},
