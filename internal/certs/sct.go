@@ -20,13 +20,15 @@ func SCTs(c *x509.Certificate) int {
 		if _, err := asn1.Unmarshal(ext.Value, &raw); err != nil {
 			return 0
 		}
-		s := cryptobyte.String(raw)
-		var list, sct cryptobyte.String
-		if !s.ReadUint16LengthPrefixed(&list) {
+		list := cryptobyte.String(raw)
+		var length uint16
+		if !list.ReadUint16(&length) {
 			return 0
 		}
+		list = list[:min(len(list), int(length))]
 		n := 0
-		for list.ReadUint16LengthPrefixed(&sct) {
+		var sct cryptobyte.String
+		for list.ReadUint16LengthPrefixed(&sct) && len(sct) > 0 {
 			n++
 		}
 		return n

@@ -32,7 +32,7 @@ const (
 	NameConstraintViolation    Fault = "name_constraint_violation"
 	UnhandledCriticalExtension Fault = "unhandled_critical_extension"
 	Malformed                  Fault = "malformed_certificate"
-	WeakKey                    Fault = "weak_key" // a warning: clients still accept it
+	WeakKey                    Fault = "weak_key" // a warning, as clients still accept it; a reason for a CA's RSA key under 1024 bits
 )
 
 // Reason is a Fault and where it is.
@@ -42,20 +42,24 @@ type Reason struct {
 	Cert  *x509.Certificate // the certificate at fault
 	// Err is what crypto/x509 said, where it was asked. It may be nil.
 	Err error
+	// Namesake tells that a trusted root has the issuer's name, but its key did not make the signature.
+	Namesake bool
 }
 
 // Verdict is what became of a chain.
 type Verdict struct {
 	// Chain goes from the leaf towards its root. It is the best chain that leads to a trusted root, that is the one
-	// whose first expiry is latest; where none does, it is what was presented.
+	// whose first expiry is latest; where none does, it is as much of one as was presented.
 	Chain []*x509.Certificate
-	// Trusted tells that Chain ends in a trusted root. Dates and names may still be wrong.
+	// Trusted tells that Chain ends in a trusted root. All else may still be wrong.
 	Trusted bool
 	// Reasons are all that is wrong, what to mend first before the rest: trust, time, name, others. Valid is when it
 	// is empty.
 	Reasons []Reason
 	// Warnings are what clients accept today all the same.
 	Warnings []Reason
+	// Missing is the certificate that the server forgot to send, where Known.Complete found it; else nil.
+	Missing *x509.Certificate
 }
 
 // Valid tells whether a client would accept the certificate.
@@ -71,14 +75,19 @@ func Verify(presented []*x509.Certificate, roots *x509.CertPool, name string, no
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		DNSName: name, Roots: roots, Intermediates: pool(presented[1:]), CurrentTime: now,
 	})
-	v := &Verdict{Chain: presented}
+	v := &Verdict{}
 	if err == nil {
 		v.Chain, v.Trusted = bestChain(chains, now), true
 	} else {
 		v.explain(presented, roots, name, now)
+		if v.Valid() {
+			// A refusal that explain does not account for must not be lost.
+			v.Reasons = []Reason{{Fault: Malformed, Cert: leaf, Err: err}}
+		}
 	}
 	for depth, c := range v.Chain {
-		if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() < 2048 {
+		refused := slices.ContainsFunc(v.Reasons, func(r Reason) bool { return r.Fault == WeakKey && r.Depth == depth })
+		if bits := rsaBits(c); bits > 0 && bits < 2048 && !refused {
 			v.Warnings = append(v.Warnings, Reason{Fault: WeakKey, Depth: depth, Cert: c})
 		}
 	}
@@ -86,91 +95,115 @@ func Verify(presented []*x509.Certificate, roots *x509.CertPool, name string, no
 }
 
 // explain finds all reasons, of which x509.Verify would tell only the first. It takes the parts apart: first whether
-// any path leads to a root once dates and extensions are set aside, then dates, name and usage each for itself.
+// any path leads to a root once all else is set aside, then CAs, dates, name and usage each for itself.
 func (v *Verdict) explain(presented []*x509.Certificate, roots *x509.CertPool, name string, now time.Time) {
 	leaf := presented[0]
-	path, err := trustedPath(presented, roots, now)
+	path, refusals := trustedPath(presented, roots, now)
 	if path != nil {
 		v.Chain, v.Trusted = path, true
 	} else {
-		path = presentedPath(presented)
-		v.Reasons = append(v.Reasons, untrusted(presented, path, err))
+		v.Chain = presentedPath(presented)
+		v.Reasons = untrusted(v.Chain, presented, roots, now)
 	}
-
-	for depth, c := range path {
-		switch {
-		case now.After(c.NotAfter):
-			v.Reasons = append(v.Reasons, Reason{Fault: Expired, Depth: depth, Cert: c})
-		case now.Before(c.NotBefore):
-			v.Reasons = append(v.Reasons, Reason{Fault: NotYetValid, Depth: depth, Cert: c})
+	v.Reasons = append(v.Reasons, unauthorized(v.Chain)...)
+	v.Reasons = append(v.Reasons, outOfDate(v.Chain, now)...)
+	if name != "" {
+		if err := leaf.VerifyHostname(name); err != nil {
+			v.Reasons = append(v.Reasons, Reason{Fault: NameMismatch, Cert: leaf, Err: err})
 		}
 	}
-
-	if err := leaf.VerifyHostname(name); err != nil {
-		v.Reasons = append(v.Reasons, Reason{Fault: NameMismatch, Cert: leaf, Err: err})
-	}
-
-	if !hasFault(v.Reasons, WrongKeyUsage) && !servesTLS(path) {
-		v.Reasons = append(v.Reasons, Reason{Fault: WrongKeyUsage, Cert: leaf})
-	}
-	for depth, c := range path {
-		if len(c.UnhandledCriticalExtensions) > 0 {
-			v.Reasons = append(v.Reasons, Reason{Fault: UnhandledCriticalExtension, Depth: depth, Cert: c})
-		}
-	}
-	// A refusal that none of the parts accounts for must not be lost: it stands as what crypto/x509 called it.
-	if len(v.Reasons) == 0 {
-		_, err := leaf.Verify(x509.VerifyOptions{
-			DNSName: name, Roots: roots, Intermediates: pool(presented[1:]), CurrentTime: now,
-		})
-		v.Reasons = append(v.Reasons, Reason{Fault: Malformed, Cert: leaf, Err: err})
-	}
+	v.Reasons = append(v.Reasons, unfit(v.Chain)...)
+	v.Reasons = append(v.Reasons, refusals...)
 }
 
-// trustedPath returns a path from the leaf to a trusted root with dates and unknown extensions set aside, the one that
-// has the fewest certificates out of date, or the error that crypto/x509 has when there is none.
-func trustedPath(presented []*x509.Certificate, roots *x509.CertPool, now time.Time) ([]*x509.Certificate, error) {
-	relaxed := make([]*x509.Certificate, len(presented))
-	original := make(map[*x509.Certificate]*x509.Certificate, len(presented))
-	// The roots keep their dates, as a pool does not give them out. An expired root was valid when it signed, which
-	// was at the latest when one of the presented certificates began.
-	times := []time.Time{now}
-	for i, c := range presented {
-		r := *c
-		r.NotBefore, r.NotAfter = time.Time{}, time.Unix(1<<40, 0)
-		r.UnhandledCriticalExtensions = nil
-		relaxed[i], original[&r] = &r, c
-		times = append(times, c.NotBefore, c.NotAfter)
+// trustedPath returns the best path from the leaf to a trusted root once all that can be judged for itself is set
+// aside, nil when there is none. Name constraints and policies can be judged by x509.Verify alone, so they are set
+// aside only where they rule out every path; the refusals then tell of them.
+func trustedPath(presented []*x509.Certificate, roots *x509.CertPool, now time.Time) (path []*x509.Certificate, refusals []Reason) {
+	anchors := trustAnchors(presented, roots, now)
+	path, err := relaxedPath(presented, anchors, now, true)
+	var invalid x509.CertificateInvalidError
+	if !errors.As(err, &invalid) {
+		return path, nil
 	}
+	fault := NameConstraintViolation
+	if invalid.Reason == x509.NoValidChains {
+		fault = Malformed // certificate policies: no Fault is about them
+	}
+	path, _ = relaxedPath(presented, anchors, now, false)
+	return path, []Reason{{Fault: fault, Cert: presented[0], Err: err}}
+}
 
-	var firstErr error
-	for _, t := range times {
-		chains, err := relaxed[0].Verify(x509.VerifyOptions{
-			Roots: roots, Intermediates: pool(relaxed[1:]), CurrentTime: t,
-			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-		})
-		if err == nil {
-			for _, chain := range chains {
-				for i, c := range chain {
-					if o := original[c]; o != nil {
-						chain[i] = o
-					}
-				}
-			}
-			return bestChain(chains, now), nil
+func relaxedPath(presented, anchors []*x509.Certificate, now time.Time, constraints bool) ([]*x509.Certificate, error) {
+	original := make(map[*x509.Certificate]*x509.Certificate, len(presented)+len(anchors))
+	relaxed := func(certs []*x509.Certificate) []*x509.Certificate {
+		copies := make([]*x509.Certificate, len(certs))
+		for i, c := range certs {
+			copies[i] = relax(c, constraints)
+			original[copies[i]] = c
 		}
-		if firstErr == nil {
-			firstErr = err
+		return copies
+	}
+	certs := relaxed(presented)
+	chains, err := certs[0].Verify(x509.VerifyOptions{
+		Roots: pool(relaxed(anchors)), Intermediates: pool(certs[1:]), CurrentTime: now, KeyUsages: anyUsage,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, chain := range chains {
+		for i, c := range chain {
+			chain[i] = original[c]
 		}
 	}
-	return nil, firstErr
+	return bestChain(chains, now), nil
+}
+
+// trustAnchors returns the trusted roots that signed, or are, one of the presented certificates. A pool does not give out
+// what is in it, but x509.Verify names the root of a chain, and of one that fails only because of the root's dates too.
+func trustAnchors(presented []*x509.Certificate, roots *x509.CertPool, now time.Time) []*x509.Certificate {
+	var found []*x509.Certificate
+	for _, c := range presented {
+		r := relax(c, false)
+		chains, err := r.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: anyUsage})
+		for _, chain := range chains {
+			root := chain[len(chain)-1]
+			if root == r {
+				root = c
+			}
+			found = append(found, root)
+		}
+		var invalid x509.CertificateInvalidError
+		if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+			found = append(found, invalid.Cert)
+		}
+	}
+	return found
+}
+
+var anyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
+
+// relax returns a copy of c that x509.Verify has nothing against: of c, only names, key and signature are left, and the
+// constraints on and by its names if they are to be kept.
+func relax(c *x509.Certificate, constraints bool) *x509.Certificate {
+	r := *c
+	r.NotBefore, r.NotAfter = time.Time{}, time.Unix(1<<40, 0)
+	r.UnhandledCriticalExtensions = nil
+	r.BasicConstraintsValid, r.IsCA, r.MaxPathLen, r.KeyUsage = true, true, -1, 0
+	if !constraints {
+		r.DNSNames, r.IPAddresses, r.URIs, r.EmailAddresses = nil, nil, nil, nil // no names, nothing to constrain
+		r.RequireExplicitPolicy, r.RequireExplicitPolicyZero, r.PolicyMappings = 0, false, nil
+	}
+	return &r
 }
 
 // presentedPath follows issuers among the presented certificates, whatever their order, from the leaf upwards.
 func presentedPath(presented []*x509.Certificate) []*x509.Certificate {
+	// As many signatures as crypto/x509 would check. A hostile server could send hundreds of certificates of one name.
+	checks := 100
 	path := presented[:1:1]
 	for !selfIssued(path[len(path)-1]) {
-		next := issuerOf(path[len(path)-1], presented)
+		next := issuerOf(path[len(path)-1], presented, &checks)
 		if next == nil || slices.Contains(path, next) {
 			break
 		}
@@ -180,13 +213,16 @@ func presentedPath(presented []*x509.Certificate) []*x509.Certificate {
 }
 
 // issuerOf returns the presented certificate that signed c; where none did, one that bears the issuer's name; else nil.
-func issuerOf(c *x509.Certificate, presented []*x509.Certificate) *x509.Certificate {
+func issuerOf(c *x509.Certificate, presented []*x509.Certificate, checks *int) *x509.Certificate {
 	var namesake *x509.Certificate
 	for _, p := range presented {
-		if p == c || !bytes.Equal(p.RawSubject, c.RawIssuer) {
+		if !bytes.Equal(p.RawSubject, c.RawIssuer) {
 			continue
 		}
-		if c.CheckSignatureFrom(p) == nil {
+		if *checks--; *checks < 0 {
+			return nil
+		}
+		if checkSignature(c, p) == nil {
 			return p
 		}
 		if namesake == nil {
@@ -196,102 +232,158 @@ func issuerOf(c *x509.Certificate, presented []*x509.Certificate) *x509.Certific
 	return namesake
 }
 
-// untrusted says why no path leads from the leaf to a root. err is what x509.Verify said of it.
-func untrusted(presented, path []*x509.Certificate, err error) Reason {
-	leaf := path[0]
-	at := func(f Fault, depth int) Reason { return Reason{Fault: f, Depth: depth, Cert: path[depth], Err: err} }
-
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) {
-		depth := max(0, slices.IndexFunc(path, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, invalid.Cert.Raw) }))
-		switch invalid.Reason {
-		case x509.NotAuthorizedToSign:
-			return at(NotCA, depth)
-		case x509.TooManyIntermediates:
-			return at(PathLengthExceeded, depth)
-		case x509.IncompatibleUsage, x509.CANotAuthorizedForExtKeyUsage:
-			return at(WrongKeyUsage, depth)
-		case x509.CANotAuthorizedForThisName, x509.NameConstraintsWithoutSANs, x509.UnconstrainedName, x509.TooManyConstraints:
-			return at(NameConstraintViolation, depth)
-		}
-	}
-
-	for depth, c := range path {
-		if weak(c.SignatureAlgorithm) && !selfIssued(c) {
-			return at(WeakSignature, depth)
-		}
-		if depth+1 == len(path) {
-			break
-		}
-		var violation x509.ConstraintViolationError
-		switch e := c.CheckSignatureFrom(path[depth+1]); {
-		case errors.As(e, &violation):
-			return at(NotCA, depth+1)
-		case e != nil:
-			return at(BadSignature, depth)
-		}
-	}
-
+// untrusted says why path leads to no trusted root: each signature along it that does not count, and that what is above
+// them, where anything is, leads to none either.
+func untrusted(path, presented []*x509.Certificate, roots *x509.CertPool, now time.Time) []Reason {
+	var reasons []Reason
 	top := len(path) - 1
-	switch {
-	case selfIssued(leaf) && path[0].CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil:
-		return at(SelfSigned, 0)
-	case selfIssued(path[top]):
-		return at(UntrustedCA, top)
-	case top == 0 && len(leaf.IssuingCertificateURL) > 0:
-		return at(IncompleteChain, 0)
+	rest := 0 // where the part begins that signatures hold together
+	for depth, c := range path {
+		if selfIssued(c) {
+			break // a root's own signature is not asked for
+		}
+		var issuer *x509.Certificate
+		if depth < top {
+			issuer = path[depth+1]
+		}
+		fault, err := signatureFault(c, issuer)
+		if fault == "" {
+			continue
+		}
+		r := Reason{Fault: fault, Depth: depth, Cert: c, Err: err}
+		if fault == WeakKey {
+			r.Depth, r.Cert = depth+1, issuer
+		}
+		reasons = append(reasons, r)
+		rest = depth + 1
 	}
-	return at(UntrustedCA, top)
+
+	if rest > top {
+		return reasons // whether the one that signed the topmost certificate is trusted cannot be told
+	}
+	if rest > 0 {
+		if above, _ := trustedPath(append(path[rest:rest+1:rest+1], presented...), roots, now); above != nil {
+			return reasons
+		}
+	}
+	_, err := relax(path[top], false).Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: anyUsage})
+	r := Reason{Fault: UntrustedCA, Depth: top, Cert: path[top], Err: err, Namesake: triedRoot(err)}
+	if leaf := path[0]; selfIssued(leaf) {
+		if fault, _ := signatureFault(leaf, leaf); fault != BadSignature {
+			r.Fault = SelfSigned
+		}
+	} else if top == 0 && len(leaf.IssuingCertificateURL) > 0 {
+		r.Fault = IncompleteChain
+	}
+	return append(reasons, r)
 }
 
-// bestChain returns the chain with the fewest certificates out of date at now, and among those the one whose first
-// expiry is latest. Of an expired cross-signed root beside a good one it thus sees the good one.
+// triedRoot tells that there is a trusted root of the issuer's name, whose key did not make the signature. Whether the
+// signature was altered or the CA has a new key can't be told: a pool does not give out what is in it, and x509.UnknownAuthorityError hides its hint, so its words are all there is.
+func triedRoot(err error) bool {
+	var unknown x509.UnknownAuthorityError
+	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of")
+}
+
+// signatureFault says why crypto/x509 does not take the signature on c for that of issuer, which is nil where it was not
+// presented.
+func signatureFault(c, issuer *x509.Certificate) (Fault, error) {
+	switch {
+	case weak(c.SignatureAlgorithm):
+		return WeakSignature, x509.InsecureAlgorithmError(c.SignatureAlgorithm)
+	case c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm:
+		return Malformed, x509.ErrUnsupportedAlgorithm
+	case issuer == nil:
+		return "", nil
+	}
+	err := checkSignature(c, issuer)
+	switch bits := rsaBits(issuer); {
+	case err == nil:
+		return "", nil
+	case bits > 0 && bits < 1024: // crypto/rsa does not even look at the signature
+		return WeakKey, err
+	case errors.Is(err, x509.ErrUnsupportedAlgorithm):
+		return Malformed, err
+	}
+	return BadSignature, err
+}
+
+// bestChain returns the chain with the least wrong with it at now, and among those the one whose first expiry is latest.
+// Of an expired cross-signed root beside a good one it thus sees the good one.
 func bestChain(chains [][]*x509.Certificate, now time.Time) []*x509.Certificate {
-	rank := func(chain []*x509.Certificate) (outOfDate int, firstExpiry time.Time) {
+	rank := func(chain []*x509.Certificate) (faults int, firstExpiry time.Time) {
 		firstExpiry = chain[0].NotAfter
 		for _, c := range chain {
-			if now.Before(c.NotBefore) || now.After(c.NotAfter) {
-				outOfDate++
-			}
 			if c.NotAfter.Before(firstExpiry) {
 				firstExpiry = c.NotAfter
 			}
 		}
-		return outOfDate, firstExpiry
+		return len(unauthorized(chain)) + len(outOfDate(chain, now)) + len(unfit(chain)), firstExpiry
 	}
 	return slices.MinFunc(chains, func(a, b []*x509.Certificate) int {
-		outA, expiryA := rank(a)
-		outB, expiryB := rank(b)
-		if outA != outB {
-			return outA - outB
+		faultsA, expiryA := rank(a)
+		faultsB, expiryB := rank(b)
+		if faultsA != faultsB {
+			return faultsA - faultsB
 		}
 		return expiryB.Compare(expiryA)
 	})
 }
 
-// servesTLS tells whether the extended key usages along the path allow a TLS server, in the sense of nested usages that
-// crypto/x509 and the web apply: none means any.
-func servesTLS(path []*x509.Certificate) bool {
-	for i, c := range path {
-		if len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 0 {
+// unauthorized tells of the certificates above the leaf that may not sign what is below them.
+func unauthorized(path []*x509.Certificate) (reasons []Reason) {
+	for depth, c := range path {
+		if depth == 0 {
 			continue
 		}
-		// A root's usages are not asked for: it is trusted by being in the pool.
-		if i > 0 && i == len(path)-1 {
-			continue
+		// A root may be older than basic constraints are, which came with version 3.
+		isCA := c.BasicConstraintsValid && c.IsCA || !c.BasicConstraintsValid && c.Version < 3 && depth == len(path)-1
+		if !isCA || c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
+			reasons = append(reasons, Reason{Fault: NotCA, Depth: depth, Cert: c})
 		}
-		if !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) {
-			return false
+		if c.BasicConstraintsValid && c.MaxPathLen >= 0 && depth-1 > c.MaxPathLen {
+			reasons = append(reasons, Reason{Fault: PathLengthExceeded, Depth: depth, Cert: c})
 		}
 	}
-	return true
+	return reasons
 }
 
-func hasFault(reasons []Reason, f Fault) bool {
-	return slices.ContainsFunc(reasons, func(r Reason) bool { return r.Fault == f })
+func outOfDate(path []*x509.Certificate, now time.Time) (reasons []Reason) {
+	for depth, c := range path {
+		switch {
+		case now.After(c.NotAfter):
+			reasons = append(reasons, Reason{Fault: Expired, Depth: depth, Cert: c})
+		case now.Before(c.NotBefore):
+			reasons = append(reasons, Reason{Fault: NotYetValid, Depth: depth, Cert: c})
+		}
+	}
+	return reasons
+}
+
+// unfit tells of the certificates whose extensions do not allow a TLS server, or ask for what crypto/x509 does not know.
+// Extended key usages hold for all that is below: every certificate that has any, the root too, must have the server's.
+func unfit(path []*x509.Certificate) (reasons []Reason) {
+	for depth, c := range path {
+		limited := len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0
+		if limited && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) {
+			reasons = append(reasons, Reason{Fault: WrongKeyUsage, Depth: depth, Cert: c})
+		}
+	}
+	for depth, c := range path {
+		if len(c.UnhandledCriticalExtensions) > 0 {
+			reasons = append(reasons, Reason{Fault: UnhandledCriticalExtension, Depth: depth, Cert: c})
+		}
+	}
+	return reasons
 }
 
 func selfIssued(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
+
+// checkSignature tells whether issuer's key signed c, whether it may or not. That it lets SHA-1 pass is of use: the true
+// issuer is found among its namesakes.
+func checkSignature(c, issuer *x509.Certificate) error {
+	return issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
+}
 
 // weak tells of signatures that crypto/x509 refuses. DSA it cannot check at all.
 func weak(a x509.SignatureAlgorithm) bool {
@@ -308,6 +400,14 @@ func pool(certs []*x509.Certificate) *x509.CertPool {
 		p.AddCert(c)
 	}
 	return p
+}
+
+// rsaBits returns the size of an RSA key, 0 for any other.
+func rsaBits(c *x509.Certificate) int {
+	if k, ok := c.PublicKey.(*rsa.PublicKey); ok {
+		return k.N.BitLen()
+	}
+	return 0
 }
 
 // KeySize returns the size of the certificate's public key in bits, 0 where the algorithm is unknown.
@@ -365,7 +465,7 @@ func Names(c *x509.Certificate) []string {
 // Clean makes foreign text fit for telemetry: valid UTF-8, no control characters, at most max bytes.
 func Clean(s string, max int) string {
 	if len(s) > 4*max {
-		s = s[:4*max]
+		s = s[:4*max] // enough, as nothing shrinks below; a rune cut in half is in the part that goes anyway
 	}
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
@@ -376,9 +476,13 @@ func Clean(s string, max int) string {
 	if len(s) <= max {
 		return s
 	}
-	cut := max - len("…")
+	const ellipsis = "…"
+	if max < len(ellipsis) {
+		return ""
+	}
+	cut := max - len(ellipsis)
 	for cut > 0 && s[cut]&0xc0 == 0x80 {
 		cut--
 	}
-	return s[:cut] + "…"
+	return s[:cut] + ellipsis
 }

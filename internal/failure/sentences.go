@@ -54,7 +54,7 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 			"Check that the port speaks TLS from the first byte, and that the server is not overloaded or stuck."
 	case ConnectionClosed:
 		return fmt.Sprintf("%s closed the connection in the middle of the handshake, without saying why.%s", e.Endpoint, starttlsHint(e)),
-			"Look in the server's log. Usual reasons: a load balancer without a backend, a name it does not serve, a port that does not speak TLS."
+			"Look in the server's log. Usual reasons: a load balancer without a backend, a name it does not serve, a port that does not speak TLS or that waits for the PROXY protocol."
 	case ProtocolMismatch:
 		return fmt.Sprintf("%s and the collector have no TLS version in common; %s to %s were offered.", e.Endpoint, versionName(e.MinVersion), versionName(e.MaxVersion)),
 			"Enable TLS 1.2 or 1.3 on the server, or widen tls min_version and max_version."
@@ -117,7 +117,7 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 	case ClientCertRevoked:
 		return cause, "Issue a new certificate and key for cert_file and key_file."
 	case AccessDenied:
-		return cause, "The certificate is valid, and its subject may not enter. Allow it in the server's access rules."
+		return cause, "Its subject may not enter, or the server trusts it not: GnuTLS tells no other reason. Allow it in the server's access rules; check its issuer and dates."
 	case UnsupportedCertificate:
 		return cause, "Issue a certificate with the extended key usage clientAuth and a key type that the server supports."
 	case ConnectionClosed:
@@ -158,18 +158,28 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 	case certs.UntrustedCA:
 		cause = fmt.Sprintf("The chain leads to %s, which is not among the trusted roots.", issuer)
 		fix = fmt.Sprintf("Set tls ca_file to the root certificate of %s (add include_system_ca_certs_pool to keep the system's), or use a certificate from a trusted CA.", issuer)
+		if primary.Namesake {
+			cause = fmt.Sprintf("The chain leads to %s. A CA of that name is trusted, but its key did not make the signature.", issuer)
+			fix = fmt.Sprintf("The CA probably has a new key: set tls ca_file to the present certificate of %s. Else the server's certificate was altered: install it anew.", issuer)
+		}
 	case certs.IncompleteChain:
-		cause = fmt.Sprintf("The server sent its certificate alone, without that of its issuer %s.", issuer)
+		cause = fmt.Sprintf("The server did not send the certificate of the issuer %s.", issuer)
+		if e.Verdict.Missing != nil {
+			cause += " With the one that another server sends the chain is complete."
+		}
 		fix = fmt.Sprintf("Add the intermediate certificate %s to the file that the server sends (the \"full chain\").", issuer)
 		if len(leaf.IssuingCertificateURL) > 0 {
 			fix += " The certificate names " + certs.Clean(leaf.IssuingCertificateURL[0], 256) + " as the place to get it."
 		}
 	case certs.BadSignature:
 		cause = fmt.Sprintf("%s was not signed by the key of the CA that it names, %s.", which, quoted(certs.IssuerName(c)))
-		fix = "Send the issuer's certificate that belongs to this signature; a CA that renewed its key has two of one name."
+		fix = "A CA that renewed its key has two certificates of one name: send, or add to ca_file, the issuer's certificate whose key made this signature. Else the certificate was altered: install it anew."
 	case certs.WeakSignature:
 		cause = fmt.Sprintf("%s is signed with %s, which is no longer accepted.", which, c.SignatureAlgorithm)
 		fix = "Reissue it with SHA-256 or better."
+	case certs.WeakKey:
+		cause = fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", which, certs.KeySize(c))
+		fix = "Reissue it with an ECDSA key, or an RSA key of 2048 bits or more."
 	case certs.NotCA:
 		cause = fmt.Sprintf("%s stands in the chain as an issuer and is not allowed to sign certificates.", which)
 		fix = "Use a CA certificate with basicConstraints CA:TRUE and the key usage keyCertSign."

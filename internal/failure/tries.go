@@ -89,7 +89,7 @@ func (f *Failure) Refine(tries []Try, endpoint, serverName string) {
 	if len(worked) == 0 {
 		if len(tries) > 0 {
 			f.Cause += fmt.Sprintf(" It refused %d other handshakes too (%s).", len(tries), join(tries, Try.String, "; "))
-			f.Fix += " It may want what the collector does not have: DHE key exchange, SSL 3, an Ed448 or DSA certificate."
+			f.Fix += " It may want what the collector does not have: DHE key exchange, the group X448, CCM, Camellia, anonymous or pre-shared key suites, SSL 3, an Ed448, RSA-PSS or DSA certificate."
 		}
 		return
 	}

@@ -35,6 +35,11 @@ func verifyCode(t Type, e Evidence) (int, string) {
 		if _, err := netip.ParseAddr(e.ServerName); err == nil {
 			return 64, "IP address mismatch"
 		}
+	case Type(certs.WeakKey):
+		if e.Verdict.Primary().Depth > 0 {
+			return 67, "CA certificate key too weak"
+		}
+		return 66, "EE certificate key too weak"
 	case Type(certs.UntrustedCA):
 		if c := e.Verdict.Primary().Cert; bytes.Equal(c.RawSubject, c.RawIssuer) {
 			return 19, "self-signed certificate in certificate chain"

@@ -24,13 +24,14 @@ type Prober struct {
 	// Resolver looks names up. Nil means that of the system.
 	Resolver *net.Resolver
 
-	failing sync.Map // *target.Target to lasting, of those that fail
+	failing sync.Map    // *target.Target to lasting, of those that fail
+	known   certs.Known // the intermediates that servers sent
 }
 
 // Probe probes t once. It returns nil when ctx is cancelled before the probe is through: a probe that was called off
 // says nothing about its target.
 func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
-	r := &run{resolver: p.Resolver, target: t, out: &Outcome{Target: t, Start: time.Now()}}
+	r := &run{prober: p, target: t, out: &Outcome{Target: t, Start: time.Now()}}
 	defer func() {
 		// The parsers of foreign bytes are not ours. If one of them panics it costs this probe alone.
 		if v := recover(); v != nil {
@@ -51,9 +52,9 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
 
 // run is a probe under way.
 type run struct {
-	resolver *net.Resolver
-	target   *target.Target
-	out      *Outcome
+	prober *Prober
+	target *target.Target
+	out    *Outcome
 
 	own   *tls.Certificate // what the server is shown if it asks; nil where none is configured
 	first [256]byte        // what the server sent first
@@ -108,7 +109,7 @@ func (r *run) resolve(ctx context.Context) ([]netip.Addr, error) {
 	}
 	l := &Lookup{Step: Step{Start: time.Now()}}
 	r.out.Lookup = l
-	addrs, err := r.resolver.LookupNetIP(ctx, "ip", e.DNSName)
+	addrs, err := r.prober.Resolver.LookupNetIP(ctx, "ip", e.DNSName)
 	l.End = time.Now()
 	if err != nil {
 		l.Failure = r.fail(failure.DNS, err)
@@ -172,6 +173,11 @@ func (r *run) handshake(ctx context.Context, conn net.Conn) {
 		h.Warnings = failure.Types(h.Verdict.Warnings)
 		if left := h.Leaf().NotAfter.Sub(now); left >= 0 && left < t.ExpiryWarning {
 			h.Warnings = append(h.Warnings, failure.NearExpiry)
+		}
+		if h.Verdict.Trusted {
+			r.prober.known.Add(h.Verdict.Chain)
+		} else {
+			r.prober.known.Complete(h.Verdict, t.TLS.RootCAs, now)
 		}
 		if h.Verdict.Valid() {
 			return nil

@@ -228,7 +228,7 @@ func TestNoWaitWithoutARequest(t *testing.T) {
 		}
 	})
 	t.Cleanup(s.Close)
-	r := &run{target: at(t, s.Endpoint()), out: &Outcome{}}
+	r := &run{prober: &Prober{}, target: at(t, s.Endpoint()), out: &Outcome{}}
 	h := &Handshake{State: tls.ConnectionState{Version: tls.VersionTLS13}}
 	r.out.Handshake = h
 	// With nil connections any read or write would panic.

@@ -1,0 +1,142 @@
+package certs
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+func uri(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+// named is a certificate that has the name, the first n of a list of kinds of SAN, and no more.
+func named(name pkix.Name, sans ...string) *x509.Certificate {
+	return tlsfarm.SelfSigned("", func(c *x509.Certificate) {
+		c.Subject, c.DNSNames, c.IPAddresses = name, nil, nil
+		for _, kind := range sans {
+			switch kind {
+			case "dns":
+				c.DNSNames = []string{"a.example", "*.b.example"}
+			case "ip":
+				c.IPAddresses = []net.IP{net.ParseIP("192.0.2.1"), net.ParseIP("2001:db8::1")}
+			case "uri":
+				c.URIs = []*url.URL{uri("spiffe://a.example/db")}
+			case "mail":
+				c.EmailAddresses = []string{"a@b.example"}
+			}
+		}
+	}).Leaf
+}
+
+func TestSubjectName(t *testing.T) {
+	org := pkix.Name{Organization: []string{"Org"}, Country: []string{"DE"}}
+	tests := []struct {
+		want string
+		cert *x509.Certificate
+	}{
+		{"common", named(pkix.Name{CommonName: "common"}, "dns", "ip", "uri", "mail")},
+		{"a.example", named(org, "dns", "ip", "uri", "mail")},
+		{"192.0.2.1", named(org, "ip", "uri", "mail")},
+		{"spiffe://a.example/db", named(org, "uri", "mail")},
+		{"a@b.example", named(org, "mail")},
+		{"O=Org,C=DE", named(org)},
+		{"", named(pkix.Name{})},
+	}
+	for _, tt := range tests {
+		assert.Equal(t, tt.want, SubjectName(tt.cert))
+	}
+}
+
+func TestIssuerName(t *testing.T) {
+	assert.Equal(t, "common", IssuerName(named(pkix.Name{CommonName: "common", Country: []string{"DE"}})))
+	assert.Equal(t, "O=Org,C=DE", IssuerName(named(pkix.Name{Organization: []string{"Org"}, Country: []string{"DE"}}, "dns")))
+	root := tlsfarm.NewAuthority("Root")
+	assert.Equal(t, "Root", IssuerName(root.Issue("leaf").Leaf))
+}
+
+func TestNames(t *testing.T) {
+	assert.Equal(t, []string{"a.example", "*.b.example", "192.0.2.1", "2001:db8::1", "spiffe://a.example/db", "a@b.example"},
+		Names(named(pkix.Name{CommonName: "no name"}, "mail", "uri", "ip", "dns")))
+	assert.Empty(t, Names(named(pkix.Name{CommonName: "no name"})))
+}
+
+// crypto/x509 refuses names that are no UTF-8, and lets pass what a terminal or a line of a log would obey.
+func TestNamesOfHostileCertificateAreCleaned(t *testing.T) {
+	hostile := tlsfarm.SelfSigned("a\x00b\x1b[2J\r\n\u0085", tlsfarm.Names("a\x00b.example\n")).Leaf
+	const name = "a�b�[2J���"
+	assert.Equal(t, name, Clean(SubjectName(hostile), 64))
+	assert.Equal(t, name, Clean(IssuerName(hostile), 64))
+	assert.Equal(t, "a�b.example�", Clean(Names(hostile)[0], 64))
+}
+
+func TestClean(t *testing.T) {
+	tests := []struct {
+		in   string
+		max  int
+		want string
+	}{
+		{"", 8, ""},
+		{"example.com", 11, "example.com"},
+		{"example.com", 10, "example…"},
+		{"münchen", 8, "münchen"},
+		{"münchen", 7, "mün…"},
+		{"aaaaaüb", 8, "aaaaaüb"},
+		{"aaaaüaaaaa", 8, "aaaa…"}, // the ü would be cut in half
+		{"例え例え", 8, "例…"},
+		{"a\x00b\tc\nd\x7fe", 32, "a�b�c�d�e"},
+		{"a\u0085b", 32, "a�b"},
+		{"a\xffb\xc3", 32, "a�b�"},
+		{"\xed\xa0\x80", 32, "���"}, // half of a surrogate pair
+		{"\ufffd", 3, "\ufffd"},
+		{"\xff\xff", 5, "…"}, // grows before it is cut
+		{strings.Repeat("\xff", 1000), 9, "��…"},
+		{strings.Repeat("🙂", 1000), 8, "🙂…"},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "…"},
+		{"abcd", 2, ""},
+		{"abcd", 0, ""},
+	}
+	for _, tt := range tests {
+		assert.Equal(t, tt.want, Clean(tt.in, tt.max), "%q", tt.in)
+	}
+}
+
+func assertClean(t *testing.T, s string, limit int) {
+	t.Helper()
+	assert.True(t, utf8.ValidString(s), "%q", s)
+	assert.False(t, strings.ContainsFunc(s, unicode.IsControl), "%q", s)
+	assert.LessOrEqual(t, len(s), limit)
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("example.com", uint8(64))
+	f.Add("a\x00b\u0085\xff\xed\xa0\x80 例え🙂", uint8(13))
+	f.Add(strings.Repeat("ü", 99), uint8(2))
+	f.Fuzz(func(t *testing.T, s string, most uint8) {
+		limit := int(most)
+		got := Clean(s, limit)
+		assertClean(t, got, limit)
+		assert.Equal(t, got, Clean(got, limit), "clean already")
+		if utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) && len(s) <= limit {
+			assert.Equal(t, s, got)
+		}
+		if len(s) > limit && limit >= 7 {
+			assert.Greater(t, len(got), limit-4, "more would have fit: %q", got)
+			assert.True(t, strings.HasSuffix(got, "…"))
+		}
+	})
+}
