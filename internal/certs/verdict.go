@@ -279,10 +279,13 @@ func untrusted(path, presented []*x509.Certificate, roots *x509.CertPool, now ti
 }
 
 // triedRoot tells that there is a trusted root of the issuer's name, whose key did not make the signature. Whether the
-// signature was altered or the CA has a new key can't be told: a pool does not give out what is in it, and x509.UnknownAuthorityError hides its hint, so its words are all there is.
+// signature was altered or the CA has a new key can't be told: a pool does not give out what is in it, and
+// x509.UnknownAuthorityError hides its hint, so its words are all there is. They also tell of a root that may sign
+// nothing, being no CA or having too small a key, in which case nobody has looked at the signature.
 func triedRoot(err error) bool {
 	var unknown x509.UnknownAuthorityError
-	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of")
+	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of") &&
+		!strings.Contains(err.Error(), x509.ConstraintViolationError{}.Error()) && !strings.Contains(err.Error(), "keys are insecure")
 }
 
 // signatureFault says why crypto/x509 does not take the signature on c for that of issuer, which is nil where it was not

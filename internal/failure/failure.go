@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
 )
 
 // Step is where in a probe a failure happened; the values of the attribute tls.probe.phase.
@@ -27,6 +28,7 @@ const (
 	Local      Step = "local" // the prober's own limits, never the target's fault
 	DNS        Step = "dns"
 	Connect    Step = "connect"
+	StartTLS   Step = "starttls"
 	Handshake  Step = "handshake"
 	Verify     Step = "verify"      // the server's certificate, judged by us
 	ClientAuth Step = "client_auth" // our certificate, judged by the server
@@ -46,6 +48,10 @@ const (
 	ConnectionTimeout      Type = "connection_timeout"
 	ConnectionReset        Type = "connection_reset"
 	NetworkUnreachable     Type = "network_unreachable"
+	StartTLSUnsupported    Type = "starttls_unsupported"
+	StartTLSRejected       Type = "starttls_rejected"
+	StartTLSTimeout        Type = "starttls_timeout"
+	StartTLSProtocolError  Type = "starttls_protocol_error"
 	NotTLS                 Type = "not_tls"
 	HandshakeTimeout       Type = "handshake_timeout"
 	ConnectionClosed       Type = "connection_closed"
@@ -94,7 +100,7 @@ func (f *Failure) Error() string { return string(f.Type) + ": " + f.Cause }
 
 // Evidence is all that a probe knows when it fails.
 type Evidence struct {
-	Step     Step  // at which Err came: Local, DNS, Connect, Handshake or ClientAuth
+	Step     Step  // at which Err came: Local, DNS, Connect, StartTLS, Handshake or ClientAuth
 	Err      error // never nil, unless Verdict is the failure
 	Now      time.Time
 	Timeout  time.Duration // of the whole probe
@@ -105,6 +111,7 @@ type Evidence struct {
 	Verdict                *certs.Verdict // nil where the server sent no certificate
 	MinVersion, MaxVersion uint16         // offered
 	ALPN                   []string       // offered
+	StartTLS               string         // protocol spoken before TLS; may be empty
 	FirstBytes             []byte         // what the server sent first, a bounded piece of it
 
 	ClientCertRequested bool
@@ -212,6 +219,11 @@ func classify(e Evidence, f *Failure) (Step, Type) {
 		return DNS, dnsType(e.Err)
 	case Connect:
 		return Connect, connectType(e.Err)
+	case StartTLS:
+		var refusal *starttls.Error
+		if errors.As(e.Err, &refusal) {
+			return StartTLS, Type(refusal.Kind)
+		}
 	}
 	return handshakeType(e)
 }
@@ -264,6 +276,9 @@ func handshakeType(e Evidence) (Step, Type) {
 	var header tls.RecordHeaderError
 	switch {
 	case errors.As(e.Err, &header) && header.Conn != nil, IsPlaintext(e.FirstBytes):
+		if e.StartTLS != "" {
+			return StartTLS, StartTLSProtocolError // bytes after the go-ahead, which came too late for the preamble to see
+		}
 		return Handshake, NotTLS
 	case timedOut(e.Err):
 		return Handshake, HandshakeTimeout

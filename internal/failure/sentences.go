@@ -2,12 +2,14 @@ package failure
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
 )
 
 // sentences returns the likely cause and the fix. docs/troubleshooting.md has the same words, a section for each type.
@@ -47,12 +49,28 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 	case NetworkUnreachable:
 		return fmt.Sprintf("The collector's host has no route to %s.", e.Endpoint),
 			"Check the routes of the collector's host; an IPv6 address needs IPv6, a link-local one its zone ([fe80::1%eth0]:443)."
+	case StartTLSUnsupported:
+		return fmt.Sprintf("%s speaks %s and does not offer TLS; %s.", e.Endpoint, e.StartTLS, said(e)),
+			"Enable STARTTLS on the server, or remove starttls where the port speaks TLS from the first byte."
+	case StartTLSRejected:
+		return fmt.Sprintf("%s speaks %s and refused to begin TLS; %s.", e.Endpoint, e.StartTLS, said(e)),
+			"Look in the server's log: TLS may be configured without a usable certificate, or this client not be welcome."
+	case StartTLSTimeout:
+		return fmt.Sprintf("%s did not begin TLS within %s; %s.", e.Endpoint, e.Timeout, said(e)),
+			fmt.Sprintf("Check that the port speaks %s, and that the server is not overloaded; some delay their greeting on purpose: raise timeout then.", e.StartTLS)
+	case StartTLSProtocolError:
+		return fmt.Sprintf("%s does not speak %s as it should; %s.", e.Endpoint, e.StartTLS, said(e)),
+			"Correct starttls or the port. Plain text after the go-ahead is an attack or a broken proxy: clients must not accept it."
 	case NotTLS:
 		return notTLS(e)
 	case HandshakeTimeout:
 		return fmt.Sprintf("%s accepted the connection and then did not complete the handshake within %s.%s", e.Endpoint, e.Timeout, starttlsHint(e)),
 			"Check that the port speaks TLS from the first byte, and that the server is not overloaded or stuck."
 	case ConnectionClosed:
+		if f.Step == StartTLS {
+			return fmt.Sprintf("%s closed the connection before TLS could begin; %s.", e.Endpoint, said(e)),
+				fmt.Sprintf("Check that the port speaks %s, and look in the server's log: it may refuse this client.", e.StartTLS)
+		}
 		return fmt.Sprintf("%s closed the connection in the middle of the handshake, without saying why.%s", e.Endpoint, starttlsHint(e)),
 			"Look in the server's log. Usual reasons: a load balancer without a backend, a name it does not serve, a port that does not speak TLS or that waits for the PROXY protocol."
 	case ProtocolMismatch:
@@ -197,7 +215,7 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 		fix = "Reissue it with that extension not marked critical."
 	default:
 		cause = fmt.Sprintf("%s was refused: %v.", which, primary.Err)
-		fix = "Reissue the certificate."
+		fix = "Reissue the certificate. The collector has RSA, ECDSA and Ed25519 signatures; it has no Ed448 and no DSA."
 	}
 	if len(f.Reasons) > 1 {
 		others := make([]string, len(f.Reasons)-1)
@@ -249,15 +267,24 @@ func notTLS(e Evidence) (cause, fix string) {
 	return cause, "Correct the port, or enable TLS on it."
 }
 
-// wellKnown are the ports on which a service speaks its own tongue before TLS, and the starttls value for it.
-var wellKnown = map[uint16]string{
-	21: "ftp", 24: "lmtp", 25: "smtp", 110: "pop3", 119: "nntp", 143: "imap", 389: "ldap", 587: "smtp", 3306: "mysql",
-	3389: "rdp", 4190: "sieve", 5222: "xmpp", 5269: "xmpp-server", 5432: "postgres", 6667: "irc",
+// said quotes what a server said in its preamble.
+func said(e Evidence) string {
+	quote := func(s string) string { return certs.Clean(strings.TrimSpace(s), 200) }
+	var refusal *starttls.Error
+	switch {
+	case !errors.As(e.Err, &refusal):
+		return fmt.Sprintf("it said %q where TLS was expected", quote(string(e.FirstBytes)))
+	case refusal.Said == "":
+		return "it said nothing where " + refusal.Expected + " was expected"
+	case refusal.Err != nil && refusal.Kind == starttls.ProtocolError:
+		return fmt.Sprintf("it said %q where %s was expected: %v", quote(refusal.Said), refusal.Expected, refusal.Err)
+	}
+	return fmt.Sprintf("it said %q where %s was expected", quote(refusal.Said), refusal.Expected)
 }
 
 // starttlsHint is for servers that answer a ClientHello with silence or a closed connection, as PostgreSQL does.
 func starttlsHint(e Evidence) string {
-	if s := wellKnown[e.Port]; s != "" && len(e.FirstBytes) == 0 {
+	if s := starttls.ForPort(e.Port); s != "" && e.StartTLS == "" && len(e.FirstBytes) == 0 {
 		return fmt.Sprintf(" On port %d services start in plain text: starttls: %s is likely missing.", e.Port, s)
 	}
 	return ""

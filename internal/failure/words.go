@@ -24,6 +24,7 @@ var words = []struct {
 	{"tls: failed to parse certificate from server", Verify, "malformed_certificate"},
 	{"tls: server sent certificate containing RSA key larger than", Verify, "malformed_certificate"},
 	{"tls: server's certificate contains an unsupported type of public key", Verify, "malformed_certificate"},
+	{"tls: peer doesn't support any of the certificate's signature algorithms", ClientAuth, UnsupportedCertificate},
 }
 
 func fromWords(err error) (Step, Type, bool) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
@@ -88,6 +89,13 @@ func handshakeOnce(ctx context.Context, addr string, target *target.Target, t *f
 		return err
 	}
 	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline)
+	if target.StartTLS != "" {
+		if err := starttls.Start(conn, target.StartTLS, target.ServerName()); err != nil {
+			return err
+		}
+	}
 	cfg := target.TLS.Clone()
 	cfg.InsecureSkipVerify = true
 	cfg.MinVersion, cfg.MaxVersion = t.MinVersion, t.MaxVersion

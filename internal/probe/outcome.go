@@ -20,6 +20,7 @@ type Outcome struct {
 
 	Lookup    *Lookup    // nil where the endpoint is an address, or the probe did not come to it
 	Dials     []Dial     // one for each address tried, in turn
+	StartTLS  *Step      // nil where TLS is spoken from the first byte, or the probe did not come to it
 	Handshake *Handshake // nil where the probe did not come to it
 
 	// ClientCert is the certificate that is configured for this target; nil where there is none.

@@ -1,4 +1,4 @@
-// Package probe makes one probe of one target: resolve, connect, handshake, verify. It returns an Outcome, whatever the
+// Package probe makes one probe of one target: resolve, connect, STARTTLS, handshake, verify. It returns an Outcome, whatever the
 // server does, and within the target's timeout.
 package probe
 
@@ -16,6 +16,7 @@ import (
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
@@ -79,7 +80,32 @@ func (r *run) probe(ctx context.Context) {
 		return
 	}
 	defer conn.Close()
-	r.handshake(ctx, conn)
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline) // fails on a closed connection alone, of which the next read will tell
+	// HandshakeContext would start a goroutine for each handshake; this starts one only if the probe is called off.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if r.startTLS(conn) {
+		r.handshake(conn, deadline)
+	}
+}
+
+// startTLS speaks the preamble, if there is one, and tells whether TLS can begin.
+func (r *run) startTLS(conn net.Conn) bool {
+	protocol := r.target.StartTLS
+	if protocol == "" {
+		return true
+	}
+	step := &Step{Start: time.Now()}
+	r.out.StartTLS = step
+	err := starttls.Start(conn, protocol, r.target.ServerName())
+	step.End = time.Now()
+	if err != nil {
+		step.Failure = r.fail(failure.StartTLS, err)
+		_, _ = conn.Write(starttls.Goodbye(protocol))
+		return false
+	}
+	return true
 }
 
 // fail makes err the failure of the probe and returns it explained.
@@ -93,7 +119,7 @@ func (r *run) explain(step failure.Step, err error) *failure.Failure {
 	e := failure.Evidence{
 		Step: step, Err: err, Now: r.out.Start, Timeout: t.Timeout,
 		Endpoint: t.Endpoint.String(), Port: t.Endpoint.Port, ServerName: t.ServerName(),
-		ALPN: t.TLS.NextProtos, FirstBytes: r.first[:r.seen], ClientCert: r.out.ClientCert,
+		StartTLS: t.StartTLS, ALPN: t.TLS.NextProtos, FirstBytes: r.first[:r.seen], ClientCert: r.out.ClientCert,
 	}
 	if h := r.out.Handshake; h != nil {
 		e.MinVersion, e.MaxVersion = h.MinVersion, h.MaxVersion
@@ -146,7 +172,7 @@ func (r *run) connect(ctx context.Context, addrs []netip.Addr) net.Conn {
 	return nil
 }
 
-func (r *run) handshake(ctx context.Context, conn net.Conn) {
+func (r *run) handshake(conn net.Conn, deadline time.Time) {
 	t := r.target
 	h := &Handshake{MinVersion: t.TLS.MinVersion, MaxVersion: t.TLS.MaxVersion}
 	if h.MinVersion == 0 {
@@ -197,12 +223,6 @@ func (r *run) handshake(ctx context.Context, conn net.Conn) {
 		return r.own, nil
 	}
 
-	deadline, _ := ctx.Deadline()
-	_ = conn.SetDeadline(deadline) // fails on a closed connection alone, of which the handshake will tell
-	// HandshakeContext would start a goroutine for each handshake; this starts one only if the probe is called off.
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-
 	h.Start = time.Now()
 	client := tls.Client(&recorder{Conn: conn, run: r}, cfg)
 	err := client.Handshake()
@@ -223,6 +243,9 @@ func (r *run) handshake(ctx context.Context, conn net.Conn) {
 		r.readBanner(conn, deadline)
 		h.Failure = r.fail(step, err)
 		return
+	}
+	if bye := starttls.Goodbye(t.StartTLS); bye != nil {
+		_, _ = client.Write(bye)
 	}
 	_ = client.Close() // says goodbye with close_notify; there is nothing to be done where that fails
 }

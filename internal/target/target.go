@@ -44,6 +44,7 @@ type Target struct {
 	ExpiryWarning time.Duration // a certificate with less than this left is near its expiry
 	Spans         Spans
 	Explain       Explain
+	StartTLS      string            // protocol that is spoken before TLS; empty where TLS is spoken from the first byte
 	Attributes    map[string]string // added to all telemetry of the target; may be nil
 
 	// TLS is what the handshake offers and trusts. It may be shared between targets: clone it before changing it.

@@ -125,6 +125,7 @@ func sign(template *x509.Certificate, issuer *Authority, edits []Edit) (*x509.Ce
 		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		must(err)
 	}
+	template.PublicKey = nil // CreateCertificate would compare it with the key
 	parent, parentKey := template, key
 	if issuer != nil {
 		parent, parentKey = issuer.Certificate, issuer.key

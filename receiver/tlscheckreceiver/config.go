@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/record"
 )
@@ -44,6 +45,7 @@ type TargetDefaults struct {
 	ExpiryWarning      time.Duration     `mapstructure:"expiry_warning"`
 	Spans              SpansConfig       `mapstructure:"spans"`
 	Explain            ExplainConfig     `mapstructure:"explain"`
+	StartTLS           string            `mapstructure:"starttls"`
 	TLS                ClientTLS         `mapstructure:"tls"`
 	ALPN               []string          `mapstructure:"alpn"`
 	Attributes         map[string]string `mapstructure:"attributes"`
@@ -182,11 +184,15 @@ func (c *Config) build() ([]*target.Target, error) {
 		}
 		sameEndpoint[key] = append(sameEndpoint[key], i)
 
+		protocol := t.StartTLS
+		if protocol == "auto" {
+			protocol = starttls.ForPort(endpoint.Port)
+		}
 		targets = append(targets, &target.Target{
 			Endpoint: endpoint,
 			Interval: t.CollectionInterval, InitialDelay: t.InitialDelay, Timeout: t.Timeout,
 			ExpiryWarning: t.ExpiryWarning, Spans: t.Spans.When, Explain: t.Explain.When, Attributes: t.Attributes,
-			TLS: l.with(t.ALPN),
+			StartTLS: protocol, TLS: l.with(t.ALPN),
 		})
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -222,6 +228,9 @@ func (d *TargetDefaults) check() (errs []error) {
 	case target.ExplainOnChange, target.ExplainNever:
 	default:
 		bad("explain::when: %q is not known; use on_change or never", d.Explain.When)
+	}
+	if d.StartTLS != "" && d.StartTLS != "auto" && !slices.Contains(starttls.Protocols(), d.StartTLS) {
+		bad("starttls: %q is not known; use auto or one of %s", d.StartTLS, strings.Join(starttls.Protocols(), ", "))
 	}
 	length := 0
 	for _, p := range d.ALPN {

@@ -107,6 +107,21 @@ targets:
 	assert.NotNil(t, d.TLS.RootCAs, "ca_pem takes the place of the default ca_file")
 }
 
+func TestAutoPicksTheProtocolByPort(t *testing.T) {
+	targets := build(t, `
+starttls: auto
+targets:
+  - {endpoint: "a.example:25"}
+  - {endpoint: "a.example:5432"}
+  - {endpoint: "a.example:443"}
+  - {endpoint: "a.example:2525", starttls: smtp}
+  - {endpoint: "a.example:143", starttls: ""}
+`)
+	for i, want := range []string{"smtp", "postgres", "", "smtp", ""} {
+		assert.Equal(t, want, targets[i].StartTLS, targets[i].Endpoint)
+	}
+}
+
 func TestTargetsWithTheSameTLSShareIt(t *testing.T) {
 	targets := build(t, `
 targets:
@@ -150,6 +165,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		good + "\nmax_concurrent_probes: 0":                                                             {"max_concurrent_probes: 0", "1 or more"},
 		good + "\nexpiry_warning: -1h":                                                                  {"expiry_warning: -1h", "0s or more"},
 		good + "\nspans: {when: never}":                                                                 {`spans::when: "never"`, "on_change"},
+		good + "\nstarttls: smpt":                                                                       {`starttls: "smpt"`, "auto or one of ftp, imap"},
 		good + "\nexplain: {when: always}":                                                              {`explain::when: "always"`, "never"},
 		good + "\nalpn: [\"\"]":                                                                         {`alpn: ""`, "1 to 255"},
 		good + "\ntarget: []":                                                                           {"target"},

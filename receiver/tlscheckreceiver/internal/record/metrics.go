@@ -213,12 +213,15 @@ type duration struct {
 
 // durations returns how long each phase took that the probe reached.
 func durations(o *probe.Outcome) []duration {
-	ds := make([]duration, 0, 3)
+	ds := make([]duration, 0, 4)
 	if l := o.Lookup; l != nil {
 		ds = append(ds, duration{failure.DNS, l.End.Sub(l.Start)})
 	}
 	if n := len(o.Dials); n > 0 {
 		ds = append(ds, duration{failure.Connect, o.Dials[n-1].End.Sub(o.Dials[0].Start)})
+	}
+	if s := o.StartTLS; s != nil {
+		ds = append(ds, duration{failure.StartTLS, s.End.Sub(s.Start)})
 	}
 	if h := o.Handshake; h != nil {
 		ds = append(ds, duration{failure.Handshake, h.End.Sub(h.Start)})

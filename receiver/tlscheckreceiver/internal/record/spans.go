@@ -66,6 +66,9 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 			a.PutStr("network.type", "ipv6")
 		}
 	}
+	if step := o.StartTLS; step != nil {
+		add("starttls", newSpanID(), root, *step).PutStr("network.protocol.name", o.Target.StartTLS)
+	}
 	if e := o.Explanation; e != nil {
 		tries := add("explain", newSpanID(), root, e.Step).PutEmptySlice("tls.explain.tries")
 		for _, t := range e.Tries {

@@ -1,0 +1,151 @@
+package starttls
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	telnetSE   = 240
+	telnetSB   = 250
+	telnetWILL = 251
+	telnetDO   = 253
+	telnetDONT = 254
+	telnetIAC  = 255
+
+	// Option 46, draft-altman-telnet-starttls-02.
+	telnetStartTLS = "\x2e"
+	telnetFollows  = "\x2e\x01"
+
+	sayWill    = "\xff\xfb" + telnetStartTLS
+	sayFollows = "\xff\xfa" + telnetFollows + "\xff\xf0"
+)
+
+// telnet waits for the server to demand START_TLS, as openssl s_client does: servers that look for TLS in the first
+// bytes would stumble over anything else. To one that speaks of other things it is offered; RFC 854 has it answer with
+// DO or DONT. The go-ahead is FOLLOWS from both sides.
+func telnet(d *dialogue, _ string) error {
+	d.expected = "IAC DO START_TLS"
+	offered, agreed := false, false
+	for {
+		command, argument, err := d.telnetCommand()
+		if err != nil {
+			return err
+		}
+		switch {
+		case command == telnetDO && argument == telnetStartTLS:
+			if agreed {
+				continue
+			}
+			words := sayFollows
+			if !offered {
+				words = sayWill + sayFollows
+			}
+			if err := d.say(words, "IAC SB START_TLS FOLLOWS IAC SE"); err != nil {
+				return err
+			}
+			offered, agreed = true, true
+		case command == telnetDONT && argument == telnetStartTLS && agreed:
+			return d.fail(Rejected, errors.New("IAC DONT START_TLS"))
+		case command == telnetDONT && argument == telnetStartTLS:
+			return d.fail(Unsupported, errors.New("IAC DONT START_TLS"))
+		case command == telnetSB && argument == telnetFollows && agreed:
+			return nil
+		case !offered:
+			if err := d.say(sayWill, "IAC DO START_TLS"); err != nil {
+				return err
+			}
+			offered = true
+		}
+	}
+}
+
+// telnetCommand reads a command with its argument (RFC 854 and 855), or a byte of text, which is command 0.
+func (d *dialogue) telnetCommand() (command byte, argument string, err error) {
+	b, err := d.take(1)
+	if err != nil || b[0] != telnetIAC {
+		return 0, "", err
+	}
+	if b, err = d.take(1); err != nil {
+		return 0, "", err
+	}
+	command = b[0]
+	switch {
+	case command >= telnetWILL && command <= telnetDONT:
+		b, err = d.take(1)
+		return command, string(b), err
+	case command != telnetSB:
+		return command, "", nil
+	}
+	var text strings.Builder
+	for {
+		if b, err = d.take(1); err != nil {
+			return 0, "", err
+		}
+		if b[0] == telnetIAC { // then SE, or a second IAC that stands for the byte itself
+			if b, err = d.take(1); err != nil || b[0] == telnetSE {
+				return command, text.String(), err
+			}
+		}
+		text.WriteByte(b[0])
+	}
+}
+
+// rdpRequest is a TPKT header, an X.224 connection request and an RDP_NEG_REQ for PROTOCOL_SSL and PROTOCOL_HYBRID
+// (MS-RDPBCGR, section 2.2.1.1). HYBRID is TLS as well, with a login (NLA) inside, and most servers insist on it. The
+// cookie is left out, for it is a user's name.
+const rdpRequest = "\x03\x00\x00\x13" + "\x0e\xe0\x00\x00\x00\x00\x00" + "\x01\x00\x08\x00\x03\x00\x00\x00"
+
+var rdpFailures = map[uint32]string{
+	1: "SSL_REQUIRED_BY_SERVER", 2: "SSL_NOT_ALLOWED_BY_SERVER", 3: "SSL_CERT_NOT_ON_SERVER", 4: "INCONSISTENT_FLAGS",
+	5: "HYBRID_REQUIRED_BY_SERVER", 6: "SSL_WITH_USER_AUTH_REQUIRED_BY_SERVER",
+}
+
+// rdp is MS-RDPBCGR, sections 2.2.1.1 and 2.2.1.2.
+func rdp(d *dialogue, _ string) error {
+	if err := d.say(rdpRequest, "an X.224 connection confirm that selects TLS"); err != nil {
+		return err
+	}
+	head, err := d.take(4)
+	if err != nil {
+		return err
+	}
+	size := int(binary.BigEndian.Uint16(head[2:]))
+	if head[0] != 3 || size < 11 {
+		return d.fail(ProtocolError, errors.New("no TPKT packet of X.224"))
+	}
+	pdu, err := d.take(size - 4)
+	if err != nil {
+		return err
+	}
+	const confirm, disconnect = 0xd0, 0x80
+	switch pdu[1] & 0xf0 {
+	case confirm:
+	case disconnect:
+		return d.fail(Rejected, errors.New("an X.224 disconnect request"))
+	default:
+		return d.fail(ProtocolError, fmt.Errorf("an X.224 PDU of type %#x", pdu[1]))
+	}
+	negotiation := pdu[7:]
+	if len(negotiation) < 8 { // section 3.2.5.3.2: RDP's own security alone
+		return d.fail(Unsupported, errors.New("no negotiation response"))
+	}
+	value := binary.LittleEndian.Uint32(negotiation[4:])
+	const response, failure = 2, 3
+	switch negotiation[0] {
+	case response:
+		if value == 0 { // PROTOCOL_RDP
+			return d.fail(Unsupported, errors.New("the server selects PROTOCOL_RDP"))
+		}
+		return nil
+	case failure:
+		d.said = fmt.Appendf(nil, "negotiation failure %d %s", value, rdpFailures[value])
+		if value == 2 {
+			return d.fail(Unsupported, nil)
+		}
+		return d.fail(Rejected, nil)
+	}
+	return d.fail(ProtocolError, fmt.Errorf("a negotiation message of type %d", negotiation[0]))
+}

@@ -1,0 +1,154 @@
+package probe
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// smtpServer speaks SMTP up to STARTTLS, which it answers with reply; after a 220 it speaks TLS. What the client says
+// after the handshake goes to heard.
+func smtpServer(t *testing.T, reply string, heard chan<- string) *target.Target {
+	t.Helper()
+	cert := root.Issue("mail")
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
+		in := bufio.NewReader(conn)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			switch {
+			case strings.HasPrefix(line, "EHLO"):
+				_, _ = io.WriteString(conn, "250-mail.example\r\n250 STARTTLS\r\n")
+			case strings.HasPrefix(line, "STARTTLS"):
+				_, _ = io.WriteString(conn, reply)
+				if !strings.HasPrefix(reply, "220") {
+					continue
+				}
+				server := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
+				if server.Handshake() == nil && heard != nil {
+					words, _ := io.ReadAll(server)
+					heard <- string(words)
+				}
+				return
+			}
+		}
+	})
+	t.Cleanup(s.Close)
+	tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
+	tt.StartTLS = "smtp"
+	return tt
+}
+
+func TestSTARTTLS(t *testing.T) {
+	heard := make(chan string, 1)
+	o := run1(t, smtpServer(t, "220 go ahead\r\n", heard))
+	require.Nil(t, o.Failure)
+	assert.Equal(t, "mail", o.Handshake.Leaf().Subject.CommonName)
+	require.NotNil(t, o.StartTLS)
+	assert.False(t, o.StartTLS.Start.Before(o.Dials[len(o.Dials)-1].End))
+	assert.False(t, o.Handshake.Start.Before(o.StartTLS.End))
+	assert.Equal(t, "QUIT\r\n", <-heard, "it goes politely")
+}
+
+func TestSTARTTLSThatFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		target *target.Target
+		typ    failure.Type
+		cause  string
+		fix    string
+	}{
+		"timeout": {
+			smtpServer(t, "220-", nil), failure.StartTLSTimeout, "did not begin TLS within 500ms", "greeting",
+		},
+		"rejected": {
+			smtpServer(t, "454 TLS not available\r\n", nil), failure.StartTLSRejected,
+			`speaks smtp and refused to begin TLS; it said "454 TLS not available" where 220 in reply to STARTTLS was expected.`, "server's log",
+		},
+		"injection": {
+			smtpServer(t, "220 go ahead\r\n250 injected\r\n", nil), failure.StartTLSProtocolError, "plain text follows the go-ahead", "attack",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.target.Timeout = 500 * time.Millisecond
+			o := run1(t, c.target)
+			require.NotNil(t, o.Failure)
+			assert.Equal(t, c.typ, o.Failure.Type, o.Failure.Message)
+			assert.Equal(t, failure.StartTLS, o.Failure.Step)
+			assert.Equal(t, "starttls", o.Failure.Category)
+			assert.Same(t, o.Failure, o.StartTLS.Failure)
+			assert.Nil(t, o.Handshake)
+			assert.Contains(t, o.Failure.Cause, c.cause)
+			assert.Contains(t, o.Failure.Fix, c.fix)
+		})
+	}
+
+	// No STARTTLS at all.
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
+		in := bufio.NewReader(conn)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if strings.HasPrefix(line, "EHLO") {
+				_, _ = io.WriteString(conn, "250 mail.example\r\n")
+			} else {
+				_, _ = io.WriteString(conn, "502 not implemented\r\n")
+			}
+		}
+	})
+	t.Cleanup(s.Close)
+	tt := at(t, s.Endpoint())
+	tt.StartTLS = "smtp"
+	o := run1(t, tt)
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.StartTLSUnsupported, o.Failure.Type)
+	assert.Contains(t, o.Failure.Cause, `does not offer TLS; it said "502 not implemented"`)
+
+	// TLS from the first byte, where plain text is expected: both sides wait for the other.
+	tt = serve(t, healthy())
+	tt.StartTLS, tt.Timeout = "smtp", 300*time.Millisecond
+	o = run1(t, tt)
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.StartTLSTimeout, o.Failure.Type)
+	assert.Contains(t, o.Failure.Cause, "it said nothing where a greeting")
+}
+
+// Bytes that come after the go-ahead was read are met by the handshake, and are an injection all the same.
+func TestLateInjection(t *testing.T) {
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
+		in := bufio.NewReader(conn)
+		_, _ = in.ReadString('\n')
+		_, _ = io.WriteString(conn, "250 STARTTLS\r\n")
+		_, _ = in.ReadString('\n')
+		_, _ = io.WriteString(conn, "220 go ahead\r\n")
+		_, _ = in.Peek(1) // the ClientHello
+		_, _ = io.WriteString(conn, "250 injected\r\n")
+		_, _ = io.Copy(io.Discard, in)
+	})
+	t.Cleanup(s.Close)
+	tt := at(t, s.Endpoint())
+	tt.StartTLS = "smtp"
+	o := run1(t, tt)
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.StartTLSProtocolError, o.Failure.Type)
+	assert.Equal(t, failure.StartTLS, o.Failure.Step)
+	assert.Contains(t, o.Failure.Cause, `it said "250 injected" where TLS was expected`)
+}
