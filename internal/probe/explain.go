@@ -64,10 +64,12 @@ func explain(ctx context.Context, o *Outcome) *Explanation {
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(maxExplaining, o.Target.Timeout))
 	defer cancel()
+	deadline, _ := ctx.Deadline()
 	e := &Explanation{Step: Step{Start: time.Now()}}
 	addr := o.Dials[len(o.Dials)-1].Addr.String()
 	for _, t := range tries {
-		if ctx.Err() != nil {
+		// The connection's own deadline can be noticed a moment before that of the context.
+		if ctx.Err() != nil || time.Now().After(deadline) {
 			break
 		}
 		t.Err = handshakeOnce(ctx, addr, o.Target, &t)

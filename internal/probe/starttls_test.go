@@ -18,36 +18,10 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// smtpServer speaks SMTP up to STARTTLS, which it answers with reply; after a 220 it speaks TLS. What the client says
-// after the handshake goes to heard.
+// smtpServer starts a mail server that answers STARTTLS with reply.
 func smtpServer(t *testing.T, reply string, heard chan<- string) *target.Target {
 	t.Helper()
-	cert := root.Issue("mail")
-	s := tlsfarm.Serve(func(conn net.Conn) {
-		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
-		in := bufio.NewReader(conn)
-		for {
-			line, err := in.ReadString('\n')
-			if err != nil {
-				return
-			}
-			switch {
-			case strings.HasPrefix(line, "EHLO"):
-				_, _ = io.WriteString(conn, "250-mail.example\r\n250 STARTTLS\r\n")
-			case strings.HasPrefix(line, "STARTTLS"):
-				_, _ = io.WriteString(conn, reply)
-				if !strings.HasPrefix(reply, "220") {
-					continue
-				}
-				server := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
-				if server.Handshake() == nil && heard != nil {
-					words, _ := io.ReadAll(server)
-					heard <- string(words)
-				}
-				return
-			}
-		}
-	})
+	s := tlsfarm.SMTP(reply, &tls.Config{Certificates: []tls.Certificate{root.Issue("mail")}, NextProtos: []string{"smtp"}}, heard)
 	t.Cleanup(s.Close)
 	tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
 	tt.StartTLS = "smtp"
@@ -56,8 +30,11 @@ func smtpServer(t *testing.T, reply string, heard chan<- string) *target.Target 
 
 func TestSTARTTLS(t *testing.T) {
 	heard := make(chan string, 1)
-	o := run1(t, smtpServer(t, "220 go ahead\r\n", heard))
+	tt := smtpServer(t, "220 go ahead\r\n", heard)
+	tt.TLS.NextProtos = []string{"smtp"}
+	o := run1(t, tt)
 	require.Nil(t, o.Failure)
+	assert.Equal(t, "smtp", o.Handshake.State.NegotiatedProtocol, "with ALPN as well")
 	assert.Equal(t, "mail", o.Handshake.Leaf().Subject.CommonName)
 	require.NotNil(t, o.StartTLS)
 	assert.False(t, o.StartTLS.Start.Before(o.Dials[len(o.Dials)-1].End))

@@ -55,6 +55,8 @@ func TestGolden(t *testing.T) {
 		"client_certificate":        {serving(mutual(0)), fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", certFile, keyFile)},
 		"missing_client_cert_tls12": {serving(mutual(tls.VersionTLS12)), ""},
 		"missing_client_cert_tls13": {serving(mutual(0)), ""},
+		"starttls":                  {tlsfarm.SMTP("220 go ahead\r\n", &tls.Config{Certificates: []tls.Certificate{root.Issue("mail")}}, nil), "starttls: smtp\n"},
+		"starttls_rejected":         {tlsfarm.SMTP("454 TLS not available\r\n", nil, nil), "starttls: smtp\n"},
 		"plaintext":                 {tlsfarm.Plaintext("220 mail.example ESMTP\r\n"), ""},
 		"silent":                    {tlsfarm.Silent(), "timeout: 500ms\n"},
 	} {
