@@ -1,14 +1,15 @@
 TOOLS := _build/tools
 BINARY := _build/otelcol-tlscheck
+QUICKSTART := examples/quickstart
 CERTS := $(CURDIR)/_build/quickstart
 RESOURCE_TEST := receiver/tlscheckreceiver/internal/metadata/generated_resource_test.go
 GO_DIRS := examples internal receiver
-SOURCES := $(shell find receiver internal -type f ! -name '*_test.go' ! -name '*.md' ! -path '*/testdata/*')
+SOURCES := $(shell find receiver internal -type f ! -name '*_test.go' ! -name '*.md' ! -name '*.sh')
 
-.PHONY: help generate fmt lint test race build acceptance bench run clean
+.PHONY: help generate fmt lint test race build acceptance test-interop bench run clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 generate: $(TOOLS)/.built ## generate code and documentation from metadata.yaml
 	@cd receiver/tlscheckreceiver && "$(CURDIR)/$(TOOLS)/mdatagen" metadata.yaml
@@ -21,7 +22,7 @@ fmt: $(TOOLS)/.built ## format the Go code
 lint: $(TOOLS)/.built ## check formatting, go vet and staticcheck
 	@files=$$($(TOOLS)/gofumpt -l $(GO_DIRS)) || exit; \
 	test -z "$$files" || { echo "not formatted, run make fmt:"; echo "$$files"; exit 1; }
-	@for tags in "" acceptance; do \
+	@for tags in "" acceptance interop; do \
 		go vet -tags "$$tags" ./... && $(TOOLS)/staticcheck -tags "$$tags" ./... || exit; \
 	done
 
@@ -36,7 +37,11 @@ $(BINARY): $(SOURCES) go.mod go.sum builder-config.yaml $(TOOLS)/.built
 	@$(TOOLS)/builder --config builder-config.yaml
 
 acceptance: build ## test the built distribution
-	@go test -tags acceptance -count=1 ./internal/acceptance/...
+	@go test -tags acceptance -count=1 -timeout 2m ./internal/acceptance/...
+
+test-interop: ## test against real servers, whose Debian packages it unpacks into _build
+	@internal/interop/install.sh
+	@go test -tags interop -count=1 ./internal/interop/...
 
 bench: ## compare what a probe costs with a bare tls.Dialer loop
 	@go test -run '^$$' -bench Probe -benchtime 1x ./receiver/tlscheckreceiver
@@ -44,11 +49,11 @@ bench: ## compare what a probe costs with a bare tls.Dialer loop
 run: build ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
 	@echo 'Metrics at http://localhost:9464/metrics. Ctrl-C ends it.'
 ifdef TARGETS
-	@exec $(BINARY) --config examples/quickstart/config.yaml \
+	@exec $(BINARY) --config $(QUICKSTART)/config.yaml \
 		--config 'yaml:receivers::tls_check::targets: [$(foreach t,$(TARGETS),{endpoint: "$(t)"},)]'
 else
 	@go run ./examples/quickstart "$(CERTS)"
-	@CERTS="$(CERTS)" exec $(BINARY) --config examples/quickstart/config.yaml --config examples/quickstart/demo.yaml
+	@CERTS="$(CERTS)" exec $(BINARY) --config $(QUICKSTART)/config.yaml --config $(QUICKSTART)/demo.yaml
 endif
 
 clean: ## delete everything that was built

@@ -168,6 +168,11 @@ func (f *Failure) finish(e Evidence) {
 		f.SSLReason = "TLSV1_ALERT_PROTOCOL_VERSION"
 	}
 	f.Cause, f.Fix = sentences(f, e)
+	f.nameAlert()
+}
+
+// nameAlert adds the alert to the cause, which is evidence whatever else is known.
+func (f *Failure) nameAlert() {
 	if f.HasAlert {
 		f.Cause += fmt.Sprintf(" The server sent alert %s.", alertName(f.Alert))
 	}

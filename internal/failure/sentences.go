@@ -2,6 +2,7 @@ package failure
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -215,6 +216,9 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 		fix = "Reissue it with that extension not marked critical."
 	default:
 		cause = fmt.Sprintf("%s was refused: %v.", which, primary.Err)
+		if errors.Is(primary.Err, x509.ErrUnsupportedAlgorithm) {
+			cause = fmt.Sprintf("%s has a signature of a kind that the collector cannot check (%v), though other clients may.", which, primary.Err)
+		}
 		fix = "Reissue the certificate. The collector has RSA, ECDSA and Ed25519 signatures; it has no Ed448 and no DSA."
 	}
 	if len(f.Reasons) > 1 {

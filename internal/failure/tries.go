@@ -12,6 +12,7 @@ type Try struct {
 	MinVersion, MaxVersion uint16
 	EverySuite             bool // all that Go has, insecure ones too
 	WithoutSNI             bool
+	Offered                bool // its versions were among those that were refused
 	Shows                  Type // what the failure is, if this works
 
 	Err     error  // why it did not work; nil where it did
@@ -66,7 +67,7 @@ func Tries(t Type, minVersion, maxVersion uint16, sni bool) []Try {
 	tries = append(tries, Try{MinVersion: minVersion, MaxVersion: maxVersion, EverySuite: true, Shows: CipherMismatch})
 	if minVersion <= tls.VersionTLS12 && maxVersion > tls.VersionTLS12 {
 		// Some servers and middleboxes choke on the ClientHello of TLS 1.3.
-		tries = append(tries, Try{MinVersion: minVersion, MaxVersion: tls.VersionTLS12, EverySuite: true, Shows: ProtocolMismatch})
+		tries = append(tries, Try{MinVersion: minVersion, MaxVersion: tls.VersionTLS12, EverySuite: true, Offered: true, Shows: ProtocolMismatch})
 	}
 	if minVersion > tls.VersionTLS10 {
 		tries = append(tries, Try{MinVersion: tls.VersionTLS10, MaxVersion: minVersion - 1, EverySuite: true, Shows: ProtocolMismatch})
@@ -89,14 +90,21 @@ func (f *Failure) Refine(tries []Try, endpoint, serverName string) {
 	if len(worked) == 0 {
 		if len(tries) > 0 {
 			f.Cause += fmt.Sprintf(" It refused %d other handshakes too (%s).", len(tries), join(tries, Try.String, "; "))
-			f.Fix += " It may want what the collector does not have: DHE key exchange, the group X448, CCM, Camellia, anonymous or pre-shared key suites, SSL 3, an Ed448, RSA-PSS or DSA certificate."
+			if f.Type == HandshakeFailure || f.Type == CipherMismatch {
+				f.Fix += " It may want what the collector does not have: DHE key exchange, the group X448, CCM, Camellia, anonymous or pre-shared key suites, SSL 3, an Ed448, RSA-PSS or DSA certificate."
+			}
 		}
 		return
 	}
 	best := worked[0]
+	version, suite := versionName(best.Version), tls.CipherSuiteName(best.Suite)
+	// Key exchange by RSA needs no group: what it wants in common is a group, not a version.
+	noGroup := best.Offered && strings.HasPrefix(suite, "TLS_RSA_")
+	if noGroup {
+		best.Shows = CipherMismatch
+	}
 	f.Reasons[slices.Index(f.Reasons, f.Type)] = best.Shows
 	f.Type = best.Shows
-	version, suite := versionName(best.Version), tls.CipherSuiteName(best.Suite)
 	switch best.Shows {
 	case UnrecognizedName:
 		f.Cause = fmt.Sprintf("%s refuses the name %s; a client that sends no name gets the certificate of %q.", endpoint, serverName, best.Name)
@@ -104,17 +112,22 @@ func (f *Failure) Refine(tries []Try, endpoint, serverName string) {
 	case CipherMismatch:
 		f.Cause = fmt.Sprintf("%s has none of the offered cipher suites or groups; offered every one it chose %s.", endpoint, suite)
 		f.Fix = "Enable an ECDHE suite with AES-GCM or ChaCha20 on the server. To probe it as it is set " + settings(best) + "."
+		if noGroup {
+			f.Cause = fmt.Sprintf("%s has none of the offered groups; without one, in %s, it chose %s.", endpoint, version, suite)
+			f.Fix = "Enable the group X25519 or P-256 on the server. To probe it as it is set " + settings(best) + "."
+		}
 	case ProtocolMismatch:
 		f.Cause = fmt.Sprintf("%s speaks %s only, its last suite is %s.", endpoint,
 			join(worked, func(t Try) string { return versionName(t.Version) }, " and "), suite)
 		f.Fix = "To probe it as it is set " + settings(best) + "."
 		if best.Version < tls.VersionTLS12 {
 			f.Fix = "Enable TLS 1.2 or 1.3 on the server. " + f.Fix
-		} else if best.MaxVersion >= tls.VersionTLS12 && best.MinVersion <= tls.VersionTLS12 && best.MinVersion != best.MaxVersion {
+		} else if best.Offered {
 			f.Cause = fmt.Sprintf("%s cannot take a client that also offers TLS 1.3; with %s and %s it goes through.", endpoint, version, suite)
 			f.Fix = "Update the server or the middlebox before it. " + f.Fix
 		}
 	}
+	f.nameAlert()
 }
 
 // settings are the keys with which the collector would get through as t did.

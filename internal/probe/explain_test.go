@@ -107,7 +107,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 			server: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }},
 			typ:    failure.UnrecognizedName,
 			cause:  "It refused 4 other handshakes too (TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; TLS 1.2 to 1.3 with every suite: alert 112, unrecognized_name;",
-			fix:    "DHE key exchange",
+			fix:    "set tls server_name_override",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

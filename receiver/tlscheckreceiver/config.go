@@ -91,6 +91,9 @@ type stringKey struct {
 
 // Unmarshal implements confmap.Unmarshaler. It lays each target over the defaults, key by key.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	if err := unknownKeys(conf.ToStringMap(), reflect.TypeFor[Config](), ""); err != nil {
+		return err
+	}
 	if err := conf.Unmarshal(c); err != nil {
 		return err
 	}
@@ -204,16 +207,17 @@ func (c *Config) build() ([]*target.Target, error) {
 // check returns what is wrong with the settings by themselves.
 func (d *TargetDefaults) check() (errs []error) {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if d.CollectionInterval <= 0 {
-		bad("collection_interval: %s is not a time between probes; use one above zero, such as 60s", d.CollectionInterval)
+	// A number without a unit would be nanoseconds.
+	if d.CollectionInterval < time.Millisecond {
+		bad("collection_interval: %s is not a time between probes; use one of 1ms or more, with its unit, such as 60s", d.CollectionInterval)
 	}
 	if d.InitialDelay < 0 {
 		bad("initial_delay: %s is negative; use 0s or more", d.InitialDelay)
 	}
 	switch {
-	case d.Timeout <= 0:
-		bad("timeout: %s is not a time limit; use one above zero, such as 10s", d.Timeout)
-	case d.CollectionInterval > 0 && d.Timeout > d.CollectionInterval:
+	case d.Timeout < time.Millisecond:
+		bad("timeout: %s is not a time limit; use one of 1ms or more, with its unit, such as 10s", d.Timeout)
+	case d.CollectionInterval >= time.Millisecond && d.Timeout > d.CollectionInterval:
 		bad("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", d.Timeout, d.CollectionInterval)
 	}
 	if d.ExpiryWarning < 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
@@ -156,9 +157,9 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		`targets: [{endpoint: "https://a:443"}]`:                                                        {"targets::0::endpoint:", `"https://a:443"`, "scheme"},
 		`targets: [{endpoint: "a:1"}, {endpoint: "A:1"}]`:                                               {"targets::1::endpoint:", `"A:1"`, "targets::0", "remove one"},
 		`targets: [{endpoint: "a:1", timeout: 10s}, {endpoint: "a:1"}]`:                                 {"targets::1::endpoint:", "same settings"},
-		good + "\ncollection_interval: 0s":                                                              {"collection_interval: 0s", "above zero"},
-		good + "\ncollection_interval: -1s":                                                             {"collection_interval: -1s", "above zero"},
-		good + "\ntimeout: 0s":                                                                          {"timeout: 0s", "above zero"},
+		good + "\ncollection_interval: 0s":                                                              {"collection_interval: 0s", "1ms or more"},
+		good + "\ncollection_interval: -1s":                                                             {"collection_interval: -1s", "1ms or more"},
+		good + "\ntimeout: 0s":                                                                          {"timeout: 0s", "1ms or more"},
 		good + "\ntimeout: 61s":                                                                         {"timeout: 1m1s", "longer than collection_interval, 1m0s"},
 		`targets: [{endpoint: "a:1", timeout: 61s}]`:                                                    {"targets::0::timeout: 1m1s", "1m0s"},
 		good + "\ninitial_delay: -1s":                                                                   {"initial_delay: -1s", "0s or more"},
@@ -168,9 +169,12 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		good + "\nstarttls: smpt":                                                                       {`starttls: "smpt"`, "auto or one of ftp, imap"},
 		good + "\nexplain: {when: always}":                                                              {`explain::when: "always"`, "never"},
 		good + "\nalpn: [\"\"]":                                                                         {`alpn: ""`, "1 to 255"},
-		good + "\ntarget: []":                                                                           {"target"},
-		`targets: [{endpoint: "a:1", timeouts: 1s}]`:                                                    {"targets[0]", "timeouts"},
-		good + "\ntls: {ca_fil: x}":                                                                     {"tls", "ca_fil"},
+		good + "\ntarget: []":                                                                           {"target: is not known", "targets"},
+		good + "\ncollection_interval: 60":                                                              {"collection_interval: 60ns", "with its unit"},
+		good + "\nmetrics: {tls.probe.sucess: {enabled: true}}":                                         {"metrics::tls.probe.sucess: is not known", "tls.probe.success"},
+		good + "\nmetrics: {tls.probe.success: {enable: true}}":                                         {"metrics::tls.probe.success::enable: is not known", "enabled"},
+		`targets: [{endpoint: "a:1", timeouts: 1s}]`:                                                    {"targets::0::timeouts: is not known", "timeout"},
+		good + "\ntls: {ca_fil: x}":                                                                     {"tls::ca_fil: is not known", "ca_file"},
 		good + "\ntls: {insecure: true}":                                                                {"tls::insecure: true", "insecure_skip_verify"},
 		good + "\ntls: {min_version: \"1.3\", max_version: \"1.2\"}":                                    {`tls::min_version: "1.3"`, `max_version, "1.2"`, "raise max_version"},
 		good + "\ntls: {max_version: \"1.1\"}":                                                          {`tls::min_version: "1.2"`, `"1.1"`},
@@ -202,6 +206,12 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 	}
 }
 
+func TestEmptyBlockIsRefusedForItsTargets(t *testing.T) {
+	cfg := createDefaultConfig()
+	require.NoError(t, confmap.NewFromStringMap(nil).Unmarshal(cfg))
+	assert.ErrorContains(t, confmap.Validate(cfg), "targets: there are none")
+}
+
 func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 	_, err := configure(t, `
 timeout: 0s
@@ -209,7 +219,7 @@ targets: [{endpoint: a}, {endpoint: "b:0"}]
 tls: {min_version: "9"}
 `)
 	require.Error(t, err)
-	assert.Equal(t, `timeout: 0s is not a time limit; use one above zero, such as 10s
+	assert.Equal(t, `timeout: 0s is not a time limit; use one of 1ms or more, with its unit, such as 10s
 targets::0::endpoint: "a" has no port; write host:port, such as "example.com:443" or "[::1]:443"
 tls::min_version: "9" is not known; use one of 1.0, 1.1, 1.2, 1.3
 targets::1::endpoint: "b:0" has port "0", which is not a number from 1 to 65535`, err.Error())

@@ -37,7 +37,8 @@ func mysql(d *dialogue, _ string) error {
 		d.said = mysqlError(packet)
 		return d.fail(Rejected, nil)
 	case 9: // of MySQL 3.21; has no capabilities
-		return d.fail(Unsupported, errors.New("protocol version 9"))
+		d.said = []byte("protocol version 9")
+		return d.fail(Unsupported, nil)
 	case 10:
 	default:
 		return d.fail(ProtocolError, fmt.Errorf("protocol version %d", packet[0]))
@@ -49,8 +50,8 @@ func mysql(d *dialogue, _ string) error {
 	const ssl = 1 << 11
 	// Behind a thread ID, half of the scramble and a filler.
 	if binary.LittleEndian.Uint16(rest[4+8+1:])&ssl == 0 {
-		d.said = version
-		return d.fail(Unsupported, errors.New("the SSL capability is off"))
+		d.said = fmt.Appendf(nil, "version %s, SSL capability off", version)
+		return d.fail(Unsupported, nil)
 	}
 	return d.say(mysqlSSLRequest, expectTLS)
 }

@@ -25,7 +25,9 @@ func (d *dialogue) mail(hello string) error {
 	}
 	r, err := d.command(hello+" "+self, 250)
 	if err == nil && hello == "EHLO" && slices.Contains(noSuchCommand, r.code) {
+		refusal := d.refused(r, Rejected)
 		r, err = d.command("HELO "+self, 250) // RFC 5321, section 3.2
+		err = unlessClosed(err, refusal)
 	}
 	if err != nil {
 		return err
@@ -69,7 +71,7 @@ func ftp(d *dialogue, _ string) error {
 	for _, mechanism := range []string{"TLS", "SSL"} { // SSL is what servers older than RFC 4217 know it by
 		r, err := d.command("AUTH "+mechanism, 234)
 		if err != nil {
-			return err
+			return unlessClosed(err, unsupported)
 		}
 		switch {
 		case r.code == 234, r.code == 334: // RFC 2228, section 3, has 334 where more data is needed; some say it for TLS
@@ -118,7 +120,7 @@ func parseReply(line string) (code int, more bool, text string) {
 	}
 	code, err := strconv.Atoi(line[:3])
 	switch {
-	case err != nil || code < 100:
+	case err != nil:
 		return 0, false, line
 	case len(line) == 3: // RFC 5321, section 4.2: to be understood as well
 		return code, false, ""
@@ -158,4 +160,13 @@ func (d *dialogue) refused(r reply, kind Kind) error {
 		kind = ProtocolError
 	}
 	return d.fail(kind, nil)
+}
+
+// unlessClosed is err, or the refusal that came before it if err is but the end of the connection: servers that refuse
+// one way may not wait for another to be tried.
+func unlessClosed(err, refusal error) error {
+	if e, ok := err.(*Error); ok && e.Kind == ConnectionClosed && refusal != nil {
+		return refusal
+	}
+	return err
 }

@@ -3,6 +3,7 @@ package starttls
 import (
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ var refused = []struct {
 	{"no hello at all", "smtp", script{
 		smtpHello, ehlo, "S:500 what\r\n", helo, "S:500 what again\r\n",
 	}, Rejected, "250 in reply to HELO [127.0.0.1]", "500 what again", ""},
+	{"gone after EHLO", "smtp", script{smtpHello, ehlo, "S:500 what\r\n"}, Rejected, "250 in reply to EHLO [127.0.0.1]", "500 what", ""},
 	{"HELO alone, refused", "smtp", script{
 		smtpHello, ehlo, "S:500 what\r\n", helo, "S:250 mx.test\r\n", "C:STARTTLS\r\n", "S:500 what\r\n",
 	}, Unsupported, "220 in reply to STARTTLS", "500 what", ""},
@@ -95,6 +97,7 @@ var refused = []struct {
 		"S:+OK\r\n", "C:STLS\r\n", "S:-ERR unknown\r\n", "C:CAPA\r\n", "S:-ERR unknown too\r\n",
 	}, Unsupported, `"+OK" in reply to STLS`, "-ERR unknown\r\n", ""},
 	{"gone after the refusal", "pop3", script{"S:+OK\r\n", "C:STLS\r\n", "S:-ERR no\r\n"}, Rejected, `"+OK" in reply to STLS`, "-ERR no", ""},
+	{"refuses, then answers before it is asked", "pop3", script{"S:+OK\r\n", "C:STLS\r\n", "S:-ERR no\r\n+OK\r\nX\r\n.\r\n"}, Rejected, `"+OK" in reply to STLS`, "-ERR no", ""},
 	{"garbage", "pop3", script{garbage}, ProtocolError, `a POP3 greeting, "+OK"`, "garbage", ""},
 
 	{"bye", "sieve", script{"S:BYE \"busy\"\r\n"}, Rejected, "ManageSieve capabilities and OK", "BYE \"busy\"", ""},
@@ -104,12 +107,15 @@ var refused = []struct {
 	{"bye in reply", "sieve", script{"S:OK\r\n", "C:STARTTLS\r\n", "S:BYE\r\n"}, Rejected, "OK in reply to STARTTLS", "BYE", ""},
 	{"garbage", "sieve", script{garbage}, ProtocolError, "ManageSieve capabilities and OK", "garbage", ""},
 	{"literal beyond all bounds", "sieve", script{"S:\"X\" {70000}\r\n"}, ProtocolError, "ManageSieve capabilities and OK", "{70000}", errManyBytes.Error()},
+	{"no literal", "sieve", script{"S:NO {x}\r\n"}, Rejected, "ManageSieve capabilities and OK", "NO {x}", ""},
+	{"literal cut short", "sieve", script{"S:\"X\" {5}\r\nab"}, ConnectionClosed, "ManageSieve capabilities and OK", "{5}\r\nab", "EOF"},
 	{"literal of less than nothing", "sieve", script{"S:\"X\" {-1}\r\n"}, ProtocolError, "ManageSieve capabilities and OK", "{-1}", errManyBytes.Error()},
 
 	{"vsftpd without TLS", "ftp", script{
 		"S:220 (vsFTPd 3.0.3)\r\n", "C:AUTH TLS\r\n", "S:530 Please login with USER and PASS.\r\n",
 		"C:AUTH SSL\r\n", "S:530 Please login with USER and PASS.\r\n",
 	}, Unsupported, "234 in reply to AUTH SSL", "530 Please login", ""},
+	{"gone after AUTH TLS", "ftp", script{"S:220\r\n", "C:AUTH TLS\r\n", "S:500 what\r\n"}, Unsupported, "234 in reply to AUTH TLS", "500 what", ""},
 	{"policy", "ftp", script{"S:220\r\n", "C:AUTH TLS\r\n", "S:534 no\r\n"}, Rejected, "234 in reply to AUTH TLS", "534 no", ""},
 	{"closing", "ftp", script{"S:220\r\n", "C:AUTH TLS\r\n", "S:421 bye\r\n"}, Rejected, "234 in reply to AUTH TLS", "421 bye", ""},
 	{"no TLS, no SSL for a reason", "ftp", script{
@@ -128,6 +134,9 @@ var refused = []struct {
 	{"can't", "irc", script{"C:STARTTLS\r\n", "S::a NOTICE * :x\r\n:a 691 * :no certificate\r\n"}, Rejected, "numeric 670 in reply to STARTTLS", ":a 691 * :no certificate", ""},
 	{"unknown", "irc", script{"C:STARTTLS\r\n", "S::a 421 * STARTTLS :Unknown command\r\n"}, Unsupported, "numeric 670 in reply to STARTTLS", ":a 421", ""},
 	{"not before NICK", "irc", script{"C:STARTTLS\r\n", "S:451 STARTTLS :You have not registered\r\n"}, Unsupported, "numeric 670 in reply to STARTTLS", "451 STARTTLS", ""},
+	{"closing after notices", "irc", script{
+		"C:STARTTLS\r\n", "S:" + strings.Repeat(":a NOTICE * :wait\r\n", 100) + "ERROR :" + strings.Repeat("no ", 1000) + "\r\n",
+	}, Rejected, "numeric 670 in reply to STARTTLS", "ERROR :no no", ""},
 	{"closing", "irc", script{"C:STARTTLS\r\n", "S:ERROR :Closing Link: (Throttled)\r\n"}, Rejected, "numeric 670 in reply to STARTTLS", "ERROR :Closing Link: (Throttled)", ""},
 
 	{"slapd 2.5 without TLS", "ldap", script{
@@ -165,14 +174,14 @@ var refused = []struct {
 	{"prosody 0.12, host unknown", "xmpp", script{
 		clientHeader, prosodyHeader, "S:<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>" +
 			"<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>This server does not serve it</text></stream:error></stream:stream>",
-	}, Rejected, "stream features with starttls", "host-unknown: This server does not serve it", "stream error"},
+	}, Rejected, "stream features with starttls", "stream error: host-unknown: This server does not serve it", ""},
 	{"error, then gone", "xmpp", script{
 		clientHeader, prosodyHeader, "S:<stream:error><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>",
-	}, Rejected, "stream features with starttls", "policy-violation", "stream error"},
+	}, Rejected, "stream features with starttls", "stream error: policy-violation", ""},
 	{"refused", "xmpp", script{
 		clientHeader, prosodyHeader, features, startTLS, "S:<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>",
 	}, Rejected, "<proceed/> in reply to <starttls/>", "<failure", ""},
-	{"closed", "xmpp", script{clientHeader, prosodyHeader, "S:</stream:stream>"}, Rejected, "stream features with starttls", "</stream:stream>", "closed the stream"},
+	{"closed", "xmpp", script{clientHeader, prosodyHeader, "S:</stream:stream>"}, Rejected, "stream features with starttls", "</stream:stream>", ""},
 	{"neither yes nor no", "xmpp", script{clientHeader, prosodyHeader, features, startTLS, "S:<iq/>"}, ProtocolError, "<proceed/> in reply to <starttls/>", "<iq/>", ""},
 	{"proceed in another namespace", "xmpp", script{clientHeader, prosodyHeader, features, startTLS, "S:<proceed/>"}, ProtocolError, "<proceed/> in reply to <starttls/>", "<proceed/>", ""},
 	{"something else before the features", "xmpp", script{clientHeader, prosodyHeader, "S:<message/>"}, ProtocolError, "stream features with starttls", "<message/>", ""},
@@ -184,11 +193,11 @@ var refused = []struct {
 
 	{"no SSL", "mysql", script{
 		"S:\x18\x00\x00\x00\x0a4.1.1\x00\x07\x00\x00\x00n\\aQQ&fR\x00\x00\x00\x08\x02",
-	}, Unsupported, "a MySQL greeting with the SSL capability", "4.1.1", "the SSL capability is off"},
+	}, Unsupported, "a MySQL greeting with the SSL capability", "version 4.1.1, SSL capability off", ""},
 	{"blocked", "mysql", script{"S:\x0f\x00\x00\x00\xff\x69\x04Host blocked"}, Rejected, "a MySQL greeting with the SSL capability", "error 1129: Host blocked", ""},
 	{"full", "mysql", script{"S:\x11\x00\x00\x00\xff\x10\x04#08004Too many"}, Rejected, "a MySQL greeting with the SSL capability", "error 1040: Too many", ""},
 	{"wordless", "mysql", script{"S:\x01\x00\x00\x00\xff"}, Rejected, "a MySQL greeting with the SSL capability", "", ""},
-	{"version 9", "mysql", script{"S:\x02\x00\x00\x00\x093"}, Unsupported, "a MySQL greeting with the SSL capability", "\x093", "protocol version 9"},
+	{"version 9", "mysql", script{"S:\x02\x00\x00\x00\x093"}, Unsupported, "a MySQL greeting with the SSL capability", "protocol version 9", ""},
 	{"version 11", "mysql", script{"S:\x02\x00\x00\x00\x0b3"}, ProtocolError, "a MySQL greeting with the SSL capability", "\x0b3", "protocol version 11"},
 	{"cut short", "mysql", script{"S:\x07\x00\x00\x00\x0a4.1.1\x00"}, ProtocolError, "a MySQL greeting with the SSL capability", "4.1.1", "cut short"},
 	{"endless version", "mysql", script{"S:\x06\x00\x00\x00\x0a4.1.1"}, ProtocolError, "a MySQL greeting with the SSL capability", "4.1.1", "cut short"},
@@ -202,19 +211,20 @@ var refused = []struct {
 	}, Rejected, "S in reply to an SSLRequest", "sorry, too many clients", ""},
 	{"error of old", "postgres", script{pgRequest, "S:Eno backend\n\x00"}, Rejected, "S in reply to an SSLRequest", "Eno backend", ""},
 	{"empty error", "postgres", script{pgRequest, "S:E\x00\x00\x00\x00"}, Rejected, "S in reply to an SSLRequest", "E\x00", ""},
+	{"error, then gone", "postgres", script{pgRequest, "S:E\x00"}, Rejected, "S in reply to an SSLRequest", "E\x00", ""},
 	{"wordless error", "postgres", script{pgRequest, "S:E\x00\x00\x00\x05\x00"}, Rejected, "S in reply to an SSLRequest", "E\x00", ""},
 	{"garbage", "postgres", script{pgRequest, garbage}, ProtocolError, "S in reply to an SSLRequest", "garbage", ""},
 
-	{"refused", "telnet", script{"S:\xff\xfd\x18", "C:\xff\xfb\x2e", "S:\xff\xfe\x2e"}, Unsupported, "IAC DO START_TLS", "\xff\xfe\x2e", "DONT START_TLS"},
+	{"refused", "telnet", script{"S:\xff\xfd\x18", "C:\xff\xfb\x2e", "S:\xff\xfe\x2e"}, Unsupported, "IAC DO START_TLS", "IAC DONT START_TLS", ""},
 	{"refused after all", "telnet", script{
 		"S:\xff\xfd\x2e", "C:\xff\xfb\x2e\xff\xfa\x2e\x01\xff\xf0", "S:\xff\xfe\x2e",
-	}, Rejected, "IAC SB START_TLS FOLLOWS IAC SE", "\xff\xfe\x2e", "DONT START_TLS"},
+	}, Rejected, "IAC SB START_TLS FOLLOWS IAC SE", "IAC DONT START_TLS", ""},
 
-	{"its own security alone", "rdp", script{connect, "S:\x03\x00\x00\x0b\x06\xd0\x00\x00\x12\x34\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "\x03", "no negotiation response"},
-	{"its own security selected", "rdp", script{connect, confirm + "\x02\x00\x08\x00\x00\x00\x00\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "\x03", "PROTOCOL_RDP"},
+	{"its own security alone", "rdp", script{connect, "S:\x03\x00\x00\x0b\x06\xd0\x00\x00\x12\x34\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "without a negotiation response", ""},
+	{"its own security selected", "rdp", script{connect, confirm + "\x02\x00\x08\x00\x00\x00\x00\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "PROTOCOL_RDP", ""},
 	{"TLS not allowed", "rdp", script{connect, confirm + "\x03\x00\x08\x00\x02\x00\x00\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "negotiation failure 2 SSL_NOT_ALLOWED_BY_SERVER", ""},
 	{"no certificate", "rdp", script{connect, confirm + "\x03\x00\x08\x00\x03\x00\x00\x00"}, Rejected, "an X.224 connection confirm that selects TLS", "negotiation failure 3 SSL_CERT_NOT_ON_SERVER", ""},
-	{"disconnected", "rdp", script{connect, "S:\x03\x00\x00\x0b\x06\x80\x00\x00\x12\x34\x00"}, Rejected, "an X.224 connection confirm that selects TLS", "\x03", "disconnect"},
+	{"disconnected", "rdp", script{connect, "S:\x03\x00\x00\x0b\x06\x80\x00\x00\x12\x34\x00"}, Rejected, "an X.224 connection confirm that selects TLS", "X.224 disconnect request", ""},
 	{"another PDU", "rdp", script{connect, "S:\x03\x00\x00\x0b\x06\xf0\x00\x00\x12\x34\x00"}, ProtocolError, "an X.224 connection confirm that selects TLS", "\x03", "type 0xf0"},
 	{"another negotiation", "rdp", script{connect, confirm + "\x07\x00\x08\x00\x01\x00\x00\x00"}, ProtocolError, "an X.224 connection confirm that selects TLS", "\x03", "type 7"},
 	{"too small", "rdp", script{connect, "S:\x03\x00\x00\x0a\x06\xd0\x00\x00\x12\x34"}, ProtocolError, "an X.224 connection confirm that selects TLS", "\x03", "no TPKT"},

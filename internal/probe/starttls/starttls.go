@@ -42,8 +42,8 @@ var ErrInjected = errors.New("plain text follows the go-ahead, where only TLS ma
 type Error struct {
 	Kind     Kind
 	Expected string // what the server should have said, a noun phrase
-	Said     string // what it said to our last words, raw, at most 512 bytes; where that is binary, its text
-	Err      error  // of the connection, or what was wrong with what it said; nil where Said tells all
+	Said     string // what it said to our last words, raw, at most 512 bytes; of a binary refusal, what it means
+	Err      error  // of the connection, or of a ProtocolError what was wrong, where Said doesn't show it; or nil
 }
 
 func (e *Error) Error() string {

@@ -47,10 +47,12 @@ func telnet(d *dialogue, _ string) error {
 				return err
 			}
 			offered, agreed = true, true
-		case command == telnetDONT && argument == telnetStartTLS && agreed:
-			return d.fail(Rejected, errors.New("IAC DONT START_TLS"))
 		case command == telnetDONT && argument == telnetStartTLS:
-			return d.fail(Unsupported, errors.New("IAC DONT START_TLS"))
+			d.said = []byte("IAC DONT START_TLS")
+			if agreed {
+				return d.fail(Rejected, nil)
+			}
+			return d.fail(Unsupported, nil)
 		case command == telnetSB && argument == telnetFollows && agreed:
 			return nil
 		case !offered:
@@ -124,20 +126,23 @@ func rdp(d *dialogue, _ string) error {
 	switch pdu[1] & 0xf0 {
 	case confirm:
 	case disconnect:
-		return d.fail(Rejected, errors.New("an X.224 disconnect request"))
+		d.said = []byte("X.224 disconnect request")
+		return d.fail(Rejected, nil)
 	default:
 		return d.fail(ProtocolError, fmt.Errorf("an X.224 PDU of type %#x", pdu[1]))
 	}
 	negotiation := pdu[7:]
 	if len(negotiation) < 8 { // section 3.2.5.3.2: RDP's own security alone
-		return d.fail(Unsupported, errors.New("no negotiation response"))
+		d.said = []byte("X.224 connection confirm without a negotiation response")
+		return d.fail(Unsupported, nil)
 	}
 	value := binary.LittleEndian.Uint32(negotiation[4:])
 	const response, failure = 2, 3
 	switch negotiation[0] {
 	case response:
-		if value == 0 { // PROTOCOL_RDP
-			return d.fail(Unsupported, errors.New("the server selects PROTOCOL_RDP"))
+		if value == 0 {
+			d.said = []byte("selected protocol PROTOCOL_RDP")
+			return d.fail(Unsupported, nil)
 		}
 		return nil
 	case failure:

@@ -2,7 +2,6 @@ package starttls
 
 import (
 	"encoding/xml"
-	"errors"
 	"strings"
 )
 
@@ -98,12 +97,12 @@ func (d *dialogue) element(in *xml.Decoder) (xml.StartElement, error) {
 		switch t := token.(type) {
 		case xml.StartElement:
 			if t.Name == (xml.Name{Space: nsStream, Local: "error"}) {
-				d.said = []byte(streamError(in, &t))
-				return t, d.fail(Rejected, errors.New("a stream error"))
+				d.said = []byte("stream error: " + streamError(in, &t))
+				return t, d.fail(Rejected, nil)
 			}
 			return t, nil
 		case xml.EndElement:
-			return xml.StartElement{}, d.fail(Rejected, errors.New("the server closed the stream"))
+			return xml.StartElement{}, d.fail(Rejected, nil)
 		}
 	}
 }

@@ -69,12 +69,6 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 	if step := o.StartTLS; step != nil {
 		add("starttls", newSpanID(), root, *step).PutStr("network.protocol.name", o.Target.StartTLS)
 	}
-	if e := o.Explanation; e != nil {
-		tries := add("explain", newSpanID(), root, e.Step).PutEmptySlice("tls.explain.tries")
-		for _, t := range e.Tries {
-			tries.AppendEmpty().SetStr(t.String())
-		}
-	}
 	if o.Handshake == nil {
 		return spanIDs{}
 	}
@@ -85,6 +79,12 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 	putOwnCertificate(a, o)
 	putFailure(a, o)
 	putExpiringSoon(r.batch.spans.At(r.batch.spans.Len()-1), o)
+	if e := o.Explanation; e != nil {
+		tries := add("explain", newSpanID(), root, e.Step).PutEmptySlice("tls.explain.tries")
+		for _, t := range e.Tries {
+			tries.AppendEmpty().SetStr(t.String())
+		}
+	}
 	return ids
 }
 
@@ -177,9 +177,10 @@ func putFailure(a pcommon.Map, o *probe.Outcome) {
 	if f != nil {
 		a.PutStr("tls.error.type", f.Category)
 		putText(a, "tls.error.reason", f.SSLReason)
-		if f.Category == "ssl_error" {
+		switch f.Category {
+		case "ssl_error":
 			a.PutStr("tls.error.library", "SSL")
-		} else {
+		case "certificate_verification":
 			a.PutStr("tls.error.library", "X509")
 		}
 		putText(a, "tls.error.message", f.Message)

@@ -1,0 +1,344 @@
+//go:build acceptance
+
+package acceptance
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// item is a data point or a span, with all that can be asked of it under its name: its attributes, those of the
+// resource behind "resource.", endpoint (server.address and server.port), scope, and
+//   - for a point: metric, unit, value (of a histogram the count)
+//   - for a span: span, parent (the name of the span above), status (Unset, Error), message, kind, seconds, event (the
+//     events' names and attributes)
+type item map[string]string
+
+func point(ts *testscript.TestScript, neg bool, args []string) { find(ts, neg, "metric", args, points) }
+
+func span(ts *testscript.TestScript, neg bool, args []string) { find(ts, neg, "span", args, spans) }
+
+func find(ts *testscript.TestScript, neg bool, kind string, args []string, load func(path string) ([]item, error)) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: [!] point|span FILE NAME [CONDITION...]")
+	}
+	conditions := []condition{{name: kind, op: "=", value: args[1]}}
+	for _, a := range args[2:] {
+		c, err := parseCondition(a)
+		ts.Check(err)
+		conditions = append(conditions, c)
+	}
+	look := func() error {
+		items, err := load(ts.MkAbs(args[0]))
+		if err != nil {
+			return err
+		}
+		var others []string
+		for _, it := range items {
+			if !slices.ContainsFunc(conditions, func(c condition) bool { return !c.holds(it) }) {
+				return nil
+			}
+			if it[kind] == args[1] {
+				others = append(others, "  "+it.String())
+			}
+		}
+		return fmt.Errorf("%s has no such %s, but\n%s", args[0], args[1], strings.Join(others, "\n"))
+	}
+	if !neg {
+		eventually(ts, look)
+	} else if look() == nil {
+		ts.Fatalf("%s has such a %s", args[0], args[1])
+	}
+}
+
+// condition is what has to hold for one attribute of an item.
+type condition struct {
+	name, op, value string
+	number          float64
+	pattern         *regexp.Regexp
+}
+
+func parseCondition(s string) (c condition, err error) {
+	if name, ok := strings.CutPrefix(s, "!"); ok {
+		return condition{name: name, op: "!"}, nil
+	}
+	i := strings.IndexAny(s, "=~<>")
+	if i < 1 {
+		return c, fmt.Errorf("%q is no condition: write name=value, name~regexp, name<number, name>number or !name", s)
+	}
+	c = condition{name: s[:i], op: s[i : i+1], value: s[i+1:]}
+	switch c.op {
+	case "~":
+		c.pattern, err = regexp.Compile(c.value)
+	case "<", ">":
+		c.number, err = strconv.ParseFloat(c.value, 64)
+	}
+	return c, err
+}
+
+func (c condition) holds(it item) bool {
+	got, ok := it[c.name]
+	if !ok || c.op == "!" {
+		return !ok && c.op == "!"
+	}
+	switch c.op {
+	case "~":
+		return c.pattern.MatchString(got)
+	case "<", ">":
+		n, err := strconv.ParseFloat(got, 64)
+		return err == nil && (n < c.number) == (c.op == "<") && n != c.number
+	}
+	return got == c.value
+}
+
+func (it item) String() string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(it)) {
+		fmt.Fprintf(&b, "%s=%s ", k, it[k])
+	}
+	return b.String()
+}
+
+func (it item) add(prefix string, m pcommon.Map) {
+	for k, v := range m.All() {
+		it[prefix+k] = v.AsString()
+	}
+}
+
+func (it item) addOrigin(resource pcommon.Resource, scope pcommon.InstrumentationScope) {
+	it.add("resource.", resource.Attributes())
+	it["scope"] = scope.Name() + " " + scope.Version()
+	host := it["server.address"]
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	it["endpoint"] = host + ":" + it["server.port"]
+}
+
+// lines returns the whole lines of a file that is being written.
+func lines(path string) ([][]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	all := bytes.Split(data, []byte("\n"))
+	return all[:len(all)-1], nil
+}
+
+func metricsIn(path string, each func(pmetric.ResourceMetrics, pmetric.ScopeMetrics, pmetric.Metric)) error {
+	batches, err := lines(path)
+	for _, line := range batches {
+		md, err := (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics(line)
+		if err != nil {
+			return err
+		}
+		for _, rm := range md.ResourceMetrics().All() {
+			for _, sm := range rm.ScopeMetrics().All() {
+				for _, m := range sm.Metrics().All() {
+					each(rm, sm, m)
+				}
+			}
+		}
+	}
+	return err
+}
+
+func points(path string) (items []item, err error) {
+	err = metricsIn(path, func(rm pmetric.ResourceMetrics, sm pmetric.ScopeMetrics, m pmetric.Metric) {
+		add := func(attributes pcommon.Map, value string) {
+			it := item{"metric": m.Name(), "unit": m.Unit(), "value": value}
+			it.add("", attributes)
+			it.addOrigin(rm.Resource(), sm.Scope())
+			items = append(items, it)
+		}
+		numbers := func(ps pmetric.NumberDataPointSlice) {
+			for _, p := range ps.All() {
+				if p.ValueType() == pmetric.NumberDataPointValueTypeInt {
+					add(p.Attributes(), strconv.FormatInt(p.IntValue(), 10))
+				} else {
+					add(p.Attributes(), strconv.FormatFloat(p.DoubleValue(), 'g', -1, 64))
+				}
+			}
+		}
+		switch m.Type() {
+		case pmetric.MetricTypeGauge:
+			numbers(m.Gauge().DataPoints())
+		case pmetric.MetricTypeSum:
+			numbers(m.Sum().DataPoints())
+		case pmetric.MetricTypeHistogram:
+			for _, p := range m.Histogram().DataPoints().All() {
+				add(p.Attributes(), strconv.FormatUint(p.Count(), 10))
+			}
+		}
+	})
+	return items, err
+}
+
+// traceSpan is a span and where it came from.
+type traceSpan struct {
+	ptrace.Span
+	resource pcommon.Resource
+	scope    pcommon.InstrumentationScope
+}
+
+func (s traceSpan) endpoint() string { return s.item("")["endpoint"] }
+
+func (s traceSpan) item(parent string) item {
+	it := item{
+		"span": s.Name(), "status": s.Status().Code().String(), "kind": s.Kind().String(),
+		"seconds": fmt.Sprint(s.EndTimestamp().AsTime().Sub(s.StartTimestamp().AsTime()).Seconds()),
+	}
+	if parent != "" {
+		it["parent"] = parent
+	}
+	if m := s.Status().Message(); m != "" {
+		it["message"] = m
+	}
+	for _, e := range s.Events().All() {
+		it["event"] += fmt.Sprint(e.Name(), " ", e.Attributes().AsRaw())
+	}
+	it.add("", s.Attributes())
+	it.addOrigin(s.resource, s.scope)
+	return it
+}
+
+func spansIn(path string) ([]traceSpan, error) {
+	batches, err := lines(path)
+	var all []traceSpan
+	for _, line := range batches {
+		td, err := (&ptrace.JSONUnmarshaler{}).UnmarshalTraces(line)
+		if err != nil {
+			return nil, err
+		}
+		for _, rs := range td.ResourceSpans().All() {
+			for _, ss := range rs.ScopeSpans().All() {
+				for _, s := range ss.Spans().All() {
+					all = append(all, traceSpan{s, rs.Resource(), ss.Scope()})
+				}
+			}
+		}
+	}
+	return all, err
+}
+
+func spans(path string) ([]item, error) {
+	all, err := spansIn(path)
+	names := make(map[pcommon.SpanID]string, len(all))
+	for _, s := range all {
+		names[s.SpanID()] = s.Name()
+	}
+	items := make([]item, len(all))
+	for i, s := range all {
+		items[i] = s.item(names[s.ParentSpanID()])
+	}
+	return items, err
+}
+
+func tree(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: tree FILE ENDPOINT [CHILD...]")
+	}
+	eventually(ts, func() error {
+		all, err := spansIn(ts.MkAbs(args[0]))
+		if err != nil {
+			return err
+		}
+		traces := make(map[pcommon.TraceID][]traceSpan)
+		for _, s := range all {
+			if s.endpoint() == args[1] {
+				traces[s.TraceID()] = append(traces[s.TraceID()], s)
+			}
+		}
+		if len(traces) == 0 {
+			return fmt.Errorf("%s has no trace of %s", args[0], args[1])
+		}
+		for _, trace := range traces {
+			if err := whole(trace, args[2:]); err != nil {
+				return fmt.Errorf("%s: %w", args[1], err)
+			}
+		}
+		return nil
+	})
+}
+
+// whole says what is wrong with a trace: its spans must be tls.connect and, below it, those in children, one after the
+// other and within its time. No children means any.
+func whole(trace []traceSpan, children []string) error {
+	root := trace[0]
+	if root.Name() != "tls.connect" || !root.ParentSpanID().IsEmpty() || root.TraceID().IsEmpty() || root.SpanID().IsEmpty() {
+		return fmt.Errorf("the first span is %s, not a root tls.connect", root.Name())
+	}
+	var names []string
+	last := root.StartTimestamp()
+	spans := slices.SortedFunc(slices.Values(trace[1:]), func(a, b traceSpan) int {
+		return cmp.Compare(a.StartTimestamp(), b.StartTimestamp())
+	})
+	for _, s := range spans {
+		names = append(names, s.Name())
+		switch {
+		case s.ParentSpanID() != root.SpanID() || s.SpanID() == root.SpanID():
+			return fmt.Errorf("%s is not below tls.connect", s.Name())
+		case s.StartTimestamp() < last || s.EndTimestamp() <= s.StartTimestamp() || s.EndTimestamp() > root.EndTimestamp():
+			return fmt.Errorf("%s, from %s to %s, does not lie in what is left of tls.connect, from %s to %s", s.Name(),
+				s.StartTimestamp(), s.EndTimestamp(), last, root.EndTimestamp())
+		}
+		last = s.EndTimestamp()
+	}
+	if len(children) > 0 && !slices.Equal(names, children) {
+		return fmt.Errorf("below tls.connect there are %q, not %q", names, children)
+	}
+	return nil
+}
+
+func exemplars(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: exemplars METRICS TRACES")
+	}
+	eventually(ts, func() error {
+		type ids struct {
+			trace pcommon.TraceID
+			span  pcommon.SpanID
+		}
+		handshakes := make(map[ids]string)
+		all, err := spansIn(ts.MkAbs(args[1]))
+		for _, s := range all {
+			if s.Name() == "tls.handshake" {
+				handshakes[ids{s.TraceID(), s.SpanID()}] = s.endpoint()
+			}
+		}
+		found := 0
+		errMetrics := metricsIn(ts.MkAbs(args[0]), func(rm pmetric.ResourceMetrics, sm pmetric.ScopeMetrics, m pmetric.Metric) {
+			if m.Type() != pmetric.MetricTypeHistogram {
+				return
+			}
+			for _, p := range m.Histogram().DataPoints().All() {
+				it := item{}
+				it.add("", p.Attributes())
+				it.addOrigin(rm.Resource(), sm.Scope())
+				for _, e := range p.Exemplars().All() {
+					found++
+					if handshakes[ids{e.TraceID(), e.SpanID()}] != it["endpoint"] {
+						err = errors.Join(err, fmt.Errorf("an exemplar of %s leads to no handshake of it", it["endpoint"]))
+					}
+				}
+			}
+		})
+		if err = errors.Join(err, errMetrics); err == nil && found == 0 {
+			err = errors.New("there are no exemplars")
+		}
+		return err
+	})
+}

@@ -1,0 +1,273 @@
+package failure
+
+import (
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"math/big"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
+)
+
+// coming are types that docs/troubleshooting.md explains before the program knows them.
+var coming = []Type{"cert_revoked"}
+
+// guide is docs/troubleshooting.md taken apart.
+type guide struct {
+	chapters []string // headings of the first level, the title aside: the steps
+	sections map[Type]section
+	anchors  map[string]bool // of all headings
+	text     string
+}
+
+type section struct {
+	chapter string
+	text    string
+}
+
+// words is the text of a section on one line.
+func (s section) words() string { return strings.Join(strings.Fields(s.text), " ") }
+
+func readGuide(t *testing.T) guide {
+	t.Helper()
+	b, err := os.ReadFile("../../docs/troubleshooting.md")
+	require.NoError(t, err)
+	g := guide{sections: make(map[Type]section), anchors: make(map[string]bool), text: string(b)}
+	code, title, typ := false, true, Type("")
+	for line := range strings.Lines(g.text) {
+		mark, heading, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if strings.HasPrefix(line, "```") {
+			code = !code
+		}
+		if !code && (mark == "#" || mark == "##") {
+			g.anchors[anchor(heading)] = true
+		}
+		switch {
+		case !code && mark == "#":
+			if typ = ""; !title {
+				g.chapters = append(g.chapters, heading)
+			}
+			title = false
+		case !code && mark == "##" && len(g.chapters) > 0:
+			typ = Type(heading)
+			_, twice := g.sections[typ]
+			assert.False(t, twice, "two sections for %s", typ)
+			g.sections[typ] = section{chapter: g.chapters[len(g.chapters)-1]}
+		case typ != "":
+			s := g.sections[typ]
+			s.text += line
+			g.sections[typ] = s
+		}
+	}
+	return g
+}
+
+// anchor is what a heading becomes in a link.
+func anchor(heading string) string {
+	heading = regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(heading, " ", "-")
+}
+
+// constants returns the values of all constants of a type that is declared in a package of this module.
+func constants(t *testing.T, dir, typeName string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	require.NoError(t, err)
+	var values []string
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			if id, ok := spec.Type.(*ast.Ident); ok && id.Name == typeName {
+				for _, v := range spec.Values {
+					if lit, ok := v.(*ast.BasicLit); ok {
+						value, err := strconv.Unquote(lit.Value)
+						require.NoError(t, err)
+						values = append(values, value)
+					}
+				}
+			}
+			return true
+		})
+	}
+	require.NotEmpty(t, values, "%s has no constants of type %s", dir, typeName)
+	return values
+}
+
+func types(t *testing.T) []Type {
+	t.Helper()
+	var all []Type
+	for _, name := range append(constants(t, ".", "Type"), constants(t, "../certs", "Fault")...) {
+		all = append(all, Type(name))
+	}
+	return all
+}
+
+func TestTroubleshootingHasASectionForEachType(t *testing.T) {
+	g := readGuide(t)
+	want := make(map[Type]bool)
+	for _, typ := range types(t) {
+		want[typ] = true
+		assert.NotContains(t, coming, typ, "it has come: take it out of this list, and the notice out of its section")
+	}
+	for _, typ := range coming {
+		want[typ] = true
+	}
+	for typ := range want {
+		assert.NotEmpty(t, g.sections[typ].text, "docs/troubleshooting.md has no section for %s", typ)
+	}
+	steps := append(constants(t, ".", "Step"), "warning", "any")
+	assert.Subset(t, steps, g.chapters, "each chapter is a step")
+	for typ, s := range g.sections {
+		assert.True(t, want[typ], "docs/troubleshooting.md explains %s, which does not exist", typ)
+		if s.chapter != string(Local) && s.chapter != string(DNS) { // where there is no connection yet
+			assert.Contains(t, s.text, "openssl s_client", "section %s", typ)
+		}
+	}
+}
+
+func TestTroubleshootingLinksLeadSomewhere(t *testing.T) {
+	g := readGuide(t)
+	for _, link := range regexp.MustCompile(`\]\(#([^)]*)\)`).FindAllStringSubmatch(g.text, -1) {
+		assert.True(t, g.anchors[link[1]], "no heading for the link to #%s", link[1])
+	}
+	_, table, _ := strings.Cut(g.text, "| message |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := strings.Split(table, "\n")[2:]
+	assert.Greater(t, len(rows), 20)
+	for _, row := range rows {
+		assert.Contains(t, row, "](#", "a message that leads nowhere")
+	}
+}
+
+// TestTroubleshootingHasTheNumbers looks for OpenSSL's verify codes and words, and the alerts, in the sections of their
+// types.
+func TestTroubleshootingHasTheNumbers(t *testing.T) {
+	g := readGuide(t)
+	for typ, v := range verifyCodes {
+		assert.Contains(t, g.sections[typ].words(), fmt.Sprintf("code %d, %q", v.code, v.message), "section %s", typ)
+	}
+	for number, name := range alertNames {
+		if number != 0 { // close_notify is an orderly end
+			_, typ := fromAlert(number, Evidence{})
+			assert.Contains(t, g.sections[typ].words(), fmt.Sprintf("%d, %s", number, name), "section %s", typ)
+		}
+	}
+}
+
+// TestTroubleshootingQuotesTheProgram has the program explain an example of each type: the quotation in the section is
+// that, word for word; the cause may be left out.
+func TestTroubleshootingQuotesTheProgram(t *testing.T) {
+	g := readGuide(t)
+	faults := constants(t, "../certs", "Fault")
+	for _, typ := range types(t) {
+		if typ == NearExpiry {
+			continue // the probe succeeds, so there is nothing to explain
+		}
+		e := exampleOf(typ, slices.Contains(faults, string(typ)) && typ != Type(certs.Malformed))
+		f := &Failure{Step: e.Step, Type: typ, Reasons: []Type{typ}, Message: e.Err.Error()}
+		if f.Step == "" {
+			f.Step = Step(g.sections[typ].chapter)
+		}
+		cause, fix := sentences(f, e)
+		var quoted []string
+		for line := range strings.Lines(g.sections[typ].text) {
+			if text, ok := strings.CutPrefix(line, "> "); ok {
+				quoted = append(quoted, strings.Fields(text)...)
+			}
+		}
+		quotation := strings.Join(quoted, " ")
+		assert.True(t, strings.HasSuffix(cause+" "+fix, quotation) && strings.HasSuffix(quotation, fix),
+			"section %s quotes\n\t%s\nand the program says\n\t%s %s", typ, quotation, cause, fix)
+	}
+}
+
+// exampleOf returns evidence that the sentences of a type can be made of.
+func exampleOf(typ Type, fault bool) Evidence {
+	now := time.Date(2026, time.November, 20, 9, 0, 0, 0, time.UTC)
+	e := Evidence{
+		Err: errors.New("something new"), Now: now, Timeout: 10 * time.Second,
+		Endpoint: "api.example:4317", Port: 4317, ServerName: "api.example",
+		MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, ALPN: []string{"h2"}, StartTLS: "smtp",
+		AcceptableCAs: []string{"CN=Example Client CA"},
+		ClientCert: &x509.Certificate{
+			Subject: pkix.Name{CommonName: "gateway"}, Issuer: pkix.Name{CommonName: "Old Client CA"}, NotAfter: now.AddDate(0, 1, 0),
+		},
+	}
+	refusal := &starttls.Error{Kind: starttls.Kind(typ), Expected: "220 in reply to STARTTLS"}
+	switch typ {
+	case LocalError:
+		e.Err = errors.New("open client.key: permission denied")
+	case DNSError:
+		e.Err = errors.New("lookup api.example on 192.0.2.53:53: server misbehaving")
+	case NotTLS:
+		e.FirstBytes = []byte("220 mail.example ESMTP")
+	case StartTLSUnsupported:
+		refusal.Said, e.Err = "502 5.5.1 not implemented", refusal
+	case StartTLSRejected:
+		refusal.Said, e.Err = "454 4.7.0 TLS not available due to local problem", refusal
+	case StartTLSTimeout:
+		e.Err = refusal
+	case StartTLSProtocolError:
+		refusal.Said, refusal.Expected, refusal.Err, e.Err = "250 injected", "TLS to begin", starttls.ErrInjected, refusal
+	case MalformedHandshake:
+		e.Err = errors.New("tls: server's Finished message was incorrect")
+	case MissingClientCert:
+		e.ClientCert = nil
+	case Type(certs.Malformed):
+		e.Err = errors.New("tls: failed to parse certificate from server: x509: negative serial number")
+	}
+	if !fault {
+		return e
+	}
+
+	ca := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Example Intermediate"}, Issuer: pkix.Name{CommonName: "Example Root"},
+		PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 511)},
+	}
+	leaf := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "api.example"}, Issuer: ca.Subject,
+		NotBefore: now.Add(12 * time.Hour), NotAfter: now.Add(-57 * time.Hour),
+		DNSNames:                    []string{"old.example", "www.example"},
+		IssuingCertificateURL:       []string{"http://pki.example/intermediate.crt"},
+		SignatureAlgorithm:          x509.SHA1WithRSA,
+		UnhandledCriticalExtensions: []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 1, 3}},
+	}
+	e.Step = Verify
+	e.Verdict = &certs.Verdict{Chain: []*x509.Certificate{leaf, ca}}
+	reason := certs.Reason{Fault: certs.Fault(typ), Cert: leaf}
+	switch reason.Fault {
+	case certs.SelfSigned, certs.IncompleteChain: // the leaf came alone
+		e.Verdict.Chain = e.Verdict.Chain[:1]
+	case certs.NotCA, certs.PathLengthExceeded, certs.WeakKey: // the CA is at fault
+		reason.Depth, reason.Cert = 1, ca
+	}
+	e.Verdict.Reasons = []certs.Reason{reason}
+	return e
+}

@@ -1,0 +1,175 @@
+//go:build interop
+
+package interop
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+const day = 24 * time.Hour
+
+var (
+	// pki is the folder with the certificates; NAME.pem is a certificate with what is behind it, NAME.key its key:
+	//
+	//	root intermediate               what signs the servers' certificates
+	//	rsa ecdsa p521 ed25519          for localhost, 127.0.0.1 and ::1, with these keys
+	//	ed448 rsa-pss                   the same with keys that Go has not; rsa-pss is one for RSA-PSS alone
+	//	pss-signed sha1 ed448-signed    the same with an RSA key, signed by these means
+	//	b.test                          for another name
+	//	clients issuer                  the root that servers accept client certificates from, and what signs them
+	//	client client-ed25519           client certificates
+	//	stranger expired revoked        what servers do not accept as one, nor
+	//	server-only lone                one without its intermediate
+	//
+	// crl.pem is the list of issuer that has revoked in it. good.ocsp and revoked.ocsp are staples for rsa.
+	pki string
+
+	roots *x509.CertPool                 // what the tests trust
+	own   = map[string]tls.Certificate{} // the client certificates
+)
+
+// writePKI makes all of it in dir. Certificates are made by tlsfarm where it can, else by openssl.
+func writePKI(dir string) (err error) {
+	defer func() {
+		if v := recover(); v != nil { // by tlsfarm or must
+			err = fmt.Errorf("%v", v)
+		}
+	}()
+	pki = must(filepath.Abs(dir))
+	check(os.MkdirAll(pki, 0o755))
+	check(os.Chmod(pki, 0o755)) // some servers run as others than we do
+
+	root, clients := tlsfarm.NewAuthority("Interop Root"), tlsfarm.NewAuthority("Clients")
+	intermediateKey, issuerKey := newKey("rsa"), newKey("ecdsa")
+	intermediate := root.Intermediate("Interop Intermediate", tlsfarm.Key(intermediateKey))
+	issuer := clients.Intermediate("Client Issuer", tlsfarm.Key(issuerKey))
+	roots = root.Pool()
+	write("root.pem", root.PEM())
+	write("intermediate.pem", intermediate.PEM())
+	writePEM("intermediate.key", "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(intermediateKey)))
+	write("clients.pem", clients.PEM())
+	write("issuer.pem", issuer.PEM())
+
+	server := func(name, key string, edits ...tlsfarm.Edit) tls.Certificate {
+		return issue(intermediate, name, key, edits...)
+	}
+	leaf := server("rsa", "rsa").Leaf
+	server("ecdsa", "ecdsa")
+	server("p521", "p521")
+	server("ed25519", "ed25519")
+	server("b.test", "rsa", tlsfarm.Names("b.test"), func(c *x509.Certificate) {
+		c.IssuingCertificateURL = []string{"http://b.test/ca.crt"}
+	})
+	server("sha1", "rsa", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
+	server("pss-signed", "rsa", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA256WithRSAPSS })
+	byOpenSSL("ed448", "ed448", "intermediate", serverExtensions)
+	byOpenSSL("rsa-pss", "rsa-pss", "intermediate", serverExtensions)
+	byOpenSSL("ed448-ca", "ed448", "intermediate", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n")
+	byOpenSSL("ed448-signed", "rsa:2048", "ed448-ca", serverExtensions)
+
+	client := func(name, key string, edits ...tlsfarm.Edit) {
+		own[name] = issue(issuer, name, key, edits...)
+	}
+	client("client", "ecdsa")
+	client("client-ed25519", "ed25519")
+	client("expired", "ecdsa", tlsfarm.Validity(-10*day, -day))
+	client("revoked", "ecdsa")
+	client("server-only", "ecdsa", func(c *x509.Certificate) {
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+	client("lone", "ecdsa")
+	own["lone"] = tls.Certificate{Certificate: own["lone"].Certificate[:1], PrivateKey: own["lone"].PrivateKey, Leaf: own["lone"].Leaf}
+	own["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
+
+	now := time.Now()
+	writePEM("crl.pem", "X509 CRL", must(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(day),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: own["revoked"].Leaf.SerialNumber, RevocationTime: now}},
+	}, issuer.Certificate, issuerKey)))
+	for name, status := range map[string]int{"good": ocsp.Good, "revoked": ocsp.Revoked} {
+		write(name+".ocsp", must(ocsp.CreateResponse(intermediate.Certificate, intermediate.Certificate, ocsp.Response{
+			Status: status, SerialNumber: leaf.SerialNumber, ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(day), RevokedAt: now,
+		}, intermediateKey)))
+	}
+	return nil
+}
+
+func issue(from *tlsfarm.Authority, name, key string, edits ...tlsfarm.Edit) tls.Certificate {
+	edits = append(edits, tlsfarm.Key(newKey(key)), func(c *x509.Certificate) {
+		if key == "rsa" {
+			c.KeyUsage |= x509.KeyUsageKeyEncipherment // for key exchange by RSA
+		}
+	})
+	cert := from.Issue(name, edits...)
+	chain, keyPEM := tlsfarm.PEM(cert)
+	write(name+".pem", chain)
+	write(name+".key", keyPEM)
+	return cert
+}
+
+func newKey(kind string) crypto.Signer {
+	switch kind {
+	case "rsa":
+		return must(rsa.GenerateKey(rand.Reader, 2048))
+	case "p521":
+		return must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
+	case "ed25519":
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return must(key, err)
+	}
+	return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+}
+
+const serverExtensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
+
+func byOpenSSL(name, key, issuer, extensions string) {
+	write(name+".ext", []byte(extensions))
+	for _, args := range [][]string{
+		{"req", "-new", "-newkey", key, "-nodes", "-keyout", name + ".key", "-subj", "/CN=" + name, "-out", name + ".csr"},
+		{
+			"x509", "-req", "-in", name + ".csr", "-CA", issuer + ".pem", "-CAkey", issuer + ".key", "-CAcreateserial",
+			"-days", "90", "-extfile", name + ".ext", "-out", name + ".pem",
+		},
+	} {
+		if out, err := openssl(args...).CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("openssl %v: %v: %s", args, err, out))
+		}
+	}
+	chain := must(os.ReadFile(filepath.Join(pki, name+".pem")))
+	write(name+".pem", append(chain, must(os.ReadFile(filepath.Join(pki, issuer+".pem")))...))
+}
+
+// write makes a file that every server can read.
+func write(name string, data []byte) { check(os.WriteFile(filepath.Join(pki, name), data, 0o644)) }
+
+func writePEM(name, kind string, der []byte) {
+	write(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}

@@ -1,0 +1,96 @@
+//go:build interop
+
+package interop
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/pem"
+	"os/exec"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
+)
+
+// asGo makes s_client offer what crypto/tls does, in its order, so that servers choose the same for both.
+var asGo = []string{
+	"-ciphersuites", "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
+	"-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" +
+		"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:" +
+		"ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA:@SECLEVEL=0",
+	"-sigalgs", "RSA-PSS+SHA256:ECDSA+SHA256:ed25519:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512:" +
+		"ECDSA+SHA384:ECDSA+SHA512",
+}
+
+// opensslVersions are OpenSSL's names for the versions.
+var opensslVersions = map[uint16]string{
+	tls.VersionTLS10: "TLSv1", tls.VersionTLS11: "TLSv1.1", tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3",
+}
+
+// assertSameAsOpenSSL compares what a probe saw with what s_client sees on the same port.
+func assertSameAsOpenSSL(t *testing.T, test test, o *probe.Outcome) {
+	t.Helper()
+	h := o.Handshake
+	args := append([]string{
+		"s_client", "-connect", o.Target.Endpoint.String(), "-servername", h.ServerName, "-showcerts",
+		"-CAfile", "root.pem", "-verify_return_error",
+		"-min_protocol", opensslVersions[h.MinVersion], "-max_protocol", opensslVersions[h.MaxVersion],
+	}, asGo...)
+	if test.starttls != "" {
+		args = append(args, "-starttls", test.starttls)
+	}
+	if test.alpn != "" {
+		args = append(args, "-alpn", test.alpn)
+	}
+	if test.own != "" {
+		args = append(args, "-cert", test.own+".pem", "-key", test.own+".key", "-cert_chain", "issuer.pem")
+	}
+	out, err := openssl(args...).CombinedOutput()
+	require.NoError(t, err, "s_client: %s", out)
+	said := func(pattern string) string {
+		found := regexp.MustCompile(`(?m)^` + pattern).FindSubmatch(out)
+		if found == nil {
+			return ""
+		}
+		return string(found[1])
+	}
+
+	version := said(`New, (TLSv1\.3),`)
+	if version == "" {
+		version = said(` +Protocol +: (\S+)`) // before TLS 1.3 the line New tells the suite's version
+	}
+	assert.Equal(t, version, opensslVersions[h.State.Version])
+	suites, err := openssl("ciphers", "-stdname", "ALL:@SECLEVEL=0").Output() // its names after those of the RFCs
+	require.NoError(t, err)
+	assert.Regexp(t, "(?m)^"+tls.CipherSuiteName(h.State.CipherSuite)+" +- +"+said(`New, .* Cipher is (\S+)`)+" ", string(suites))
+	assert.Equal(t, said(`ALPN protocol: (\S+)`), h.State.NegotiatedProtocol)
+
+	var theirs, ours []string
+	for rest := out; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		theirs = append(theirs, fingerprint(block.Bytes))
+	}
+	for _, c := range h.State.PeerCertificates {
+		ours = append(ours, fingerprint(c.Raw))
+	}
+	assert.Equal(t, theirs, ours)
+}
+
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// openssl makes a command that runs in the PKI's folder, with the openssl that the servers' scripts use.
+func openssl(args ...string) *exec.Cmd {
+	const script = `. servers/lib.sh; need openssl openssl; cd "$0"; exec openssl "$@"`
+	return exec.Command("bash", append([]string{"-c", script, pki}, args...)...)
+}

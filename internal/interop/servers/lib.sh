@@ -1,0 +1,42 @@
+# What the scripts beside this one share. Each is called as
+#
+#	NAME.sh WORK PKI PORT [OPTION...]
+#
+# and becomes the server, in the foreground: WORK is an empty folder for its own files, PKI the folder with the
+# certificates (pki_test.go says what is in it), PORT the first of the ports of 127.0.0.1 that it listens on. By hand:
+#
+#	internal/interop/servers/nginx.sh "$(mktemp -d)" "$PWD/_build/pki" 20443
+set -euo pipefail
+
+# Where install.sh unpacks packages. What is installed on the system is found too.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)/_build/interop/root
+export PATH="$root/usr/bin:$root/usr/sbin:$PATH:/usr/sbin:/sbin"
+for libraries in "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu; do
+	export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+done
+
+# found FILE tells whether there is a command of this name or, where it has a slash in it, a file below / or $root.
+found() {
+	case $1 in
+	*/*) [ -e "/$1" ] || [ -e "$root/$1" ] ;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+
+# path FILE prints where a file of a package is, given as below /.
+path() {
+	if [ -e "$root/$1" ]; then echo "$root/$1"; else echo "/$1"; fi
+}
+
+# libraries FOLDER adds a folder to those in which programs look for libraries.
+libraries() {
+	LD_LIBRARY_PATH=$(path "$1")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+}
+
+# need FILE PACKAGE ends the script where FILE is missing, in a way that the tests know. install.sh reads these lines.
+need() {
+	found "$1" || {
+		echo "package $2 is not installed"
+		exit 77
+	}
+}

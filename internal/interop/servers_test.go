@@ -1,0 +1,116 @@
+//go:build interop
+
+package interop
+
+import (
+	"crypto/tls"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+)
+
+// Servers as they are in use.
+
+func TestNginx(t *testing.T) {
+	run(t, []test{
+		{name: "two certificates", server: "nginx"},
+		{name: "two certificates, TLS 1.2", server: "nginx", max: tls.VersionTLS12},
+		{name: "ALPN", server: "nginx", alpn: "h2"},
+		{name: "SNI", server: "nginx", sni: "b.test"},
+		{name: "strict SNI", server: "nginx", port: 1, sni: "b.test"},
+
+		{
+			name: "a name that it does not know", server: "nginx", sni: "zzz.test",
+			step: failure.Verify, typ: failure.Type(certs.NameMismatch), code: 62,
+			evidence: []string{"for localhost, 127.0.0.1, ::1, not zzz.test"},
+		},
+		{
+			name: "a name that it does not know, strict SNI", server: "nginx", port: 1, sni: "zzz.test",
+			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
+			evidence: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
+		},
+		{
+			name: "ALPN mismatch", server: "nginx", alpn: "imap",
+			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
+			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+		},
+	})
+}
+
+// nginx completes the handshake whatever the client certificate, and refuses the request.
+func TestNginxRefusesClientsInHTTP(t *testing.T) {
+	s := start(t, "nginx")
+	for name, status := range map[string]int{
+		"": http.StatusBadRequest, "stranger": http.StatusBadRequest, "expired": http.StatusBadRequest, "client": http.StatusOK,
+	} {
+		o := (&test{port: 2, own: name}).probe(t, s)
+		assert.Nil(t, o.Failure, name)
+		assert.True(t, o.Handshake.ClientCertRequested, name)
+		assert.Equal(t, []string{"CN=Clients,O=Farm"}, o.Handshake.AcceptableCAs, name)
+
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: o.Target.TLS}}
+		response, err := client.Get("https://" + o.Target.Endpoint.String())
+		require.NoError(t, err, name)
+		_ = response.Body.Close()
+		assert.Equal(t, status, response.StatusCode, name)
+	}
+}
+
+func TestHAProxy(t *testing.T) {
+	run(t, []test{
+		{name: "TLS 1.3", server: "haproxy"},
+		{name: "TLS 1.2", server: "haproxy", max: tls.VersionTLS12},
+		{name: "ALPN", server: "haproxy", alpn: "h2"},
+		{name: "no ALPN in common, which it lets pass", server: "haproxy", alpn: "imap"},
+		{name: "SNI", server: "haproxy", sni: "b.test"},
+		{name: "strict SNI", server: "haproxy", port: 1, sni: "b.test"},
+
+		{
+			name: "a name that it does not know, strict SNI", server: "haproxy", port: 1, sni: "zzz.test",
+			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
+			evidence: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
+		},
+		{
+			name: "TLS 1.3 only", server: "haproxy", port: 3, max: tls.VersionTLS12,
+			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
+			evidence: []string{"speaks TLS 1.3 only, its last suite is TLS_AES_256_GCM_SHA384.", `min_version: "1.3"`},
+		},
+		{
+			name: "PROXY protocol", server: "haproxy", port: 4,
+			step: failure.Handshake, typ: failure.ConnectionClosed,
+			evidence: []string{"closed the connection", "PROXY protocol"},
+		},
+	})
+}
+
+func TestStunnel(t *testing.T) {
+	run(t, []test{
+		{name: "TLS 1.3", server: "stunnel"},
+		{name: "TLS 1.2", server: "stunnel", max: tls.VersionTLS12},
+		{name: "PostgreSQL's preamble", server: "stunnel", port: 3, starttls: "postgres"},
+		{
+			name: "pre-shared key only", server: "stunnel", port: 2,
+			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
+			evidence: []string{"alert 40, handshake_failure", "what the collector does not have", "pre-shared key"},
+		},
+	})
+}
+
+func TestRedis(t *testing.T) {
+	run(t, []test{
+		{name: "TLS 1.3", server: "redis no"},
+		{name: "TLS 1.2", server: "redis no", max: tls.VersionTLS12},
+	})
+}
+
+func TestMosquitto(t *testing.T) {
+	run(t, []test{
+		{name: "TLS 1.3", server: "mosquitto"},
+		{name: "TLS 1.2", server: "mosquitto", max: tls.VersionTLS12},
+	})
+}

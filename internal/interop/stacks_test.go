@@ -1,0 +1,196 @@
+//go:build interop
+
+package interop
+
+import (
+	"crypto/tls"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+)
+
+// The test servers of other TLS stacks than Go's, which can be told to do what no server should.
+
+func TestOpenSSL(t *testing.T) {
+	const weak = " -cipher ALL:@SECLEVEL=0"
+	const sni = "s_server -servername b.test -cert2 b.test.pem -key2 b.test.key -servername_fatal"
+	// What no handshake of the prober's gets through with, it says so of.
+	limit := func(name, options, what string) test {
+		return test{
+			name: name, server: "s_server " + options, step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
+			evidence: []string{"alert 40, handshake_failure", "refused 4 other handshakes too", "what the collector does not have", what},
+		}
+	}
+	run(t, []test{
+		{name: "TLS 1.3", server: "s_server -tls1_3"},
+		{name: "TLS 1.2", server: "s_server -tls1_2"},
+		{name: "TLS 1.1", server: "s_server -tls1_1" + weak, min: tls.VersionTLS11},
+		{name: "TLS 1.0", server: "s_server -tls1" + weak, min: tls.VersionTLS10},
+		{name: "fragments", server: "s_server -max_send_frag 512"},
+		{name: "another group than those first offered", server: "s_server -groups P-384"},
+		{name: "ECDSA certificate", server: "s_server -cert ecdsa.pem -key ecdsa.key"},
+		{name: "P-521 certificate", server: "s_server -cert p521.pem -key p521.key"},
+		{name: "Ed25519 certificate", server: "s_server -cert ed25519.pem -key ed25519.key"},
+		{name: "signed with RSA-PSS", server: "s_server -cert pss-signed.pem -key pss-signed.key"},
+		{name: "ALPN", server: "s_server -alpn h2,http/1.1", alpn: "http/1.1"},
+
+		{
+			name: "TLS 1.1 only", server: "s_server -tls1_1" + weak,
+			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
+			evidence: []string{"speaks TLS 1.1 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.1" and max_version: "1.1"`},
+		},
+		{
+			name: "TLS 1.0 only", server: "s_server -tls1" + weak,
+			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
+			evidence: []string{"speaks TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.0" and max_version: "1.0"`},
+		},
+		{
+			name: "TLS 1.3 only", server: "s_server -tls1_3", max: tls.VersionTLS12,
+			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
+			evidence: []string{"speaks TLS 1.3 only, its last suite is TLS_AES_128_GCM_SHA256."},
+		},
+		{
+			name: "RSA key exchange only", server: "s_server -tls1_2 -cipher kRSA",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			evidence: []string{"offered every one it chose TLS_RSA_WITH_AES_128_GCM_SHA256.", "include_insecure_cipher_suites: true"},
+		},
+		limit("DHE only", "-tls1_2 -cipher kDHE", "DHE key exchange"),
+		limit("CCM only", "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "CCM"),
+		limit("CCM only in TLS 1.2", "-tls1_2 -cipher AESCCM", "CCM"),
+		limit("Camellia only", "-tls1_2 -cipher CAMELLIA", "Camellia"),
+		limit("anonymous ECDHE only", "-tls1_2 -nocert -cipher AECDH:@SECLEVEL=0", "anonymous"),
+		limit("anonymous DHE only", "-tls1_2 -nocert -cipher ADH:@SECLEVEL=0", "anonymous"),
+		limit("pre-shared key only", "-tls1_2 -nocert -psk 0123456789abcdef", "pre-shared key"),
+		limit("X448 only", "-tls1_3 -groups X448", "X448"),
+		{
+			name: "X448 only, and RSA key exchange", server: "s_server -groups X448",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			evidence: []string{"has none of the offered groups; without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+		},
+		limit("Ed448 certificate", "-cert ed448.pem -key ed448.key", "Ed448"),
+		limit("RSA-PSS certificate", "-cert rsa-pss.pem -key rsa-pss.key", "RSA-PSS"),
+		{
+			name: "signed with SHA-1", server: "s_server -cert sha1.pem -key sha1.key" + weak,
+			step: failure.Verify, typ: failure.Type(certs.WeakSignature), code: 68,
+			evidence: []string{"SHA1-RSA", "Reissue it with SHA-256"},
+		},
+		{
+			name: "no certificate for the name", server: sni, sni: "zzz.test",
+			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
+			evidence: []string{`refuses the name zzz.test; a client that sends no name gets the certificate of "rsa".`},
+		},
+		{ // s_server sends no intermediate with the second certificate
+			name: "certificate alone", server: sni, sni: "b.test",
+			step: failure.Verify, typ: failure.Type(certs.IncompleteChain), code: 21,
+			evidence: []string{`the intermediate certificate "Interop Intermediate"`, "http://b.test/ca.crt"},
+		},
+		{
+			name: "ALPN mismatch", server: "s_server -alpn h2,http/1.1", alpn: "imap",
+			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
+			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+		},
+	})
+}
+
+func TestStaples(t *testing.T) {
+	for _, name := range []string{"good.ocsp", "revoked.ocsp"} {
+		test := &test{}
+		o := test.probe(t, start(t, "s_server -status_file "+name))
+		require.NotNil(t, o.Handshake)
+		staple, err := os.ReadFile(filepath.Join(pki, name))
+		require.NoError(t, err)
+		assert.Equal(t, staple, o.Handshake.State.OCSPResponse)
+	}
+}
+
+func TestGnuTLS(t *testing.T) {
+	const gnutls = "gnutls-serv rsa --disable-client-cert "
+	const priority = gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.2:"
+	const sni = gnutls + "--sni-hostname localhost --sni-hostname-fatal"
+	run(t, []test{
+		{name: "TLS 1.3", server: gnutls},
+		{name: "TLS 1.2 with 256 bits", server: gnutls + "--priority SECURE256:-VERS-TLS1.3"},
+		{name: "TLS 1.0", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.0", min: tls.VersionTLS10},
+		{name: "ALPN", server: gnutls + "--alpn h2 --alpn-fatal", alpn: "h2"},
+		{name: "SNI", server: sni},
+
+		// It answers with its own version instead of an alert.
+		{
+			name: "TLS 1.0 only", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.0",
+			step: failure.Handshake, typ: failure.ProtocolMismatch,
+			evidence: []string{"speaks TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+		},
+		{
+			name: "TLS 1.0 and 1.1", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.1:+VERS-TLS1.0",
+			step: failure.Handshake, typ: failure.ProtocolMismatch,
+			evidence: []string{"speaks TLS 1.1 and TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+		},
+		{
+			name: "RSA key exchange only", server: priority + "-KX-ALL:+RSA",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			evidence: []string{"offered every one it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+		},
+		{
+			name: "3DES only", server: priority + "-CIPHER-ALL:+3DES-CBC",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			evidence: []string{"offered every one it chose TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA."},
+		},
+		{
+			name: "DHE only", server: priority + "-KX-ALL:+DHE-RSA",
+			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
+			evidence: []string{"what the collector does not have: DHE key exchange"},
+		},
+		{
+			name: "signed with Ed448", server: "gnutls-serv ed448-signed --disable-client-cert",
+			step: failure.Verify, typ: failure.Type(certs.Malformed),
+			evidence: []string{"algorithm unimplemented", "no Ed448"},
+		},
+		{
+			name: "no certificate for the name", server: sni, sni: "b.test",
+			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
+			evidence: []string{`refuses the name b.test; a client that sends no name gets the certificate of "rsa".`},
+		},
+		{
+			name: "ALPN mismatch", server: gnutls + "--alpn h2 --alpn-fatal", alpn: "imap",
+			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
+			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+		},
+	})
+}
+
+func TestNSS(t *testing.T) {
+	const sni = "selfserv -V tls1.2:tls1.3 -a b.test"
+	run(t, []test{
+		{name: "TLS 1.3", server: "selfserv -V tls1.2:tls1.3"},
+		{name: "TLS 1.2", server: "selfserv -V tls1.2:tls1.3", max: tls.VersionTLS12},
+		{name: "TLS 1.0", server: "selfserv -V tls1.0:tls1.0", min: tls.VersionTLS10},
+		{name: "ALPN", server: "selfserv -V tls1.2:tls1.3 -Q", alpn: "http/1.1"},
+
+		{
+			name: "finite field groups only, and RSA key exchange", server: "selfserv -V tls1.2:tls1.3 -I FF2048",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			evidence: []string{"has none of the offered groups; without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+		},
+		{
+			name: "TLS 1.0 only", server: "selfserv -V tls1.0:tls1.0",
+			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
+			evidence: []string{"speaks TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+		},
+		{
+			name: "no certificate for the name", server: sni, sni: "zzz.test",
+			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
+			evidence: []string{`refuses the name zzz.test; a client that sends no name gets the certificate of "rsa".`},
+		},
+		{
+			name: "ALPN mismatch", server: "selfserv -V tls1.2:tls1.3 -Q", alpn: "imap",
+			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
+			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+		},
+	})
+}
