@@ -11,7 +11,7 @@ import (
 
 // What a preamble may take at most. The longest honest ones are capability lists and login banners of a few KiB.
 const (
-	maxLine  = 8 << 10 // RFC 7162, section 4: IMAP lines have up to 8192 octets, more than anywhere else
+	maxLine  = 8 << 10 // what RFC 7162, section 4, sets for IMAP; others are shorter
 	maxLines = 500
 	maxBytes = 64 << 10
 	maxSaid  = 512

@@ -220,6 +220,13 @@ var refused = []struct {
 		"S:\xff\xfd\x2e", "C:\xff\xfb\x2e\xff\xfa\x2e\x01\xff\xf0", "S:\xff\xfe\x2e",
 	}, Rejected, "IAC SB START_TLS FOLLOWS IAC SE", "IAC DONT START_TLS", ""},
 
+	{"agrees before it is asked", "telnet", script{
+		"S:\xff\xfa\x2e\x01\xff\xf0", "C:\xff\xfb\x2e",
+	}, ConnectionClosed, "IAC DO START_TLS", "", "EOF"},
+	{"agrees to something longer", "telnet", script{
+		"S:\xff\xfd\x2e", "C:\xff\xfb\x2e\xff\xfa\x2e\x01\xff\xf0", "S:\xff\xfa\x2e\x01\xff\xff\xff\xf0",
+	}, ConnectionClosed, "IAC SB START_TLS FOLLOWS IAC SE", "\x2e\x01\xff", "EOF"},
+
 	{"its own security alone", "rdp", script{connect, "S:\x03\x00\x00\x0b\x06\xd0\x00\x00\x12\x34\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "without a negotiation response", ""},
 	{"its own security selected", "rdp", script{connect, confirm + "\x02\x00\x08\x00\x00\x00\x00\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "PROTOCOL_RDP", ""},
 	{"TLS not allowed", "rdp", script{connect, confirm + "\x03\x00\x08\x00\x02\x00\x00\x00"}, Unsupported, "an X.224 connection confirm that selects TLS", "negotiation failure 2 SSL_NOT_ALLOWED_BY_SERVER", ""},
@@ -254,6 +261,12 @@ func TestRefused(t *testing.T) {
 			assert.NoError(t, wait())
 		})
 	}
+}
+
+// TestPostgresMessage wants an error's message without the rest of it.
+func TestPostgresMessage(t *testing.T) {
+	m := remember(script{pgRequest, "S:E\x00\x00\x00\x16SFATAL\x00Mtoo many\x00\x00"}, io.EOF)
+	assert.Equal(t, "too many", failed(t, Start(m, "postgres", name)).Said)
 }
 
 // TestNameIsEscaped has a name that would break out of the attribute it is put in.

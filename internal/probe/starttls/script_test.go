@@ -64,8 +64,7 @@ const (
 	name  = "server.test" // of the server in all tests
 )
 
-// serve starts a server and connects to it. Its handler's error, and what the client says after the script, come out of
-// the functions that wait for the server's end.
+// serve starts a server and connects to it. wait closes the connection and returns the handler's error.
 func serve(t *testing.T, deadline time.Duration, handle func(net.Conn) error) (client net.Conn, wait func() error) {
 	t.Helper()
 	result := make(chan error, 1)

@@ -2,7 +2,8 @@
 // over a bounded dialogue. They never send a credential, not even a user's name.
 //
 // The request itself is the question. Some servers advertise nothing and accept, so TLS is asked for either way; what
-// was advertised decides only whether a refusal is called unsupported or rejected.
+// was advertised decides only whether a refusal is called unsupported or rejected. (In XMPP and MySQL a client may ask
+// only for what is offered.)
 //
 // Two things are not here. MSSQL (TDS) wraps the TLS handshake in packets of its own, so nothing that ends before the
 // handshake can start it. PostgreSQL 17 takes TLS from the first byte from clients that offer the ALPN protocol
@@ -106,7 +107,7 @@ func Goodbye(protocol string) []byte {
 	return nil
 }
 
-const expectTLS = "TLS to begin"
+const expectTLS = "nothing more before TLS"
 
 // Start speaks a protocol's preamble on conn, whose deadline bounds it. The server is addressed by name where the
 // protocol has a place for that. Start returns nil exactly when the server gave its go-ahead and said nothing more that
