@@ -19,6 +19,8 @@ func service(b []byte, port uint16) (name, starttls string) {
 	switch {
 	case has("HTTP/"), bytes.HasPrefix(upper, []byte("<HTML")), bytes.HasPrefix(upper, []byte("<!DOCTYPE HTML")):
 		return "HTTP", ""
+	case len(b) >= 9 && bytes.Equal(b[3:9], []byte{4, 0, 0, 0, 0, 0}) && b[0] == 0:
+		return "HTTP/2 (gRPC)", "" // a SETTINGS frame of stream 0 (RFC 9113, section 6.5)
 	case has("SSH-"):
 		return "SSH", ""
 	case has("* OK"), has("* PREAUTH"), has("* BYE"):

@@ -52,10 +52,10 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 			"Check the routes of the collector's host; an IPv6 address needs IPv6, a link-local one its zone ([fe80::1%eth0]:443)."
 	case StartTLSUnsupported:
 		return fmt.Sprintf("%s speaks %s and does not offer TLS; %s.", e.Endpoint, e.StartTLS, said(e)),
-			"Enable STARTTLS on the server, or remove starttls where the port speaks TLS from the first byte."
+			fmt.Sprintf("Enable TLS for %s on the server, or remove starttls where the port speaks TLS from the first byte.", e.StartTLS)
 	case StartTLSRejected:
 		return fmt.Sprintf("%s speaks %s and refused to begin TLS; %s.", e.Endpoint, e.StartTLS, said(e)),
-			"Look in the server's log: TLS may be configured without a usable certificate, or this client not be welcome."
+			"Look in the server's log: TLS may be configured without a usable certificate, or the server may not accept this client."
 	case StartTLSTimeout:
 		return fmt.Sprintf("%s did not begin TLS within %s; %s.", e.Endpoint, e.Timeout, said(e)),
 			fmt.Sprintf("Check that the port speaks %s, and that the server is not overloaded; some delay their greeting on purpose: raise timeout then.", e.StartTLS)
@@ -120,12 +120,13 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 		return fmt.Sprintf("%s demands a client certificate and none was sent. %s", e.Endpoint, accepted),
 			"Set tls cert_file and key_file to a certificate from a CA that the server accepts."
 	}
-	ours := "the collector's client certificate"
-	if e.ClientCert != nil {
-		ours = fmt.Sprintf("the client certificate of %q, issued by %q, valid until %s",
+	if e.ClientCert == nil {
+		cause = fmt.Sprintf("%s speaks of a client certificate, though none was sent. %s", e.Endpoint, accepted)
+	} else {
+		ours := fmt.Sprintf("the client certificate of %q, issued by %q, valid until %s",
 			certs.Clean(certs.SubjectName(e.ClientCert), 128), certs.Clean(certs.IssuerName(e.ClientCert), 128), day(e.ClientCert.NotAfter))
+		cause = fmt.Sprintf("%s refused %s. %s", e.Endpoint, ours, accepted)
 	}
-	cause = fmt.Sprintf("%s refused %s. %s", e.Endpoint, ours, accepted)
 	switch f.Type {
 	case MissingClientCert:
 		return cause, "It acts as if none had been sent. Use a certificate from a CA that the server accepts, with its intermediates in cert_file."
@@ -136,7 +137,7 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 	case ClientCertRevoked:
 		return cause, "Issue a new certificate and key for cert_file and key_file."
 	case AccessDenied:
-		return cause, "Its subject may not enter, or the server trusts it not: GnuTLS tells no other reason. Allow it in the server's access rules; check its issuer and dates."
+		return cause, "Its subject may not enter, or the server does not trust it (GnuTLS gives no other reason). Allow it in the server's access rules; check its issuer and dates."
 	case UnsupportedCertificate:
 		return cause, "Issue a certificate with the extended key usage clientAuth and a key type that the server supports."
 	case ConnectionClosed:
@@ -165,7 +166,7 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 		}
 	case certs.NotYetValid:
 		cause = fmt.Sprintf("%s is valid from %s only, in %s.", which, moment(c.NotBefore), span(c.NotBefore.Sub(e.Now)))
-		fix = "Correct the certificate's begin, or wait for it."
+		fix = "Put the former certificate back until then, or have it reissued."
 		if c.NotBefore.Sub(e.Now) < 24*time.Hour {
 			fix = "So close to its begin, a wrong clock is likely: check the time on the collector's host, then that of the CA."
 		}
@@ -177,6 +178,10 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 	case certs.UntrustedCA:
 		cause = fmt.Sprintf("The chain leads to %s, which is not among the trusted roots.", issuer)
 		fix = fmt.Sprintf("Set tls ca_file to the root certificate of %s (add include_system_ca_certs_pool to keep the system's), or use a certificate from a trusted CA.", issuer)
+		if len(e.Verdict.Chain) == 1 {
+			cause = fmt.Sprintf("The server sent its certificate alone; its issuer %s is not among the trusted roots.", issuer)
+			fix = fmt.Sprintf("If %s is a root, set tls ca_file to its certificate; if it is an intermediate, add it to the file that the server sends.", issuer)
+		}
 		if primary.Namesake {
 			cause = fmt.Sprintf("The chain leads to %s. A CA of that name is trusted, but its key did not make the signature.", issuer)
 			fix = fmt.Sprintf("The CA probably has a new key: set tls ca_file to the present certificate of %s. Else the server's certificate was altered: install it anew.", issuer)
@@ -205,8 +210,17 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 	case certs.PathLengthExceeded:
 		cause = fmt.Sprintf("%s allows fewer intermediates below it than there are.", which)
 		fix = "Issue from the CA directly, or reissue the CA certificate with a larger pathlen."
+	case certs.Revoked:
+		when := ""
+		if s := (*certs.Staple)(nil); errors.As(primary.Err, &s) {
+			if when = " on " + moment(s.RevokedAt); s.Reason != "" {
+				when += " (" + s.Reason + ")"
+			}
+		}
+		cause = fmt.Sprintf("The CA revoked the certificate%s; it says so in the OCSP response that the server staples.", when)
+		fix = "Install a new certificate with a new key, and ask the CA why this one was revoked."
 	case certs.WrongKeyUsage:
-		cause = "The extended key usages along the chain do not allow a TLS server."
+		cause = fmt.Sprintf("%s is for %s only, not for a TLS server.", which, usages(c))
 		fix = "Reissue the certificate with the extended key usage serverAuth."
 	case certs.NameConstraintViolation:
 		cause = fmt.Sprintf("A CA of the chain is not allowed to sign for the names of the certificate (%s).", list(certs.Names(leaf), 5))
@@ -231,6 +245,30 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 	return cause, fix
 }
 
+// Staple says in words why a staple is not to be believed, and what to do about it. It says nothing of one that is.
+func Staple(s *certs.Staple) string {
+	cause := fmt.Sprintf("The OCSP response that the server staples does not count: %v.", s)
+	fix := "Have the server fetch a new one from its CA's OCSP responder."
+	switch s.Problem {
+	case "":
+		return ""
+	case certs.StapleMissing:
+		cause = "The certificate demands a stapled OCSP response (must-staple) and the server sent none. Clients that honour it, such as GnuTLS, refuse the certificate."
+		fix = "Enable OCSP stapling on the server and check that it reaches its CA's OCSP responder, or reissue the certificate without the TLS feature extension."
+	case certs.StapleStale:
+		fix = "Check that the server reaches its CA's OCSP responder: it should have fetched a new one in time."
+	case certs.StapleNotYetValid:
+		fix = "Check the time on the collector's host, then that of the CA's OCSP responder."
+	case certs.StapleOther:
+		fix = "Have the server fetch the one for its present certificate: after a renewal the old one may still be in its cache or in a file."
+	case certs.StapleNotAuthorized:
+		fix = "The CA must sign its OCSP responses itself, or with a valid certificate of its own that has the extended key usage OCSPSigning."
+	case certs.StapleUnverifiable:
+		fix = "Have the server send the whole chain, or add the issuer's certificate to ca_file."
+	}
+	return cause + " " + fix
+}
+
 func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
 	if len(names) == 0 {
 		return fmt.Sprintf("The certificate has no names at all (its common name does not count), so it is not for %s.", e.ServerName),
@@ -250,7 +288,7 @@ func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
 	if closest != "" && len(names) > 1 {
 		cause += fmt.Sprintf(" The closest of its names is %s.", certs.Clean(closest, 128))
 	}
-	fix = fmt.Sprintf("Reissue it with %s among its names, or set server_name_override.", e.ServerName)
+	fix = fmt.Sprintf("Reissue it with %s among its names, or set tls server_name_override to one of its names.", e.ServerName)
 	if closest != "" {
 		fix = fmt.Sprintf("Reissue it with %s among its names, or set tls server_name_override (to %s, for one).", e.ServerName, certs.Clean(closest, 128))
 	}
@@ -259,7 +297,7 @@ func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
 
 func notTLS(e Evidence) (cause, fix string) {
 	name, starttls := service(e.FirstBytes, e.Port)
-	said := certs.Clean(string(e.FirstBytes), 64)
+	said := certs.Clean(strings.TrimSpace(string(e.FirstBytes)), 64)
 	if name == "" {
 		return fmt.Sprintf("%s does not speak TLS from the first byte; it said %q.", e.Endpoint, said),
 			"Correct the port, or enable TLS on it."
@@ -331,6 +369,27 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%d minutes", d/time.Minute)
 	}
 	return fmt.Sprintf("%d seconds", d/time.Second)
+}
+
+// usages names the extended key usages of a certificate.
+func usages(c *x509.Certificate) string {
+	names := map[x509.ExtKeyUsage]string{
+		x509.ExtKeyUsageClientAuth: "clientAuth", x509.ExtKeyUsageCodeSigning: "codeSigning",
+		x509.ExtKeyUsageEmailProtection: "emailProtection", x509.ExtKeyUsageTimeStamping: "timeStamping",
+		x509.ExtKeyUsageOCSPSigning: "OCSPSigning",
+	}
+	var all []string
+	for _, u := range c.ExtKeyUsage {
+		if names[u] != "" {
+			all = append(all, names[u])
+		} else {
+			all = append(all, fmt.Sprintf("usage %d", u))
+		}
+	}
+	for _, oid := range c.UnknownExtKeyUsage {
+		all = append(all, oid.String())
+	}
+	return list(all, 5)
 }
 
 // list joins at most n foreign strings.

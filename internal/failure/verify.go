@@ -26,6 +26,7 @@ var verifyCodes = map[Type]struct {
 	Type(certs.WrongKeyUsage):              {26, "unsuitable certificate purpose"},
 	Type(certs.NameConstraintViolation):    {47, "permitted subtree violation"},
 	Type(certs.UnhandledCriticalExtension): {34, "unhandled critical extension"},
+	Type(certs.Revoked):                    {23, "certificate revoked"},
 }
 
 // verifyCode returns OpenSSL's number and words for a type of the step verify, 0 and "" where it has none.

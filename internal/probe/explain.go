@@ -34,21 +34,21 @@ type lasting struct {
 
 // explainFailure adds what would work to a failed outcome. It tries when the target begins to fail or fails
 // differently, and for the probes after that goes by what it found then, so that the failure keeps its type.
-func (p *Prober) explainFailure(ctx context.Context, o *Outcome) {
+func (m *memory) explainFailure(ctx context.Context, o *Outcome) {
 	t := o.Target
 	if o.Failure == nil {
-		p.failing.Delete(t)
+		m.failing = nil
 		return
 	}
-	now := lasting{typ: o.Failure.Type, alert: o.Failure.Alert}
-	if last, ok := p.failing.Load(t); ok && last.(lasting).typ == now.typ && last.(lasting).alert == now.alert {
-		now = last.(lasting)
+	now := &lasting{typ: o.Failure.Type, alert: o.Failure.Alert}
+	if m.failing != nil && m.failing.typ == now.typ && m.failing.alert == now.alert {
+		now = m.failing
 	} else {
 		if t.Explain == target.ExplainOnChange && o.Handshake != nil {
 			now.explanation = explain(ctx, o)
 			o.Explanation = now.explanation
 		}
-		p.failing.Store(t, now)
+		m.failing = now
 	}
 	if now.explanation != nil {
 		o.Failure.Refine(now.explanation.Tries, t.Endpoint.String(), t.ServerName())

@@ -65,10 +65,16 @@ type Handshake struct {
 
 	// Verdict is on the server's certificate; nil where it sent none.
 	Verdict *certs.Verdict
+	// Remembered tells that the verdict did not have to be found anew.
+	Remembered bool
 	// Finding explains a verdict that is not valid. It is the failure as well, unless verification is to be skipped.
 	Finding *failure.Failure
 
-	// Warnings are what clients accept today all the same: near_expiry, weak_key.
+	// Staple is what the OCSP response says that came with the certificate, or that one is missing which the certificate
+	// demands; else nil.
+	Staple *certs.Staple
+
+	// Warnings are what clients accept today all the same: near_expiry, weak_key, invalid_staple, missing_staple.
 	Warnings []failure.Type
 
 	ClientCertRequested bool

@@ -25,14 +25,15 @@ type Prober struct {
 	// Resolver looks names up. Nil means that of the system.
 	Resolver *net.Resolver
 
-	failing sync.Map    // *target.Target to lasting, of those that fail
-	known   certs.Known // the intermediates that servers sent
+	memories sync.Map    // *target.Target to *memory
+	known    certs.Known // the intermediates that servers sent
 }
 
 // Probe probes t once. It returns nil when ctx is cancelled before the probe is through: a probe that was called off
 // says nothing about its target.
 func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
-	r := &run{prober: p, target: t, out: &Outcome{Target: t, Start: time.Now()}}
+	m, _ := p.memories.LoadOrStore(t, &memory{})
+	r := &run{prober: p, memory: m.(*memory), target: t, out: &Outcome{Target: t, Start: time.Now()}}
 	defer func() {
 		// The parsers of foreign bytes are not ours. If one of them panics it costs this probe alone.
 		if v := recover(); v != nil {
@@ -47,13 +48,20 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
 	probeCtx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
 	r.probe(probeCtx)
-	p.explainFailure(ctx, r.out)
+	r.memory.explainFailure(ctx, r.out)
 	return r.out
+}
+
+// memory is what is kept of a target from one probe to the next. The probes of one target never overlap.
+type memory struct {
+	verdict certs.Remembered
+	failing *lasting // nil where the last probe succeeded
 }
 
 // run is a probe under way.
 type run struct {
 	prober *Prober
+	memory *memory
 	target *target.Target
 	out    *Outcome
 
@@ -195,15 +203,16 @@ func (r *run) handshake(conn net.Conn, deadline time.Time) {
 	cfg.VerifyConnection = func(state tls.ConnectionState) error {
 		h.State = state
 		now := time.Now()
-		h.Verdict = certs.Verify(state.PeerCertificates, t.TLS.RootCAs, name, now)
-		h.Warnings = failure.Types(h.Verdict.Warnings)
-		if left := h.Leaf().NotAfter.Sub(now); left >= 0 && left < t.ExpiryWarning {
-			h.Warnings = append(h.Warnings, failure.NearExpiry)
-		}
-		if h.Verdict.Trusted {
+		h.Verdict, h.Remembered = r.memory.verdict.Verify(state.PeerCertificates, t.TLS.RootCAs, name, now)
+		if h.Verdict.Trusted && !h.Remembered {
 			r.prober.known.Add(h.Verdict.Chain)
-		} else {
+		} else if !h.Verdict.Trusted {
 			r.prober.known.Complete(h.Verdict, t.TLS.RootCAs, now)
+		}
+		h.Staple = h.Verdict.AddStaple(state.OCSPResponse, state.PeerCertificates, now)
+		h.Warnings = failure.Types(h.Verdict.Warnings)
+		if t.ExpiryWarning.Near(h.Leaf(), now) {
+			h.Warnings = append(h.Warnings, failure.NearExpiry)
 		}
 		if h.Verdict.Valid() {
 			return nil

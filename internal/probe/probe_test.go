@@ -39,7 +39,7 @@ func at(t *testing.T, endpoint string) *target.Target {
 	e, err := target.ParseEndpoint(endpoint)
 	require.NoError(t, err)
 	return &target.Target{
-		Endpoint: e, Timeout: 5 * time.Second, ExpiryWarning: 30 * 24 * time.Hour,
+		Endpoint: e, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(30 * 24 * time.Hour),
 		TLS: &tls.Config{RootCAs: root.Pool()},
 	}
 }
@@ -171,7 +171,7 @@ func TestWarnings(t *testing.T) {
 	soon := root.Issue("x", tlsfarm.Validity(-time.Hour, 10*24*time.Hour))
 	tt := serve(t, &tls.Config{Certificates: []tls.Certificate{soon}})
 	assert.Equal(t, []failure.Type{failure.NearExpiry}, run1(t, tt).Handshake.Warnings)
-	tt.ExpiryWarning = 9 * 24 * time.Hour
+	tt.ExpiryWarning = target.WarnBefore(9 * 24 * time.Hour)
 	assert.Empty(t, run1(t, tt).Handshake.Warnings)
 
 	gone := root.Issue("x", tlsfarm.Validity(-2*time.Hour, -time.Hour))
@@ -228,7 +228,7 @@ func TestNoWaitWithoutARequest(t *testing.T) {
 		}
 	})
 	t.Cleanup(s.Close)
-	r := &run{prober: &Prober{}, target: at(t, s.Endpoint()), out: &Outcome{}}
+	r := &run{prober: &Prober{}, memory: &memory{}, target: at(t, s.Endpoint()), out: &Outcome{}}
 	h := &Handshake{State: tls.ConnectionState{Version: tls.VersionTLS13}}
 	r.out.Handshake = h
 	// With nil connections any read or write would panic.

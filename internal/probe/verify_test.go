@@ -65,7 +65,7 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 		"not yet valid": {
 			cert: root.Issue("x", tlsfarm.Validity(3*day+time.Hour, 30*day)),
 			code: 9, message: "certificate is not yet valid", reasons: []failure.Type{"cert_not_yet_valid"},
-			cause: "in 3 days", fix: "wait for it",
+			cause: "in 3 days", fix: "reissued",
 		},
 		"not yet valid for some hours": {
 			cert: root.Issue("x", tlsfarm.Validity(5*time.Hour+time.Minute, 30*day)),
@@ -132,7 +132,7 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 		"for clients only": {
 			cert: root.Issue("x", edit(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })),
 			code: 26, message: "unsuitable certificate purpose", reasons: []failure.Type{"wrong_key_usage"},
-			cause: "do not allow a TLS server", fix: "serverAuth",
+			cause: "The certificate is for clientAuth only, not for a TLS server.", fix: "serverAuth",
 		},
 		"name outside the constraints": {
 			cert: constrained.Issue("x", tlsfarm.Names("localhost")),

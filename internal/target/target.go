@@ -41,7 +41,7 @@ type Target struct {
 	InitialDelay time.Duration // before the first one
 	Timeout      time.Duration // for one whole probe
 
-	ExpiryWarning time.Duration // a certificate with less than this left is near its expiry
+	ExpiryWarning ExpiryWarning
 	Spans         Spans
 	Explain       Explain
 	StartTLS      string            // protocol that is spoken before TLS; empty where TLS is spoken from the first byte

@@ -39,16 +39,16 @@ type TargetConfig struct {
 
 // TargetDefaults are the keys that can stand at the top and on a target.
 type TargetDefaults struct {
-	CollectionInterval time.Duration     `mapstructure:"collection_interval"`
-	InitialDelay       time.Duration     `mapstructure:"initial_delay"`
-	Timeout            time.Duration     `mapstructure:"timeout"`
-	ExpiryWarning      time.Duration     `mapstructure:"expiry_warning"`
-	Spans              SpansConfig       `mapstructure:"spans"`
-	Explain            ExplainConfig     `mapstructure:"explain"`
-	StartTLS           string            `mapstructure:"starttls"`
-	TLS                ClientTLS         `mapstructure:"tls"`
-	ALPN               []string          `mapstructure:"alpn"`
-	Attributes         map[string]string `mapstructure:"attributes"`
+	CollectionInterval time.Duration        `mapstructure:"collection_interval"`
+	InitialDelay       time.Duration        `mapstructure:"initial_delay"`
+	Timeout            time.Duration        `mapstructure:"timeout"`
+	ExpiryWarning      target.ExpiryWarning `mapstructure:"expiry_warning"`
+	Spans              SpansConfig          `mapstructure:"spans"`
+	Explain            ExplainConfig        `mapstructure:"explain"`
+	StartTLS           string               `mapstructure:"starttls"`
+	TLS                ClientTLS            `mapstructure:"tls"`
+	ALPN               []string             `mapstructure:"alpn"`
+	Attributes         map[string]string    `mapstructure:"attributes"`
 }
 
 // SpansConfig says which probes leave spans.
@@ -219,9 +219,6 @@ func (d *TargetDefaults) check() (errs []error) {
 		bad("timeout: %s is not a time limit; use one of 1ms or more, with its unit, such as 10s", d.Timeout)
 	case d.CollectionInterval >= time.Millisecond && d.Timeout > d.CollectionInterval:
 		bad("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", d.Timeout, d.CollectionInterval)
-	}
-	if d.ExpiryWarning < 0 {
-		bad("expiry_warning: %s is negative; use 0s or more, such as 720h", d.ExpiryWarning)
 	}
 	switch d.Spans.When {
 	case target.SpansAlways, target.SpansOnFailure, target.SpansOnChange:

@@ -42,7 +42,7 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, time.Minute, tt.Interval)
 	assert.Equal(t, time.Second, tt.InitialDelay)
 	assert.Equal(t, 10*time.Second, tt.Timeout)
-	assert.Equal(t, 720*time.Hour, tt.ExpiryWarning)
+	assert.Equal(t, target.WarnBefore(720*time.Hour), tt.ExpiryWarning)
 	assert.Equal(t, target.SpansAlways, tt.Spans)
 	assert.Nil(t, tt.TLS.RootCAs, "the system's")
 	assert.Nil(t, tt.TLS.CurvePreferences, "Go's own, with the post-quantum ones")
@@ -87,9 +87,9 @@ targets:
     tls: {ca_pem: %q}
 `, ca, other, root.PEM()))
 	a, b, c, d := targets[0], targets[1], targets[2], targets[3]
-	assert.Equal(t, []any{20 * time.Second, 2 * time.Second, 4 * time.Second, 100 * time.Hour, target.SpansOnFailure, target.ExplainNever},
+	assert.Equal(t, []any{20 * time.Second, 2 * time.Second, 4 * time.Second, target.WarnBefore(100 * time.Hour), target.SpansOnFailure, target.ExplainNever},
 		[]any{a.Interval, a.InitialDelay, a.Timeout, a.ExpiryWarning, a.Spans, a.Explain})
-	assert.Equal(t, []any{30 * time.Second, 3 * time.Second, 5 * time.Second, 200 * time.Hour, target.SpansOnChange, target.ExplainOnChange},
+	assert.Equal(t, []any{30 * time.Second, 3 * time.Second, 5 * time.Second, target.WarnBefore(200 * time.Hour), target.SpansOnChange, target.ExplainOnChange},
 		[]any{b.Interval, b.InitialDelay, b.Timeout, b.ExpiryWarning, b.Spans, b.Explain})
 	assert.Equal(t, map[string]string{"env": "prod", "team": "all"}, a.Attributes)
 	assert.Equal(t, map[string]string{"env": "prod", "team": "edge"}, b.Attributes)
@@ -164,7 +164,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		`targets: [{endpoint: "a:1", timeout: 61s}]`:                                                    {"targets::0::timeout: 1m1s", "1m0s"},
 		good + "\ninitial_delay: -1s":                                                                   {"initial_delay: -1s", "0s or more"},
 		good + "\nmax_concurrent_probes: 0":                                                             {"max_concurrent_probes: 0", "1 or more"},
-		good + "\nexpiry_warning: -1h":                                                                  {"expiry_warning: -1h", "0s or more"},
+		good + "\nexpiry_warning: -1h":                                                                  {"expiry_warning", `"-1h" is neither a time of 0s or more, such as 720h, nor a share`},
 		good + "\nspans: {when: never}":                                                                 {`spans::when: "never"`, "on_change"},
 		good + "\nstarttls: smpt":                                                                       {`starttls: "smpt"`, "auto or one of ftp, imap"},
 		good + "\nexplain: {when: always}":                                                              {`explain::when: "always"`, "never"},

@@ -37,7 +37,7 @@ func createDefaultConfig() component.Config {
 			CollectionInterval: time.Minute,
 			InitialDelay:       time.Second,
 			Timeout:            10 * time.Second,
-			ExpiryWarning:      30 * 24 * time.Hour,
+			ExpiryWarning:      target.WarnBefore(30 * 24 * time.Hour),
 			Spans:              SpansConfig{When: target.SpansAlways},
 			Explain:            ExplainConfig{When: target.ExplainOnChange},
 			TLS:                ClientTLS{configtls.NewDefaultClientConfig()},

@@ -74,9 +74,16 @@ func (r *tlsCheck) start() error {
 			telemetry.TLSCheckProbeLateness.Record(ctx, late.Seconds())
 			telemetry.TLSCheckProbesInFlight.Add(ctx, 1)
 			defer telemetry.TLSCheckProbesInFlight.Add(ctx, -1)
-			if o := prober.Probe(ctx, t); o != nil {
-				outcomes <- o
+			o := prober.Probe(ctx, t)
+			if o == nil {
+				return
 			}
+			if h := o.Handshake; h != nil && h.Remembered {
+				telemetry.TLSCheckVerdictCacheHits.Add(ctx, 1)
+			} else if h != nil && h.Verdict != nil {
+				telemetry.TLSCheckVerdictCacheMisses.Add(ctx, 1)
+			}
+			outcomes <- o
 		},
 		Skip: func(*target.Target) { telemetry.TLSCheckProbesSkipped.Add(probing, 1) },
 	}

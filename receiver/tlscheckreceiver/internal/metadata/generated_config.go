@@ -481,6 +481,82 @@ func (ms *TLSHandshakeTotalMetricConfig) Validate() error {
 	return nil
 }
 
+// TLSOcspNextUpdateMetricConfig provides config for the tls.ocsp.next_update metric.
+type TLSOcspNextUpdateMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TLSOcspNextUpdateMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TLSOcspStatusMetricAttributeKey specifies the key of an attribute for the tls.ocsp.status metric.
+type TLSOcspStatusMetricAttributeKey string
+
+const (
+	TLSOcspStatusMetricAttributeKeyServerAddress TLSOcspStatusMetricAttributeKey = "server.address"
+	TLSOcspStatusMetricAttributeKeyServerPort    TLSOcspStatusMetricAttributeKey = "server.port"
+	TLSOcspStatusMetricAttributeKeyTLSOcspStatus TLSOcspStatusMetricAttributeKey = "tls.ocsp.status"
+)
+
+// TLSOcspStatusMetricConfig provides config for the tls.ocsp.status metric.
+type TLSOcspStatusMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+
+	AggregationStrategy string                            `mapstructure:"aggregation_strategy"`
+	EnabledAttributes   []TLSOcspStatusMetricAttributeKey `mapstructure:"attributes"`
+}
+
+func (ms *TLSOcspStatusMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+func (ms *TLSOcspStatusMetricConfig) Validate() error {
+	for _, val := range ms.EnabledAttributes {
+		switch val {
+		case TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus:
+		default:
+			return fmt.Errorf("metric tls.ocsp.status doesn't have an attribute %v, valid attributes: [server.address, server.port, tls.ocsp.status]", val)
+		}
+	}
+	if !slices.Contains(ms.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerAddress) {
+		return fmt.Errorf("server.address is a required attribute for tls.ocsp.status metric and must be included")
+	}
+	if !slices.Contains(ms.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerPort) {
+		return fmt.Errorf("server.port is a required attribute for tls.ocsp.status metric and must be included")
+	}
+
+	switch ms.AggregationStrategy {
+	case AggregationStrategySum, AggregationStrategyAvg, AggregationStrategyMin, AggregationStrategyMax:
+	default:
+		return fmt.Errorf("invalid aggregation strategy %q, valid strategies: [%s, %s, %s, %s]", ms.AggregationStrategy, AggregationStrategySum, AggregationStrategyAvg, AggregationStrategyMin, AggregationStrategyMax)
+	}
+
+	return nil
+}
+
 // TLSProbeDurationMetricAttributeKey specifies the key of an attribute for the tls.probe.duration metric.
 type TLSProbeDurationMetricAttributeKey string
 
@@ -644,6 +720,8 @@ type MetricsConfig struct {
 	TLSClientCertificateDaysUntilExpiry TLSClientCertificateDaysUntilExpiryMetricConfig `mapstructure:"tls.client_certificate.days_until_expiry"`
 	TLSConnectionInfo                   TLSConnectionInfoMetricConfig                   `mapstructure:"tls.connection.info"`
 	TLSHandshakeTotal                   TLSHandshakeTotalMetricConfig                   `mapstructure:"tls.handshake.total"`
+	TLSOcspNextUpdate                   TLSOcspNextUpdateMetricConfig                   `mapstructure:"tls.ocsp.next_update"`
+	TLSOcspStatus                       TLSOcspStatusMetricConfig                       `mapstructure:"tls.ocsp.status"`
 	TLSProbeDuration                    TLSProbeDurationMetricConfig                    `mapstructure:"tls.probe.duration"`
 	TLSProbeFailures                    TLSProbeFailuresMetricConfig                    `mapstructure:"tls.probe.failures"`
 	TLSProbeSuccess                     TLSProbeSuccessMetricConfig                     `mapstructure:"tls.probe.success"`
@@ -691,6 +769,14 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategySum,
 			EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
+		},
+		TLSOcspNextUpdate: TLSOcspNextUpdateMetricConfig{
+			Enabled: false,
+		},
+		TLSOcspStatus: TLSOcspStatusMetricConfig{
+			Enabled:             true,
+			AggregationStrategy: AggregationStrategyAvg,
+			EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus},
 		},
 		TLSProbeDuration: TLSProbeDurationMetricConfig{
 			Enabled:             true,

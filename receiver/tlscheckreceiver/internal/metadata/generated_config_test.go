@@ -67,6 +67,14 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						AggregationStrategy: AggregationStrategySum,
 						EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
 					},
+					TLSOcspNextUpdate: TLSOcspNextUpdateMetricConfig{
+						Enabled: true,
+					},
+					TLSOcspStatus: TLSOcspStatusMetricConfig{
+						Enabled:             true,
+						AggregationStrategy: AggregationStrategyAvg,
+						EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus},
+					},
 					TLSProbeDuration: TLSProbeDurationMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
@@ -133,6 +141,14 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						AggregationStrategy: AggregationStrategySum,
 						EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
 					},
+					TLSOcspNextUpdate: TLSOcspNextUpdateMetricConfig{
+						Enabled: false,
+					},
+					TLSOcspStatus: TLSOcspStatusMetricConfig{
+						Enabled:             false,
+						AggregationStrategy: AggregationStrategyAvg,
+						EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus},
+					},
 					TLSProbeDuration: TLSProbeDurationMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
@@ -159,7 +175,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(TLSCertificateDaysUntilExpiryMetricConfig{}, TLSCertificateInfoMetricConfig{}, TLSCertificateLifetimeRemainingMetricConfig{}, TLSCertificateNotAfterMetricConfig{}, TLSCertificateNotBeforeMetricConfig{}, TLSClientCertificateDaysUntilExpiryMetricConfig{}, TLSConnectionInfoMetricConfig{}, TLSHandshakeTotalMetricConfig{}, TLSProbeDurationMetricConfig{}, TLSProbeFailuresMetricConfig{}, TLSProbeSuccessMetricConfig{}, TLSValidationErrorsMetricConfig{}, ServiceNameResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(TLSCertificateDaysUntilExpiryMetricConfig{}, TLSCertificateInfoMetricConfig{}, TLSCertificateLifetimeRemainingMetricConfig{}, TLSCertificateNotAfterMetricConfig{}, TLSCertificateNotBeforeMetricConfig{}, TLSClientCertificateDaysUntilExpiryMetricConfig{}, TLSConnectionInfoMetricConfig{}, TLSHandshakeTotalMetricConfig{}, TLSOcspNextUpdateMetricConfig{}, TLSOcspStatusMetricConfig{}, TLSProbeDurationMetricConfig{}, TLSProbeFailuresMetricConfig{}, TLSProbeSuccessMetricConfig{}, TLSValidationErrorsMetricConfig{}, ServiceNameResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}
@@ -256,6 +272,18 @@ func TestTLSHandshakeTotalMetricsConfig_Validate(t *testing.T) {
 	require.ErrorContains(t, cfg.Validate(), "metric tls.handshake.total doesn't have an attribute invalid, valid attributes: [server.address, server.port, result, error.type, tls.protocol.version]")
 
 	cfg = DefaultMetricsConfig().TLSHandshakeTotal
+	cfg.AggregationStrategy = "invalid"
+	require.ErrorContains(t, cfg.Validate(), "invalid aggregation strategy")
+}
+
+func TestTLSOcspStatusMetricsConfig_Validate(t *testing.T) {
+	cfg := DefaultMetricsConfig().TLSOcspStatus
+	require.NoError(t, cfg.Validate())
+
+	cfg.EnabledAttributes = []TLSOcspStatusMetricAttributeKey{"invalid"}
+	require.ErrorContains(t, cfg.Validate(), "metric tls.ocsp.status doesn't have an attribute invalid, valid attributes: [server.address, server.port, tls.ocsp.status]")
+
+	cfg = DefaultMetricsConfig().TLSOcspStatus
 	cfg.AggregationStrategy = "invalid"
 	require.ErrorContains(t, cfg.Validate(), "invalid aggregation strategy")
 }

@@ -45,6 +45,36 @@ var MapAttributeResult = map[string]AttributeResult{
 	"failure": AttributeResultFailure,
 }
 
+// AttributeTLSOcspStatus specifies the value tls.ocsp.status attribute.
+type AttributeTLSOcspStatus int
+
+const (
+	_ AttributeTLSOcspStatus = iota
+	AttributeTLSOcspStatusGood
+	AttributeTLSOcspStatusRevoked
+	AttributeTLSOcspStatusUnknown
+)
+
+// String returns the string representation of the AttributeTLSOcspStatus.
+func (av AttributeTLSOcspStatus) String() string {
+	switch av {
+	case AttributeTLSOcspStatusGood:
+		return "good"
+	case AttributeTLSOcspStatusRevoked:
+		return "revoked"
+	case AttributeTLSOcspStatusUnknown:
+		return "unknown"
+	}
+	return ""
+}
+
+// MapAttributeTLSOcspStatus is a helper map of string to AttributeTLSOcspStatus attribute value.
+var MapAttributeTLSOcspStatus = map[string]AttributeTLSOcspStatus{
+	"good":    AttributeTLSOcspStatusGood,
+	"revoked": AttributeTLSOcspStatusRevoked,
+	"unknown": AttributeTLSOcspStatusUnknown,
+}
+
 // AttributeTLSProbePhase specifies the value tls.probe.phase attribute.
 type AttributeTLSProbePhase int
 
@@ -124,6 +154,14 @@ var MetricsInfo = metricsInfo{
 		Name:       "tls.handshake.total",
 		Attributes: []string{"server.address", "server.port", "result", "error.type", "tls.protocol.version"},
 	},
+	TLSOcspNextUpdate: metricInfo{
+		Name:       "tls.ocsp.next_update",
+		Attributes: []string{"server.address", "server.port"},
+	},
+	TLSOcspStatus: metricInfo{
+		Name:       "tls.ocsp.status",
+		Attributes: []string{"server.address", "server.port", "tls.ocsp.status"},
+	},
 	TLSProbeDuration: metricInfo{
 		Name:       "tls.probe.duration",
 		Attributes: []string{"server.address", "server.port", "tls.probe.phase"},
@@ -151,6 +189,8 @@ type metricsInfo struct {
 	TLSClientCertificateDaysUntilExpiry metricInfo
 	TLSConnectionInfo                   metricInfo
 	TLSHandshakeTotal                   metricInfo
+	TLSOcspNextUpdate                   metricInfo
+	TLSOcspStatus                       metricInfo
 	TLSProbeDuration                    metricInfo
 	TLSProbeFailures                    metricInfo
 	TLSProbeSuccess                     metricInfo
@@ -1015,6 +1055,154 @@ func newMetricTLSHandshakeTotal(cfg TLSHandshakeTotalMetricConfig) metricTLSHand
 	return m
 }
 
+type metricTLSOcspNextUpdate struct {
+	data     pmetric.Metric                // data buffer for generated metric.
+	config   TLSOcspNextUpdateMetricConfig // metric config provided by user.
+	capacity int                           // max observed number of data points added to the metric.
+}
+
+// init fills tls.ocsp.next_update metric with initial data.
+func (m *metricTLSOcspNextUpdate) init() {
+	m.data.SetName("tls.ocsp.next_update")
+	m.data.SetDescription("When the OCSP response that the server staples is out of date, in seconds since 1970. Absent where it does not say, and where the CA does not stand for it.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTLSOcspNextUpdate) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+	dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
+	dp.Attributes().PutInt("server.port", serverPortAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTLSOcspNextUpdate) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTLSOcspNextUpdate) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTLSOcspNextUpdate(cfg TLSOcspNextUpdateMetricConfig) metricTLSOcspNextUpdate {
+	m := metricTLSOcspNextUpdate{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTLSOcspStatus struct {
+	data          pmetric.Metric            // data buffer for generated metric.
+	config        TLSOcspStatusMetricConfig // metric config provided by user.
+	capacity      int                       // max observed number of data points added to the metric.
+	aggDataPoints []int64                   // slice containing number of aggregated datapoints at each index
+}
+
+// init fills tls.ocsp.status metric with initial data.
+func (m *metricTLSOcspStatus) init() {
+	m.data.SetName("tls.ocsp.status")
+	m.data.SetDescription("Always 1. Its attribute is the status in the OCSP response that the server staples. Absent where it staples none, and where what it staples is not to be believed.")
+	m.data.SetUnit("1")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+	m.aggDataPoints = m.aggDataPoints[:0]
+}
+
+func (m *metricTLSOcspStatus) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsOcspStatusAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+
+	dp := pmetric.NewNumberDataPoint()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	if slices.Contains(m.config.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerAddress) {
+		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
+	}
+	if slices.Contains(m.config.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerPort) {
+		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
+	}
+	if slices.Contains(m.config.EnabledAttributes, TLSOcspStatusMetricAttributeKeyTLSOcspStatus) {
+		dp.Attributes().PutStr("tls.ocsp.status", tlsOcspStatusAttributeValue)
+	}
+
+	var s string
+	dps := m.data.Gauge().DataPoints()
+	for i := 0; i < dps.Len(); i++ {
+		dpi := dps.At(i)
+		if dp.Attributes().Equal(dpi.Attributes()) && dp.StartTimestamp() == dpi.StartTimestamp() && dp.Timestamp() == dpi.Timestamp() {
+			switch s = m.config.AggregationStrategy; s {
+			case AggregationStrategySum, AggregationStrategyAvg:
+				dpi.SetIntValue(dpi.IntValue() + val)
+				m.aggDataPoints[i] += 1
+				return
+			case AggregationStrategyMin:
+				if dpi.IntValue() > val {
+					dpi.SetIntValue(val)
+				}
+				return
+			case AggregationStrategyMax:
+				if dpi.IntValue() < val {
+					dpi.SetIntValue(val)
+				}
+				return
+			}
+		}
+	}
+
+	dp.SetIntValue(val)
+	m.aggDataPoints = append(m.aggDataPoints, 1)
+	dp.MoveTo(dps.AppendEmpty())
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTLSOcspStatus) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTLSOcspStatus) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		if m.config.AggregationStrategy == AggregationStrategyAvg {
+			for i, aggCount := range m.aggDataPoints {
+				m.data.Gauge().DataPoints().At(i).SetIntValue(m.data.Gauge().DataPoints().At(i).IntValue() / aggCount)
+			}
+		}
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTLSOcspStatus(cfg TLSOcspStatusMetricConfig) metricTLSOcspStatus {
+	m := metricTLSOcspStatus{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTLSProbeDuration struct {
 	data          pmetric.Metric               // data buffer for generated metric.
 	config        TLSProbeDurationMetricConfig // metric config provided by user.
@@ -1272,7 +1460,7 @@ type metricTLSValidationErrors struct {
 // init fills tls.validation.errors metric with initial data.
 func (m *metricTLSValidationErrors) init() {
 	m.data.SetName("tls.validation.errors")
-	m.data.SetDescription("Every reason for which a certificate was found not to be valid, and near_expiry.")
+	m.data.SetDescription("Every reason for which a certificate was found not to be valid, the server's by the receiver or the receiver's own by the server, and warnings such as near_expiry.")
 	m.data.SetUnit("{error}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1339,6 +1527,8 @@ type MetricsBuilder struct {
 	metricTLSClientCertificateDaysUntilExpiry metricTLSClientCertificateDaysUntilExpiry
 	metricTLSConnectionInfo                   metricTLSConnectionInfo
 	metricTLSHandshakeTotal                   metricTLSHandshakeTotal
+	metricTLSOcspNextUpdate                   metricTLSOcspNextUpdate
+	metricTLSOcspStatus                       metricTLSOcspStatus
 	metricTLSProbeDuration                    metricTLSProbeDuration
 	metricTLSProbeFailures                    metricTLSProbeFailures
 	metricTLSProbeSuccess                     metricTLSProbeSuccess
@@ -1376,6 +1566,8 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTLSClientCertificateDaysUntilExpiry: newMetricTLSClientCertificateDaysUntilExpiry(mbc.Metrics.TLSClientCertificateDaysUntilExpiry),
 		metricTLSConnectionInfo:                   newMetricTLSConnectionInfo(mbc.Metrics.TLSConnectionInfo),
 		metricTLSHandshakeTotal:                   newMetricTLSHandshakeTotal(mbc.Metrics.TLSHandshakeTotal),
+		metricTLSOcspNextUpdate:                   newMetricTLSOcspNextUpdate(mbc.Metrics.TLSOcspNextUpdate),
+		metricTLSOcspStatus:                       newMetricTLSOcspStatus(mbc.Metrics.TLSOcspStatus),
 		metricTLSProbeDuration:                    newMetricTLSProbeDuration(mbc.Metrics.TLSProbeDuration),
 		metricTLSProbeFailures:                    newMetricTLSProbeFailures(mbc.Metrics.TLSProbeFailures),
 		metricTLSProbeSuccess:                     newMetricTLSProbeSuccess(mbc.Metrics.TLSProbeSuccess),
@@ -1466,6 +1658,8 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTLSClientCertificateDaysUntilExpiry.emit(ils.Metrics())
 	mb.metricTLSConnectionInfo.emit(ils.Metrics())
 	mb.metricTLSHandshakeTotal.emit(ils.Metrics())
+	mb.metricTLSOcspNextUpdate.emit(ils.Metrics())
+	mb.metricTLSOcspStatus.emit(ils.Metrics())
 	mb.metricTLSProbeDuration.emit(ils.Metrics())
 	mb.metricTLSProbeFailures.emit(ils.Metrics())
 	mb.metricTLSProbeSuccess.emit(ils.Metrics())
@@ -1539,6 +1733,16 @@ func (mb *MetricsBuilder) RecordTLSConnectionInfoDataPoint(ts pcommon.Timestamp,
 // RecordTLSHandshakeTotalDataPoint adds a data point to tls.handshake.total metric.
 func (mb *MetricsBuilder) RecordTLSHandshakeTotalDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, resultAttributeValue AttributeResult, options ...MetricAttributeOption) {
 	mb.metricTLSHandshakeTotal.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, resultAttributeValue.String(), options...)
+}
+
+// RecordTLSOcspNextUpdateDataPoint adds a data point to tls.ocsp.next_update metric.
+func (mb *MetricsBuilder) RecordTLSOcspNextUpdateDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64) {
+	mb.metricTLSOcspNextUpdate.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue)
+}
+
+// RecordTLSOcspStatusDataPoint adds a data point to tls.ocsp.status metric.
+func (mb *MetricsBuilder) RecordTLSOcspStatusDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsOcspStatusAttributeValue AttributeTLSOcspStatus) {
+	mb.metricTLSOcspStatus.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, tlsOcspStatusAttributeValue.String())
 }
 
 // RecordTLSProbeDurationDataPoint adds a data point to tls.probe.duration metric.

@@ -75,6 +75,7 @@ func TestMetricsBuilder(t *testing.T) {
 			aggMap["tls.client_certificate.days_until_expiry"] = mb.metricTLSClientCertificateDaysUntilExpiry.config.AggregationStrategy
 			aggMap["tls.connection.info"] = mb.metricTLSConnectionInfo.config.AggregationStrategy
 			aggMap["tls.handshake.total"] = mb.metricTLSHandshakeTotal.config.AggregationStrategy
+			aggMap["tls.ocsp.status"] = mb.metricTLSOcspStatus.config.AggregationStrategy
 			aggMap["tls.probe.duration"] = mb.metricTLSProbeDuration.config.AggregationStrategy
 			aggMap["tls.probe.failures"] = mb.metricTLSProbeFailures.config.AggregationStrategy
 
@@ -133,6 +134,15 @@ func TestMetricsBuilder(t *testing.T) {
 			if tt.name == "reaggregate_set" {
 				mb.RecordTLSHandshakeTotalDataPoint(ts, 3, "server.address-val", 11, AttributeResultFailure, WithErrorTypeMetricAttribute("error.type-val"), WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"))
 			}
+
+			allMetricsCount++
+			mb.RecordTLSOcspNextUpdateDataPoint(ts, 1, "server.address-val", 11)
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTLSOcspStatusDataPoint(ts, 1, "server.address-val", 11, AttributeTLSOcspStatusGood)
+			if tt.name == "reaggregate_set" {
+				mb.RecordTLSOcspStatusDataPoint(ts, 3, "server.address-val", 11, AttributeTLSOcspStatusRevoked)
+			}
 			defaultMetricsCount++
 			allMetricsCount++
 			mb.RecordTLSProbeDurationDataPoint(ts, 1, "server.address-val", 11, AttributeTLSProbePhaseLocal)
@@ -165,6 +175,7 @@ func TestMetricsBuilder(t *testing.T) {
 				assert.Empty(t, mb.metricTLSClientCertificateDaysUntilExpiry.aggDataPoints)
 				assert.Empty(t, mb.metricTLSConnectionInfo.aggDataPoints)
 				assert.Empty(t, mb.metricTLSHandshakeTotal.aggDataPoints)
+				assert.Empty(t, mb.metricTLSOcspStatus.aggDataPoints)
 				assert.Empty(t, mb.metricTLSProbeDuration.aggDataPoints)
 				assert.Empty(t, mb.metricTLSProbeFailures.aggDataPoints)
 			}
@@ -698,6 +709,74 @@ func TestMetricsBuilder(t *testing.T) {
 						_, ok = dp.Attributes().Get("result")
 						assert.False(t, ok)
 					}
+				case "tls.ocsp.next_update":
+					assert.False(t, validatedMetrics["tls.ocsp.next_update"], "Found a duplicate in the metrics slice: tls.ocsp.next_update")
+					validatedMetrics["tls.ocsp.next_update"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "When the OCSP response that the server staples is out of date, in seconds since 1970. Absent where it does not say, and where the CA does not stand for it.", mi.Description())
+					assert.Equal(t, "s", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
+					assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+					serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+					assert.True(t, ok)
+					assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+					serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+					assert.True(t, ok)
+					assert.EqualValues(t, 11, serverPortAttrVal.Int())
+				case "tls.ocsp.status":
+					if tt.name != "reaggregate_set" {
+						assert.False(t, validatedMetrics["tls.ocsp.status"], "Found a duplicate in the metrics slice: tls.ocsp.status")
+						validatedMetrics["tls.ocsp.status"] = true
+						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+						assert.Equal(t, "Always 1. Its attribute is the status in the OCSP response that the server staples. Absent where it staples none, and where what it staples is not to be believed.", mi.Description())
+						assert.Equal(t, "1", mi.Unit())
+						dp := mi.Gauge().DataPoints().At(0)
+						assert.Equal(t, start, dp.StartTimestamp())
+						assert.Equal(t, ts, dp.Timestamp())
+						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+						assert.Equal(t, int64(1), dp.IntValue())
+						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						tlsOcspStatusAttrVal, ok := dp.Attributes().Get("tls.ocsp.status")
+						assert.True(t, ok)
+						assert.Equal(t, "good", tlsOcspStatusAttrVal.Str())
+					} else {
+						assert.False(t, validatedMetrics["tls.ocsp.status"], "Found a duplicate in the metrics slice: tls.ocsp.status")
+						validatedMetrics["tls.ocsp.status"] = true
+						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+						assert.Equal(t, "Always 1. Its attribute is the status in the OCSP response that the server staples. Absent where it staples none, and where what it staples is not to be believed.", mi.Description())
+						assert.Equal(t, "1", mi.Unit())
+						dp := mi.Gauge().DataPoints().At(0)
+						assert.Equal(t, start, dp.StartTimestamp())
+						assert.Equal(t, ts, dp.Timestamp())
+						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+						switch aggMap["tls.ocsp.status"] {
+						case "sum":
+							assert.Equal(t, int64(4), dp.IntValue())
+						case "avg":
+							assert.Equal(t, int64(2), dp.IntValue())
+						case "min":
+							assert.Equal(t, int64(1), dp.IntValue())
+						case "max":
+							assert.Equal(t, int64(3), dp.IntValue())
+						}
+						_, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						_, ok = dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						_, ok = dp.Attributes().Get("tls.ocsp.status")
+						assert.False(t, ok)
+					}
 				case "tls.probe.duration":
 					if tt.name != "reaggregate_set" {
 						assert.False(t, validatedMetrics["tls.probe.duration"], "Found a duplicate in the metrics slice: tls.probe.duration")
@@ -828,7 +907,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.validation.errors"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Every reason for which a certificate was found not to be valid, and near_expiry.", mi.Description())
+					assert.Equal(t, "Every reason for which a certificate was found not to be valid, the server's by the receiver or the receiver's own by the server, and warnings such as near_expiry.", mi.Description())
 					assert.Equal(t, "{error}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())

@@ -23,12 +23,14 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                  metric.Meter
-	mu                     sync.Mutex
-	registrations          []metric.Registration
-	TLSCheckProbeLateness  metric.Float64Histogram
-	TLSCheckProbesInFlight metric.Int64UpDownCounter
-	TLSCheckProbesSkipped  metric.Int64Counter
+	meter                      metric.Meter
+	mu                         sync.Mutex
+	registrations              []metric.Registration
+	TLSCheckProbeLateness      metric.Float64Histogram
+	TLSCheckProbesInFlight     metric.Int64UpDownCounter
+	TLSCheckProbesSkipped      metric.Int64Counter
+	TLSCheckVerdictCacheHits   metric.Int64Counter
+	TLSCheckVerdictCacheMisses metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -77,6 +79,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_tls_check_probes_skipped",
 		metric.WithDescription("Probes that were not begun because the target's last one was still running. [Alpha]"),
 		metric.WithUnit("{probe}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.TLSCheckVerdictCacheHits, err = builder.meter.Int64Counter(
+		"otelcol_tls_check_verdict_cache_hits",
+		metric.WithDescription("Certificate chains whose verdict was known from the probe before. [Alpha]"),
+		metric.WithUnit("{verdict}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.TLSCheckVerdictCacheMisses, err = builder.meter.Int64Counter(
+		"otelcol_tls_check_verdict_cache_misses",
+		metric.WithDescription("Certificate chains that had to be verified. [Alpha]"),
+		metric.WithUnit("{verdict}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

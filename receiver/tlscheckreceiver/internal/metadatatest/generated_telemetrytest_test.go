@@ -22,6 +22,8 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.TLSCheckProbeLateness.Record(context.Background(), 1)
 	tb.TLSCheckProbesInFlight.Add(context.Background(), 1)
 	tb.TLSCheckProbesSkipped.Add(context.Background(), 1)
+	tb.TLSCheckVerdictCacheHits.Add(context.Background(), 1)
+	tb.TLSCheckVerdictCacheMisses.Add(context.Background(), 1)
 	AssertEqualTLSCheckProbeLateness(t, testTel,
 		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
@@ -29,6 +31,12 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualTLSCheckProbesSkipped(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualTLSCheckVerdictCacheHits(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualTLSCheckVerdictCacheMisses(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 

@@ -76,6 +76,14 @@ func (r *Recorder) recordMetrics(o *probe.Outcome, s *state, ids spanIDs) {
 		}
 		s.observe(result, h.End.Sub(h.Start), ts, ids)
 		r.recordCertificates(o, ts)
+		if s := h.Staple; s != nil {
+			if s.Status != "" {
+				b.RecordTLSOcspStatusDataPoint(ts, 1, host, port, metadata.MapAttributeTLSOcspStatus[string(s.Status)])
+			}
+			if !s.NextUpdate.IsZero() { // a stale staple too has one: a series that ended with it could raise no alarm
+				b.RecordTLSOcspNextUpdateDataPoint(ts, float64(s.NextUpdate.Unix()), host, port)
+			}
+		}
 		if h.Established {
 			options := []metadata.MetricAttributeOption{
 				metadata.WithTLSProtocolVersionMetricAttribute(version(h.State.Version)),
@@ -195,13 +203,21 @@ func handshakeSeries(o *probe.Outcome) series {
 	return series{success: true, version: version(o.Handshake.State.Version)}
 }
 
-// validationErrors are all reasons for which the server's certificate is not valid, and the warnings.
+// validationErrors are all reasons for which a certificate is not valid, and the warnings: ours for the server's
+// certificate, and the server's for our own.
 func validationErrors(h *probe.Handshake) []failure.Type {
 	var types []failure.Type
 	if h.Verdict != nil {
 		types = failure.Types(h.Verdict.Reasons)
 	} else if h.Failure != nil && h.Failure.Step == failure.Verify {
 		types = h.Failure.Reasons // it could not even be read
+	}
+	if f := h.Failure; f != nil && f.Step == failure.ClientAuth {
+		switch f.Type {
+		case failure.UnknownCA, failure.BadCertificate, failure.ClientCertExpired, failure.ClientCertRevoked,
+			failure.UnsupportedCertificate, failure.CertificateUnknown:
+			types = append(types, f.Type)
+		}
 	}
 	return append(types, h.Warnings...)
 }

@@ -76,6 +76,7 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 	a := add("tls.handshake", ids.span, root, o.Handshake.Step)
 	putHandshake(a, o)
 	putCertificate(a, o)
+	putStaple(a, o)
 	putOwnCertificate(a, o)
 	putFailure(a, o)
 	putExpiringSoon(r.batch.spans.At(r.batch.spans.Len()-1), o)
@@ -146,6 +147,20 @@ func putCertificate(a pcommon.Map, o *probe.Outcome) {
 	a.PutStr("tls.server.hash.sha256", fmt.Sprintf("%X", sha256.Sum256(c.Raw)))
 	a.PutInt("tls.cert.chain.length", int64(len(o.Handshake.State.PeerCertificates)))
 	a.PutInt("tls.cert.scts", int64(certs.SCTs(c)+len(o.Handshake.State.SignedCertificateTimestamps)))
+}
+
+// putStaple says what the CA has to say of the certificate, or why that is not to be believed.
+func putStaple(a pcommon.Map, o *probe.Outcome) {
+	s := o.Handshake.Staple
+	if s == nil {
+		return
+	}
+	putText(a, "tls.ocsp.status", string(s.Status))
+	if !s.NextUpdate.IsZero() {
+		a.PutStr("tls.ocsp.next_update", s.NextUpdate.UTC().Format(time.RFC3339))
+	}
+	putText(a, "tls.ocsp.problem", string(s.Problem))
+	putText(a, "tls.ocsp.message", failure.Staple(s))
 }
 
 func putOwnCertificate(a pcommon.Map, o *probe.Outcome) {
