@@ -68,7 +68,7 @@ const (
 	maxStaple     = 32 << 10 // bytes, half of what TLS has room for. Real ones have one to five KiB.
 	maxResponders = 4        // certificates in a response that are looked at. There is use for one.
 	clockSkew     = 5 * time.Minute
-	// A response without nextUpdate says that there is always a newer one (RFC 6960, section 2.4), so what is stapled
+	// A response without nextUpdate says that there is always a newer one (RFC 6960, section 4.2.2.1), so what is stapled
 	// is old by its own account, and would hold for ever if it were believed. Firefox believes it for so long.
 	maxUndated = 24 * time.Hour
 )
@@ -122,7 +122,7 @@ func (v *Verdict) leafIssuer(presented []*x509.Certificate) *x509.Certificate {
 }
 
 func (s *Staple) is(p StapleProblem, format string, args ...any) {
-	s.Problem, s.detail = p, fmt.Sprintf(format, args...)
+	s.Problem, s.detail = p, Clean(fmt.Sprintf(format, args...), 256)
 }
 
 // judge believes nothing of a response but what its signature covers, and that only where the issuer stands for it.
@@ -157,7 +157,7 @@ func (s *Staple) judge(staple []byte, leaf, issuer *x509.Certificate, now time.T
 	if e == nil {
 		s.is(StapleOther, "it is about other certificates")
 		if len(r.Data.Entries) > 0 {
-			s.detail += Clean(fmt.Sprintf(", such as that with the serial number %X", r.Data.Entries[0].ID.Serial), 128)
+			s.is(StapleOther, "%s, such as that with the serial number %X", s.detail, r.Data.Entries[0].ID.Serial)
 		}
 		return
 	}

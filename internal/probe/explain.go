@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// An explanation takes at most this long, and each of its at most four connections this long.
+	// An explanation takes at most this long, within the probe's own deadline, and each of its at most four connections
+	// this long.
 	maxExplaining = 5 * time.Second
 	maxTry        = 2 * time.Second
 )
@@ -62,7 +63,7 @@ func explain(ctx context.Context, o *Outcome) *Explanation {
 	if len(tries) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(maxExplaining, o.Target.Timeout))
+	ctx, cancel := context.WithTimeout(ctx, maxExplaining)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	e := &Explanation{Step: Step{Start: time.Now()}}

@@ -2,7 +2,9 @@ package probe
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -122,4 +124,31 @@ func TestNetworkUnreachable(t *testing.T) {
 	o := run1(t, at(t, "[fe80::1]:443"))
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.NetworkUnreachable, o.Failure.Type, o.Failure.Message)
+}
+
+func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
+	hole, stop := tlsfarm.Blackhole()
+	t.Cleanup(stop)
+	addr := netip.MustParseAddrPort(hole)
+	s := tlsfarm.ServeOn(fmt.Sprintf("127.0.0.2:%d", addr.Port()), func(conn net.Conn) { tlsfarm.Handshake(conn, healthy()) })
+	t.Cleanup(s.Close)
+	resolver, stopDNS := tlsfarm.Resolver(map[string][]netip.Addr{
+		"two.example.": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")},
+		"one.example.": {netip.MustParseAddr("127.0.0.1")},
+	})
+	t.Cleanup(stopDNS)
+	p := &Prober{Resolver: resolver}
+	two := at(t, fmt.Sprintf("two.example:%d", addr.Port()))
+	two.TLS.ServerName, two.Timeout = "localhost", time.Second
+	o := p.Probe(t.Context(), two)
+	require.Nil(t, o.Failure)
+	require.Len(t, o.Dials, 2)
+	assert.Equal(t, failure.ConnectionTimeout, o.Dials[0].Failure.Type)
+
+	one := at(t, fmt.Sprintf("one.example:%d", addr.Port()))
+	one.Timeout = 300 * time.Millisecond
+	o = p.Probe(t.Context(), one)
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.ConnectionTimeout, o.Failure.Type)
+	assert.Equal(t, failure.Connect, o.Failure.Step)
 }

@@ -37,7 +37,7 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
 	defer func() {
 		// The parsers of foreign bytes are not ours. If one of them panics it costs this probe alone.
 		if v := recover(); v != nil {
-			r.fail(failure.Handshake, fmt.Errorf("panic: %v", v))
+			r.breakOff(fmt.Errorf("panic: %v", v))
 		}
 		r.out.End = time.Now()
 		if out = r.out; ctx.Err() != nil {
@@ -48,7 +48,7 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
 	probeCtx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
 	r.probe(probeCtx)
-	r.memory.explainFailure(ctx, r.out)
+	r.memory.explainFailure(probeCtx, r.out)
 	return r.out
 }
 
@@ -57,6 +57,9 @@ type memory struct {
 	verdict certs.Remembered
 	failing *lasting // nil where the last probe succeeded
 }
+
+// maxAddresses bounds how many addresses of a name are tried. A zone's owner could name thousands, of any hosts.
+const maxAddresses = 32
 
 // run is a probe under way.
 type run struct {
@@ -94,7 +97,7 @@ func (r *run) probe(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if r.startTLS(conn) {
-		r.handshake(conn, deadline)
+		r.handshake(ctx, conn, deadline)
 	}
 }
 
@@ -114,6 +117,26 @@ func (r *run) startTLS(conn net.Conn) bool {
 		return false
 	}
 	return true
+}
+
+// breakOff ends the step that is under way, and with it the probe, with err.
+func (r *run) breakOff(err error) {
+	f := r.fail(failure.Handshake, err)
+	steps := []*Step{}
+	if l := r.out.Lookup; l != nil {
+		steps = append(steps, &l.Step)
+	}
+	if s := r.out.StartTLS; s != nil {
+		steps = append(steps, s)
+	}
+	if h := r.out.Handshake; h != nil {
+		steps = append(steps, &h.Step)
+	}
+	for _, s := range steps {
+		if s.End.IsZero() {
+			s.End, s.Failure = time.Now(), f
+		}
+	}
 }
 
 // fail makes err the failure of the probe and returns it explained.
@@ -152,6 +175,7 @@ func (r *run) resolve(ctx context.Context) ([]netip.Addr, error) {
 	for i, a := range addrs {
 		addrs[i] = a.Unmap()
 	}
+	addrs = addrs[:min(len(addrs), maxAddresses)]
 	l.Addrs = addrs
 	return addrs, nil
 }
@@ -180,7 +204,7 @@ func (r *run) connect(ctx context.Context, addrs []netip.Addr) net.Conn {
 	return nil
 }
 
-func (r *run) handshake(conn net.Conn, deadline time.Time) {
+func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) {
 	t := r.target
 	h := &Handshake{MinVersion: t.TLS.MinVersion, MaxVersion: t.TLS.MaxVersion}
 	if h.MinVersion == 0 {
@@ -239,7 +263,7 @@ func (r *run) handshake(conn net.Conn, deadline time.Time) {
 	h.End = time.Now()
 	if err == nil {
 		h.State, h.Established = client.ConnectionState(), true
-		if err = r.lateRefusal(client, conn, deadline); err != nil {
+		if err = r.lateRefusal(ctx, client, conn, deadline); err != nil {
 			step, h.End = failure.ClientAuth, time.Now()
 		}
 	}
@@ -249,7 +273,7 @@ func (r *run) handshake(conn net.Conn, deadline time.Time) {
 			h.Failure, r.out.Failure = finding, finding
 			return
 		}
-		r.readBanner(conn, deadline)
+		r.readBanner(ctx, conn, deadline)
 		h.Failure = r.fail(step, err)
 		return
 	}
@@ -262,7 +286,7 @@ func (r *run) handshake(conn net.Conn, deadline time.Time) {
 // lateRefusal waits for the server's word on our certificate. In TLS 1.3 the client is done before the server has
 // judged it (RFC 8446, section 4.4.2.4), so the refusal comes with the first read. It costs nothing where the server
 // asked for no certificate.
-func (r *run) lateRefusal(client *tls.Conn, conn net.Conn, deadline time.Time) error {
+func (r *run) lateRefusal(ctx context.Context, client *tls.Conn, conn net.Conn, deadline time.Time) error {
 	h := r.out.Handshake
 	if !h.ClientCertRequested || h.State.Version < tls.VersionTLS13 {
 		return nil
@@ -272,7 +296,9 @@ func (r *run) lateRefusal(client *tls.Conn, conn net.Conn, deadline time.Time) e
 	if wait.After(deadline) {
 		wait = deadline
 	}
-	_ = conn.SetReadDeadline(wait)
+	if !readUntil(ctx, conn, wait) {
+		return nil
+	}
 	_, err := client.Read(make([]byte, 1))
 	var timeout net.Error
 	switch {
@@ -285,7 +311,7 @@ func (r *run) lateRefusal(client *tls.Conn, conn net.Conn, deadline time.Time) e
 }
 
 // readBanner reads on for a moment when the server turned out not to speak TLS, so that what does speak can be named.
-func (r *run) readBanner(conn net.Conn, deadline time.Time) {
+func (r *run) readBanner(ctx context.Context, conn net.Conn, deadline time.Time) {
 	if !failure.IsPlaintext(r.first[:r.seen]) {
 		return
 	}
@@ -293,7 +319,9 @@ func (r *run) readBanner(conn net.Conn, deadline time.Time) {
 	if wait.After(deadline) {
 		wait = deadline
 	}
-	_ = conn.SetReadDeadline(wait)
+	if !readUntil(ctx, conn, wait) {
+		return
+	}
 	for r.seen < len(r.first) && r.first[r.seen-1] != '\n' {
 		n, err := conn.Read(r.first[r.seen:])
 		r.seen += n
@@ -301,6 +329,12 @@ func (r *run) readBanner(conn net.Conn, deadline time.Time) {
 			return
 		}
 	}
+}
+
+// readUntil sets the deadline for reading, unless the probe was called off, whose deadline in the past it would undo.
+func readUntil(ctx context.Context, conn net.Conn, t time.Time) bool {
+	_ = conn.SetReadDeadline(t)
+	return ctx.Err() == nil
 }
 
 // recorder keeps the first bytes that come over a connection.

@@ -232,7 +232,7 @@ func TestNoWaitWithoutARequest(t *testing.T) {
 	h := &Handshake{State: tls.ConnectionState{Version: tls.VersionTLS13}}
 	r.out.Handshake = h
 	// With nil connections any read or write would panic.
-	assert.NoError(t, r.lateRefusal(nil, nil, time.Now().Add(time.Hour)))
+	assert.NoError(t, r.lateRefusal(t.Context(), nil, nil, time.Now().Add(time.Hour)))
 	require.Nil(t, run1(t, at(t, s.Endpoint())).Failure)
 	<-reads
 }
@@ -280,7 +280,6 @@ func TestEachAddressIsTried(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
 	resolver, stop := tlsfarm.Resolver(map[string][]netip.Addr{
 		"both.example.": {v6, v4},
-		"none.example.": {v6, netip.MustParseAddr("127.0.0.2")},
 	})
 	t.Cleanup(stop)
 	p := &Prober{Resolver: resolver}
@@ -295,7 +294,8 @@ func TestEachAddressIsTried(t *testing.T) {
 	assert.Equal(t, v4, o.Dials[1].Addr.Addr())
 	assert.Nil(t, o.Dials[1].Failure)
 
-	o = p.Probe(t.Context(), at(t, fmt.Sprintf("none.example:%d", s.Port())))
+	refused := netip.MustParseAddrPort(tlsfarm.Refused())
+	o = p.Probe(t.Context(), at(t, fmt.Sprintf("both.example:%d", refused.Port())))
 	require.NotNil(t, o.Failure)
 	assert.Len(t, o.Dials, 2)
 	assert.Equal(t, failure.ConnectionRefused, o.Failure.Type)
@@ -450,6 +450,24 @@ func TestPanicIsThatProbesFailure(t *testing.T) {
 	o := run1(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Contains(t, o.Failure.Message, "broken parser")
+
+	// In the middle of the handshake: the step ends there, and has the failure.
+	config := healthy()
+	config.ClientAuth = tls.RequestClientCert
+	tt = serve(t, config)
+	calls := 0
+	tt.TLS.RootCAs = x509.NewCertPool()
+	tt.TLS.RootCAs.AddCertWithConstraint(root.Certificate, func([]*x509.Certificate) error {
+		calls++
+		panic("broken verifier")
+	})
+	o = run1(t, tt)
+	require.NotNil(t, o.Failure)
+	assert.Positive(t, calls)
+	assert.Contains(t, o.Failure.Message, "broken verifier")
+	assert.Same(t, o.Failure, o.Handshake.Failure)
+	assert.False(t, o.Handshake.End.Before(o.Handshake.Start))
+	assert.False(t, o.End.Before(o.Handshake.End))
 }
 
 func TestSharedConfigIsNotChanged(t *testing.T) {
@@ -466,33 +484,6 @@ func TestLongBannerIsBounded(t *testing.T) {
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.NotTLS, o.Failure.Type)
 	assert.Less(t, len(o.Failure.Cause), 500)
-}
-
-func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
-	hole, stop := tlsfarm.Blackhole()
-	t.Cleanup(stop)
-	addr := netip.MustParseAddrPort(hole)
-	s := tlsfarm.ServeOn(fmt.Sprintf("127.0.0.2:%d", addr.Port()), func(conn net.Conn) { tlsfarm.Handshake(conn, healthy()) })
-	t.Cleanup(s.Close)
-	resolver, stopDNS := tlsfarm.Resolver(map[string][]netip.Addr{
-		"two.example.": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")},
-		"one.example.": {netip.MustParseAddr("127.0.0.1")},
-	})
-	t.Cleanup(stopDNS)
-	p := &Prober{Resolver: resolver}
-	two := at(t, fmt.Sprintf("two.example:%d", addr.Port()))
-	two.TLS.ServerName, two.Timeout = "localhost", time.Second
-	o := p.Probe(t.Context(), two)
-	require.Nil(t, o.Failure)
-	require.Len(t, o.Dials, 2)
-	assert.Equal(t, failure.ConnectionTimeout, o.Dials[0].Failure.Type)
-
-	one := at(t, fmt.Sprintf("one.example:%d", addr.Port()))
-	one.Timeout = 300 * time.Millisecond
-	o = p.Probe(t.Context(), one)
-	require.NotNil(t, o.Failure)
-	assert.Equal(t, failure.ConnectionTimeout, o.Failure.Type)
-	assert.Equal(t, failure.Connect, o.Failure.Step)
 }
 
 // Alerts on client certificates come in the handshake in TLS 1.2, after it in TLS 1.3.

@@ -16,7 +16,7 @@ const (
 	// maxSpacing lies between the begins of neighbours where there are so few targets that they needn't fill their
 	// interval.
 	maxSpacing = 10 * time.Millisecond
-	// stall is by how much the schedule itself must be late, because the machine slept or was starved, before it
+	// stall is by how much the schedule itself must be late, because the process was stopped or starved, before it
 	// moves all places instead of making up for the lost ones in a burst.
 	stall = time.Second
 )

@@ -37,6 +37,14 @@ func (w *ExpiryWarning) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// MarshalText is the reverse of UnmarshalText.
+func (w ExpiryWarning) MarshalText() ([]byte, error) {
+	if w.share > 0 {
+		return []byte(strconv.FormatFloat(100*w.share, 'g', 12, 64) + "%"), nil
+	}
+	return []byte(w.left.String()), nil
+}
+
 // Near tells whether a certificate that is still valid at now has less left than it should.
 func (w ExpiryWarning) Near(c *x509.Certificate, now time.Time) bool {
 	left := c.NotAfter.Sub(now)

@@ -26,6 +26,11 @@ func TestExpiryWarning(t *testing.T) {
 	} {
 		var w ExpiryWarning
 		require.NoError(t, w.UnmarshalText([]byte(text)), text)
+		back, err := w.MarshalText()
+		require.NoError(t, err)
+		var same ExpiryWarning
+		require.NoError(t, same.UnmarshalText(back), "%s", back)
+		assert.Equal(t, w, same)
 		if c.near != nil {
 			assert.True(t, w.Near(c.near, now), text)
 		}

@@ -97,6 +97,15 @@ func (e Endpoint) String() string {
 	return e.Host + ":" + strconv.Itoa(int(e.Port))
 }
 
+// Key is the same for endpoints that are the same, however they are written.
+func (e Endpoint) Key() string {
+	host := strings.ToLower(strings.TrimSuffix(e.DNSName, "."))
+	if e.Addr.IsValid() {
+		host = e.Addr.Unmap().String()
+	}
+	return host + " " + strconv.Itoa(int(e.Port))
+}
+
 // ParseEndpoint reads "host:port", where host is a name (internationalised ones too), an IPv4 address, or an IPv6
 // address in brackets, with a zone if need be. Its errors say what would be right.
 func ParseEndpoint(s string) (Endpoint, error) {

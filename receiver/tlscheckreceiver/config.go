@@ -1,7 +1,6 @@
 package tlscheckreceiver
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
@@ -59,34 +57,6 @@ type SpansConfig struct {
 // ExplainConfig says when a failing target is asked further what would work.
 type ExplainConfig struct {
 	When target.Explain `mapstructure:"when"`
-}
-
-// ClientTLS is configtls.ClientConfig, out of reach of the collector's own walk over validators: that would judge the
-// default block before a target's is laid over it, and its errors name neither the key nor the value.
-type ClientTLS struct {
-	client configtls.ClientConfig
-}
-
-// Unmarshal implements confmap.Unmarshaler.
-func (c *ClientTLS) Unmarshal(conf *confmap.Conf) error {
-	// Of a pair that excludes each other, such as ca_file and ca_pem, the one that is laid over replaces the other.
-	for _, pair := range [][2]*stringKey{
-		{{"ca_file", &c.client.CAFile}, {"ca_pem", (*string)(&c.client.CAPem)}},
-		{{"cert_file", &c.client.CertFile}, {"cert_pem", (*string)(&c.client.CertPem)}},
-		{{"key_file", &c.client.KeyFile}, {"key_pem", (*string)(&c.client.KeyPem)}},
-	} {
-		for i, set := range pair {
-			if conf.IsSet(set.key) {
-				*pair[1-i].value = ""
-			}
-		}
-	}
-	return conf.Unmarshal(&c.client)
-}
-
-type stringKey struct {
-	key   string
-	value *string
 }
 
 // Unmarshal implements confmap.Unmarshaler. It lays each target over the defaults, key by key.
@@ -164,6 +134,17 @@ func (c *Config) build() ([]*target.Target, error) {
 			}
 		}
 
+		if t.CollectionInterval >= time.Millisecond && t.Timeout > t.CollectionInterval {
+			err := fmt.Errorf("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", t.Timeout, t.CollectionInterval)
+			// As with the rest of the defaults: told once, where no target says otherwise.
+			if t.Timeout != c.Timeout || t.CollectionInterval != c.CollectionInterval {
+				errs = append(errs, fmt.Errorf("%s%w", path, err))
+			} else if !told[err.Error()] {
+				told[err.Error()] = true
+				errs = append(errs, err)
+			}
+		}
+
 		block := t.tlsBlock()
 		l := loaded[block]
 		if l == nil {
@@ -178,7 +159,13 @@ func (c *Config) build() ([]*target.Target, error) {
 			}
 		}
 
-		key := strings.ToLower(endpoint.String())
+		protocol := t.StartTLS
+		if protocol == "auto" {
+			protocol = starttls.ForPort(endpoint.Port)
+		}
+		t.StartTLS = protocol // so that auto is the same as what it stands for
+
+		key := endpoint.Key()
 		for _, j := range sameEndpoint[key] {
 			if err == nil && reflect.DeepEqual(t.TargetDefaults, c.Targets[j].TargetDefaults) {
 				errs = append(errs, fmt.Errorf("%sendpoint: %q is that of targets::%d, with the same settings; remove one of the two", path, t.Endpoint, j))
@@ -187,10 +174,6 @@ func (c *Config) build() ([]*target.Target, error) {
 		}
 		sameEndpoint[key] = append(sameEndpoint[key], i)
 
-		protocol := t.StartTLS
-		if protocol == "auto" {
-			protocol = starttls.ForPort(endpoint.Port)
-		}
 		targets = append(targets, &target.Target{
 			Endpoint: endpoint,
 			Interval: t.CollectionInterval, InitialDelay: t.InitialDelay, Timeout: t.Timeout,
@@ -214,11 +197,8 @@ func (d *TargetDefaults) check() (errs []error) {
 	if d.InitialDelay < 0 {
 		bad("initial_delay: %s is negative; use 0s or more", d.InitialDelay)
 	}
-	switch {
-	case d.Timeout < time.Millisecond:
+	if d.Timeout < time.Millisecond {
 		bad("timeout: %s is not a time limit; use one of 1ms or more, with its unit, such as 10s", d.Timeout)
-	case d.CollectionInterval >= time.Millisecond && d.Timeout > d.CollectionInterval:
-		bad("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", d.Timeout, d.CollectionInterval)
 	}
 	switch d.Spans.When {
 	case target.SpansAlways, target.SpansOnFailure, target.SpansOnChange:
@@ -233,6 +213,11 @@ func (d *TargetDefaults) check() (errs []error) {
 	if d.StartTLS != "" && d.StartTLS != "auto" && !slices.Contains(starttls.Protocols(), d.StartTLS) {
 		bad("starttls: %q is not known; use auto or one of %s", d.StartTLS, strings.Join(starttls.Protocols(), ", "))
 	}
+	for k := range d.Attributes {
+		if k == "" || ownAttribute(k) {
+			bad("attributes: %q is a name of the receiver's own; use another one", k)
+		}
+	}
 	length := 0
 	for _, p := range d.ALPN {
 		if len(p) == 0 || len(p) > 255 {
@@ -246,6 +231,16 @@ func (d *TargetDefaults) check() (errs []error) {
 	return errs
 }
 
+// ownAttribute tells whether the receiver itself may use an attribute's name.
+func ownAttribute(name string) bool {
+	for _, prefix := range []string{"tls.", "certificate.", "server.", "network.", "dns."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return name == "error.type" || name == "result"
+}
+
 // tlsBlock returns what was written for the target's tls, as text that is the same for the same settings; empty where
 // there is nothing, so that the default block holds.
 func (t *TargetConfig) tlsBlock() string {
@@ -253,25 +248,4 @@ func (t *TargetConfig) tlsBlock() string {
 		return ""
 	}
 	return fmt.Sprint(t.conf.Get("tls"))
-}
-
-// loadedTLS is a tls block made into what a handshake takes, once for all targets that have the same.
-type loadedTLS struct {
-	config *tls.Config
-	byALPN map[string]*tls.Config
-	errs   []error // each begins with the key
-}
-
-func (l *loadedTLS) with(alpn []string) *tls.Config {
-	if len(alpn) == 0 || l.config == nil {
-		return l.config
-	}
-	key := strings.Join(alpn, "\x00")
-	c := l.byALPN[key]
-	if c == nil {
-		c = l.config.Clone()
-		c.NextProtos = slices.Clone(alpn)
-		l.byALPN[key] = c
-	}
-	return c
 }

@@ -153,48 +153,55 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		`targets: [{endpoint: "a:"}]`:    {"targets::0::endpoint:", `"a:"`, "no port"},
 		`targets: [{endpoint: "a:0"}]`:   {"targets::0::endpoint:", `"a:0"`, "from 1 to 65535"},
 		`targets: [{endpoint: "a b:1"}]`: {"targets::0::endpoint:", `"a b:1"`, "space"},
-		`targets: [{endpoint: "x:1"}, {endpoint: "a:70000"}]`:                                           {"targets::1::endpoint:", `"a:70000"`, "from 1 to 65535"},
-		`targets: [{endpoint: "https://a:443"}]`:                                                        {"targets::0::endpoint:", `"https://a:443"`, "scheme"},
-		`targets: [{endpoint: "a:1"}, {endpoint: "A:1"}]`:                                               {"targets::1::endpoint:", `"A:1"`, "targets::0", "remove one"},
-		`targets: [{endpoint: "a:1", timeout: 10s}, {endpoint: "a:1"}]`:                                 {"targets::1::endpoint:", "same settings"},
-		good + "\ncollection_interval: 0s":                                                              {"collection_interval: 0s", "1ms or more"},
-		good + "\ncollection_interval: -1s":                                                             {"collection_interval: -1s", "1ms or more"},
-		good + "\ntimeout: 0s":                                                                          {"timeout: 0s", "1ms or more"},
-		good + "\ntimeout: 61s":                                                                         {"timeout: 1m1s", "longer than collection_interval, 1m0s"},
-		`targets: [{endpoint: "a:1", timeout: 61s}]`:                                                    {"targets::0::timeout: 1m1s", "1m0s"},
-		good + "\ninitial_delay: -1s":                                                                   {"initial_delay: -1s", "0s or more"},
-		good + "\nmax_concurrent_probes: 0":                                                             {"max_concurrent_probes: 0", "1 or more"},
-		good + "\nexpiry_warning: -1h":                                                                  {"expiry_warning", `"-1h" is neither a time of 0s or more, such as 720h, nor a share`},
-		good + "\nspans: {when: never}":                                                                 {`spans::when: "never"`, "on_change"},
-		good + "\nstarttls: smpt":                                                                       {`starttls: "smpt"`, "auto or one of ftp, imap"},
-		good + "\nexplain: {when: always}":                                                              {`explain::when: "always"`, "never"},
-		good + "\nalpn: [\"\"]":                                                                         {`alpn: ""`, "1 to 255"},
-		good + "\ntarget: []":                                                                           {"target: is not known", "targets"},
-		good + "\ncollection_interval: 60":                                                              {"collection_interval: 60ns", "with its unit"},
-		good + "\nmetrics: {tls.probe.sucess: {enabled: true}}":                                         {"metrics::tls.probe.sucess: is not known", "tls.probe.success"},
-		good + "\nmetrics: {tls.probe.success: {enable: true}}":                                         {"metrics::tls.probe.success::enable: is not known", "enabled"},
-		`targets: [{endpoint: "a:1", timeouts: 1s}]`:                                                    {"targets::0::timeouts: is not known", "timeout"},
-		good + "\ntls: {ca_fil: x}":                                                                     {"tls::ca_fil: is not known", "ca_file"},
-		good + "\ntls: {insecure: true}":                                                                {"tls::insecure: true", "insecure_skip_verify"},
-		good + "\ntls: {min_version: \"1.3\", max_version: \"1.2\"}":                                    {`tls::min_version: "1.3"`, `max_version, "1.2"`, "raise max_version"},
-		good + "\ntls: {max_version: \"1.1\"}":                                                          {`tls::min_version: "1.2"`, `"1.1"`},
-		good + "\ntls: {min_version: \"1.4\"}":                                                          {`tls::min_version: "1.4"`, "1.0, 1.1, 1.2, 1.3"},
-		good + "\ntls: {max_version: \"2\"}":                                                            {`tls::max_version: "2"`, "1.0, 1.1, 1.2, 1.3"},
-		good + "\ntls: {cipher_suites: [TLS_NULL]}":                                                     {`tls::cipher_suites: "TLS_NULL"`, "TLS_ECDHE_RSA"},
-		good + "\ntls: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}":                                     {"tls::cipher_suites:", "include_insecure_cipher_suites: true"},
-		good + "\ntls: {curve_preferences: [P224]}":                                                     {`tls::curve_preferences: "P224"`, "P256, P384, P521, X25519, X25519MLKEM768"},
-		good + "\ntls: {ca_file: /no/such/ca.pem}":                                                      {`tls::ca_file: "/no/such/ca.pem"`, "no such file"},
-		good + fmt.Sprintf("\ntls: {ca_file: %q}", garbage):                                             {"tls::ca_file:", garbage, "PEM blocks"},
-		good + "\ntls: {ca_pem: nonsense}":                                                              {"tls::ca_pem:", "PEM blocks"},
-		good + fmt.Sprintf("\ntls: {ca_file: %q, ca_pem: x}", cert):                                     {"tls::ca_file:", "one of the two"},
-		good + fmt.Sprintf("\ntls: {cert_file: %q}", cert):                                              {"tls::key_file:", "missing"},
-		good + fmt.Sprintf("\ntls: {key_file: %q}", key):                                                {"tls::cert_file:", "missing"},
-		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: /no/such.key}", cert):                      {`tls::key_file: "/no/such.key"`, "no such file"},
-		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", garbage, key):                        {"tls::cert_file:", garbage},
-		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, garbage):                       {"tls::key_file:", garbage},
-		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, otherKey):                      {"tls::key_file:", otherKey, "not the key of the certificate"},
-		fmt.Sprintf(`targets: [{endpoint: "a:1", tls: {cert_file: %q, key_file: %q}}]`, cert, otherKey): {"targets::0::tls::key_file:", otherKey},
-		good + "\ntls: {reload_interval: -1s}":                                                          {"tls::reload_interval: -1s", "0s or more"},
+		`targets: [{endpoint: "x:1"}, {endpoint: "a:70000"}]`:           {"targets::1::endpoint:", `"a:70000"`, "from 1 to 65535"},
+		`targets: [{endpoint: "https://a:443"}]`:                        {"targets::0::endpoint:", `"https://a:443"`, "scheme"},
+		`targets: [{endpoint: "a:1"}, {endpoint: "A:1"}]`:               {"targets::1::endpoint:", `"A:1"`, "targets::0", "remove one"},
+		`targets: [{endpoint: "a:1", timeout: 10s}, {endpoint: "a:1"}]`: {"targets::1::endpoint:", "same settings"},
+		good + "\ncollection_interval: 0s":                              {"collection_interval: 0s", "1ms or more"},
+		good + "\ncollection_interval: -1s":                             {"collection_interval: -1s", "1ms or more"},
+		good + "\ntimeout: 0s":                                          {"timeout: 0s", "1ms or more"},
+		good + "\ntimeout: 61s":                                         {"timeout: 1m1s", "longer than collection_interval, 1m0s"},
+		`targets: [{endpoint: "a:1", timeout: 61s}]`:                    {"targets::0::timeout: 1m1s", "1m0s"},
+		good + "\ninitial_delay: -1s":                                   {"initial_delay: -1s", "0s or more"},
+		good + "\nmax_concurrent_probes: 0":                             {"max_concurrent_probes: 0", "1 or more"},
+		good + "\nexpiry_warning: -1h":                                  {"expiry_warning", `"-1h" is neither a time of 0s or more, such as 720h, nor a share`},
+		good + "\nspans: {when: never}":                                 {`spans::when: "never"`, "on_change"},
+		good + "\nstarttls: smpt":                                       {`starttls: "smpt"`, "auto or one of ftp, imap"},
+		good + "\nattributes: {error.type: mine}":                       {`attributes: "error.type"`, "use another one"},
+		good + "\nattributes: {\"\": x}":                                {`attributes: ""`},
+		good + "\ntls: {min_version: 1.2}":                              {"min_version: 1.2 is a number in YAML", `"1.2"`},
+		good + "\ntls: {server_name_override: \"a b\"}":                 {`tls::server_name_override: "a b"`, "example.com"},
+		`targets: [{endpoint: "b.example:25", starttls: auto}, {endpoint: "b.example.:25", starttls: smtp}]`: {"targets::1::endpoint:", "same settings"},
+		`targets: [{endpoint: "bücher.example:1"}, {endpoint: "xn--bcher-kva.example:1"}]`:                   {"targets::1::endpoint:", "same settings"},
+		`targets: [{endpoint: "[::1]:1"}, {endpoint: "[0:0::1]:1"}]`:                                         {"targets::1::endpoint:", "same settings"},
+		good + "\nexplain: {when: always}":                                                                   {`explain::when: "always"`, "never"},
+		good + "\nalpn: [\"\"]":                                                                              {`alpn: ""`, "1 to 255"},
+		good + "\ntarget: []":                                                                                {"target: is not known", "targets"},
+		good + "\ncollection_interval: 60":                                                                   {"collection_interval: 60ns", "with its unit"},
+		good + "\nmetrics: {tls.probe.sucess: {enabled: true}}":                                              {"metrics::tls.probe.sucess: is not known", "tls.probe.success"},
+		good + "\nmetrics: {tls.probe.success: {enable: true}}":                                              {"metrics::tls.probe.success::enable: is not known", "enabled"},
+		`targets: [{endpoint: "a:1", timeouts: 1s}]`:                                                         {"targets::0::timeouts: is not known", "timeout"},
+		good + "\ntls: {ca_fil: x}":                                                                          {"tls::ca_fil: is not known", "ca_file"},
+		good + "\ntls: {insecure: true}":                                                                     {"tls::insecure: true", "insecure_skip_verify"},
+		good + "\ntls: {min_version: \"1.3\", max_version: \"1.2\"}":                                         {`tls::min_version: "1.3"`, `max_version, "1.2"`, "raise max_version"},
+		good + "\ntls: {max_version: \"1.1\"}":                                                               {`tls::min_version: "1.2"`, `"1.1"`},
+		good + "\ntls: {min_version: \"1.4\"}":                                                               {`tls::min_version: "1.4"`, "1.0, 1.1, 1.2, 1.3"},
+		good + "\ntls: {max_version: \"2\"}":                                                                 {`tls::max_version: "2"`, "1.0, 1.1, 1.2, 1.3"},
+		good + "\ntls: {cipher_suites: [TLS_NULL]}":                                                          {`tls::cipher_suites: "TLS_NULL"`, "TLS_ECDHE_RSA"},
+		good + "\ntls: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}":                                          {"tls::cipher_suites:", "include_insecure_cipher_suites: true"},
+		good + "\ntls: {curve_preferences: [P224]}":                                                          {`tls::curve_preferences: "P224"`, "P256, P384, P521, X25519, X25519MLKEM768"},
+		good + "\ntls: {ca_file: /no/such/ca.pem}":                                                           {`tls::ca_file: "/no/such/ca.pem"`, "no such file"},
+		good + fmt.Sprintf("\ntls: {ca_file: %q}", garbage):                                                  {"tls::ca_file:", garbage, "PEM blocks"},
+		good + "\ntls: {ca_pem: nonsense}":                                                                   {"tls::ca_pem:", "PEM blocks"},
+		good + fmt.Sprintf("\ntls: {ca_file: %q, ca_pem: x}", cert):                                          {"tls::ca_file:", "one of the two"},
+		good + fmt.Sprintf("\ntls: {cert_file: %q}", cert):                                                   {"tls::key_file:", "missing"},
+		good + fmt.Sprintf("\ntls: {key_file: %q}", key):                                                     {"tls::cert_file:", "missing"},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: /no/such.key}", cert):                           {`tls::key_file: "/no/such.key"`, "no such file"},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", garbage, key):                             {"tls::cert_file:", garbage},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, garbage):                            {"tls::key_file:", garbage},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, otherKey):                           {"tls::key_file:", otherKey, "not the key of the certificate"},
+		fmt.Sprintf(`targets: [{endpoint: "a:1", tls: {cert_file: %q, key_file: %q}}]`, cert, otherKey):      {"targets::0::tls::key_file:", otherKey},
+		good + "\ntls: {reload_interval: -1s}":                                                               {"tls::reload_interval: -1s", "0s or more"},
 	} {
 		t.Run(yaml, func(t *testing.T) {
 			_, err := configure(t, yaml)
@@ -210,6 +217,34 @@ func TestEmptyBlockIsRefusedForItsTargets(t *testing.T) {
 	cfg := createDefaultConfig()
 	require.NoError(t, confmap.NewFromStringMap(nil).Unmarshal(cfg))
 	assert.ErrorContains(t, confmap.Validate(cfg), "targets: there are none")
+}
+
+func TestConfigurationCanBePrintedAndReadAgain(t *testing.T) {
+	cert, key := keyPair(t, root.Issue("a"))
+	cfg, err := configure(t, fmt.Sprintf(`
+expiry_warning: 33%%
+tls: {min_version: "1.3", key_pem: "secret, not to be printed", cert_file: %q}
+targets:
+  - {endpoint: "a.example:443", tls: {key_file: %q}}
+  - {endpoint: "b.example:443", expiry_warning: 48h, tls: {key_file: %q, server_name_override: c.example}}
+`, cert, key, key))
+	require.NoError(t, err)
+	conf := confmap.New()
+	require.NoError(t, conf.Marshal(cfg))
+	printed := conf.ToStringMap()
+	assert.NotContains(t, fmt.Sprint(printed), "not to be printed")
+	again := createDefaultConfig().(*Config)
+	require.NoError(t, confmap.NewFromStringMap(printed).Unmarshal(again))
+	assert.Equal(t, cfg.ExpiryWarning, again.ExpiryWarning)
+	for i := range cfg.Targets {
+		assert.Equal(t, cfg.Targets[i].TLS, again.Targets[i].TLS)
+		assert.Equal(t, cfg.Targets[i].ExpiryWarning, again.Targets[i].ExpiryWarning)
+	}
+}
+
+func TestTimeoutIsHeldAgainstTheTargetsOwnInterval(t *testing.T) {
+	_, err := configure(t, `{timeout: 2m, targets: [{endpoint: "a.example:443", collection_interval: 5m}]}`)
+	assert.NoError(t, err)
 }
 
 func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {

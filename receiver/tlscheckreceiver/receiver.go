@@ -60,12 +60,12 @@ func (r *tlsCheck) start() error {
 		return err
 	}
 
-	// The collector cancels the context that Start is given once everything is started; these live until Shutdown.
+	// The context that Start is given may end when everything is started; these live until Shutdown.
 	probing, stopProbing := context.WithCancel(context.Background())
 	recording, stopRecording := context.WithCancel(context.Background())
 	r.stopProbing, r.stopRecording, r.recorded = stopProbing, stopRecording, make(chan struct{})
 
-	outcomes := make(chan *probe.Outcome, r.cfg.MaxConcurrentProbes)
+	outcomes := make(chan *probe.Outcome, min(r.cfg.MaxConcurrentProbes, len(targets)))
 	prober := &probe.Prober{}
 	plan := &schedule.Schedule{
 		Targets:       targets,

@@ -289,7 +289,7 @@ tls: {ca_file: %q}
 attributes: {env: prod, team: all}
 targets:
   - endpoint: %q
-    attributes: {team: edge, server.address: forged}
+    attributes: {team: edge}
 `, caFile(t), farm(t, healthy()).Endpoint()))
 	p.batches(t, 1)
 	stop()

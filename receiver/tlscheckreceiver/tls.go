@@ -8,12 +8,73 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/config/configtls"
+	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
+
+// ClientTLS is configtls.ClientConfig, out of reach of the collector's own walk over validators: that would judge the
+// default block before a target's is laid over it, and its errors name neither the key nor the value.
+type ClientTLS struct {
+	client configtls.ClientConfig
+}
+
+// Unmarshal implements confmap.Unmarshaler.
+func (c *ClientTLS) Unmarshal(conf *confmap.Conf) error {
+	// Of a pair that excludes each other, such as ca_file and ca_pem, the one that is laid over replaces the other.
+	for _, pair := range [][2]*stringKey{
+		{{"ca_file", &c.client.CAFile}, {"ca_pem", (*string)(&c.client.CAPem)}},
+		{{"cert_file", &c.client.CertFile}, {"cert_pem", (*string)(&c.client.CertPem)}},
+		{{"key_file", &c.client.KeyFile}, {"key_pem", (*string)(&c.client.KeyPem)}},
+	} {
+		for i, set := range pair {
+			if conf.IsSet(set.key) {
+				*pair[1-i].value = ""
+			}
+		}
+	}
+	for _, key := range []string{"min_version", "max_version"} {
+		if v, isNumber := conf.Get(key).(float64); isNumber {
+			return fmt.Errorf("%s: %.1f is a number in YAML; put it in quotes: \"%.1f\"", key, v, v)
+		}
+	}
+	return conf.Unmarshal(&c.client)
+}
+
+// Marshal implements confmap.Marshaler: the configuration is printed with its tls block, without its secrets.
+func (c ClientTLS) Marshal(conf *confmap.Conf) error { return conf.Marshal(c.client) }
+
+type stringKey struct {
+	key   string
+	value *string
+}
+
+// loadedTLS is a tls block made into what a handshake takes, once for all targets that have the same.
+type loadedTLS struct {
+	config *tls.Config
+	byALPN map[string]*tls.Config
+	errs   []error // each begins with the key
+}
+
+func (l *loadedTLS) with(alpn []string) *tls.Config {
+	if len(alpn) == 0 || l.config == nil {
+		return l.config
+	}
+	key := strings.Join(alpn, "\x00")
+	c := l.byALPN[key]
+	if c == nil {
+		c = l.config.Clone()
+		c.NextProtos = slices.Clone(alpn)
+		l.byALPN[key] = c
+	}
+	return c
+}
 
 // versions are the values of min_version and max_version, in order.
 var versions = []string{"1.0", "1.1", "1.2", "1.3"}
@@ -39,6 +100,9 @@ func loadTLS(c *configtls.ClientConfig) *loadedTLS {
 			bad("curve_preferences: %q is not known; use %s", s, strings.Join(curves, ", "))
 		}
 	}
+	if !validName(c.ServerName) {
+		bad("server_name_override: %q is no host name or address; write one, such as example.com", c.ServerName)
+	}
 	checkCA(c, bad)
 	checkKeyPair(c, bad)
 	if c.ReloadInterval < 0 {
@@ -59,6 +123,18 @@ func loadTLS(c *configtls.ClientConfig) *loadedTLS {
 	}
 	l.config = config
 	return l
+}
+
+// validName tells whether a name can stand in a certificate: empty, where there is none, an address, or a DNS name.
+func validName(name string) bool {
+	if name == "" {
+		return true
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	_, err := target.ParseEndpoint(name + ":1")
+	return err == nil
 }
 
 func checkVersions(c *configtls.ClientConfig, bad func(string, ...any)) {

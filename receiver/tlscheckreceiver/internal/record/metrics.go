@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -92,7 +93,7 @@ func (r *Recorder) recordMetrics(o *probe.Outcome, s *state, ids spanIDs) {
 				options = append(options, metadata.WithTLSCurveMetricAttribute(c))
 			}
 			if p := h.State.NegotiatedProtocol; p != "" {
-				options = append(options, metadata.WithTLSNextProtocolMetricAttribute(p))
+				options = append(options, metadata.WithTLSNextProtocolMetricAttribute(certs.Clean(p, maxName)))
 			}
 			b.RecordTLSConnectionInfoDataPoint(ts, 1, host, port, cipher(h.State.CipherSuite), h.ClientCertRequested, options...)
 		}
@@ -128,7 +129,8 @@ func (r *Recorder) recordMetrics(o *probe.Outcome, s *state, ids spanIDs) {
 	}
 }
 
-// recordCertificates records the certificates of the best verified chain, or those presented where there is none.
+// recordCertificates records the certificates of the path to a trusted root, the best one, even where something else is
+// wrong with it; where none leads to one, as much of the path as was presented.
 func (r *Recorder) recordCertificates(o *probe.Outcome, ts pcommon.Timestamp) {
 	if o.Handshake.Verdict == nil {
 		return
@@ -186,12 +188,10 @@ func addAttributes(points pmetric.NumberDataPointSlice, attributes map[string]st
 	}
 }
 
-// putAttributes adds a target's own attributes. They do not replace what the receiver itself says.
+// putAttributes adds a target's own attributes, which the configuration keeps from having names of the receiver's.
 func putAttributes(to pcommon.Map, attributes map[string]string) {
 	for k, v := range attributes {
-		if _, taken := to.Get(k); !taken {
-			to.PutStr(k, v)
-		}
+		to.PutStr(k, v)
 	}
 }
 
@@ -328,6 +328,17 @@ func boolInt(b bool) int64 {
 
 func days(d time.Duration) float64 { return d.Hours() / 24 }
 
-func serial(c *x509.Certificate) string { return certs.Clean(fmt.Sprintf("%X", c.SerialNumber), 64) }
+// serial is the serial number as OpenSSL prints it: whole bytes.
+func serial(c *x509.Certificate) string {
+	s := c.SerialNumber.Text(16)
+	sign := ""
+	if digits, negative := strings.CutPrefix(s, "-"); negative {
+		s, sign = digits, "-"
+	}
+	if len(s)%2 == 1 {
+		s = "0" + s
+	}
+	return certs.Clean(sign+strings.ToUpper(s), 64)
+}
 
 func fingerprint(c *x509.Certificate) [32]byte { return sha256.Sum256(c.Raw) }

@@ -112,7 +112,7 @@ func (r *Recorder) Run(ctx context.Context, outcomes <-chan *probe.Outcome) {
 				r.flush(ctx)
 				return
 			}
-			r.record(o)
+			r.guarded(o)
 			switch r.batch.outcomes {
 			case 1:
 				timer.Reset(maxBatchAge)
@@ -124,6 +124,18 @@ func (r *Recorder) Run(ctx context.Context, outcomes <-chan *probe.Outcome) {
 			r.flush(ctx)
 		}
 	}
+}
+
+// guarded records an outcome. What a certificate can still do to the code that describes it costs that outcome alone.
+func (r *Recorder) guarded(o *probe.Outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.log.Error("The telemetry of one probe is lost: this is a fault of the receiver, please report it.",
+				zap.Stringer("endpoint", o.Target.Endpoint), zap.Any("panic", v), zap.Stack("stack"))
+			r.batch.outcomes++
+		}
+	}()
+	r.record(o)
 }
 
 func (r *Recorder) record(o *probe.Outcome) {

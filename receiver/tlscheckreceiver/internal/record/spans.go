@@ -1,7 +1,6 @@
 package record
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"math"
 	"time"
@@ -144,7 +143,7 @@ func putCertificate(a pcommon.Map, o *probe.Outcome) {
 	putText(a, "tls.server.issuer", c.Issuer.String())
 	a.PutStr("tls.server.not_before", notBefore)
 	a.PutStr("tls.server.not_after", notAfter)
-	a.PutStr("tls.server.hash.sha256", fmt.Sprintf("%X", sha256.Sum256(c.Raw)))
+	a.PutStr("tls.server.hash.sha256", fmt.Sprintf("%X", fingerprint(c)))
 	a.PutInt("tls.cert.chain.length", int64(len(o.Handshake.State.PeerCertificates)))
 	a.PutInt("tls.cert.scts", int64(certs.SCTs(c)+len(o.Handshake.State.SignedCertificateTimestamps)))
 }
