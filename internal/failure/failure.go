@@ -169,7 +169,11 @@ func (f *Failure) finish(e Evidence) {
 	}
 	f.Cause, f.Fix = sentences(f, e)
 	f.nameAlert()
+	// What the sentences quote is clean already but for the words of errors, which hold foreign bytes too.
+	f.Cause, f.Fix = certs.Clean(f.Cause, maxSentence), certs.Clean(f.Fix, maxSentence)
 }
+
+const maxSentence = 1024 // bytes
 
 // nameAlert adds the alert to the cause, which is evidence whatever else is known.
 func (f *Failure) nameAlert() {
