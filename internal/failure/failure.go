@@ -292,6 +292,9 @@ func handshakeType(e Evidence) (Step, Type) {
 	case timedOut(e.Err):
 		return Handshake, HandshakeTimeout
 	case disconnected(e.Err):
+		if e.ClientCertRequested { // its certificate was fine by us; what came after is its view of ours
+			return ClientAuth, ConnectionClosed
+		}
 		return e.Step, ConnectionClosed
 	}
 	if step, t, ok := fromWords(e.Err); ok {

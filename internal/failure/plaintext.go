@@ -41,7 +41,7 @@ func service(b []byte, port uint16) (name, starttls string) {
 		return "NNTP", "nntp"
 	case has("<?xml"), has("<stream"):
 		return "XMPP", "xmpp"
-	case has("\"IMPLEMENTATION\""):
+	case has("\"IMPLEMENTATION\""), has("BYE \""):
 		return "ManageSieve", "sieve"
 	case has("RFB "):
 		return "VNC", ""

@@ -18,6 +18,9 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 	if f.Step == Verify && e.Verdict != nil {
 		return verdictSentences(f, e)
 	}
+	if f.Step == ClientAuth {
+		return clientAuthSentences(f, e)
+	}
 	name := e.ServerName
 	switch f.Type {
 	case TooManyOpenFiles:
@@ -100,9 +103,6 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 		return fmt.Sprintf("%s sent what is no valid handshake: %s.", e.Endpoint, f.Message),
 			"Look for a middlebox that alters the traffic, and for a very old or broken TLS stack on the server."
 	}
-	if f.Step == ClientAuth {
-		return clientAuthSentences(f, e)
-	}
 	if f.Step == Verify {
 		return fmt.Sprintf("%s sent a certificate that cannot be read: %s.", e.Endpoint, f.Message),
 			"Reissue the certificate. The collector reads RSA keys up to 8192 bits, ECDSA and Ed25519 ones; it has no Ed448 and no DSA."
@@ -141,7 +141,11 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 	case UnsupportedCertificate:
 		return cause, "Issue a certificate with the extended key usage clientAuth and a key type that the server supports."
 	case ConnectionClosed:
-		return fmt.Sprintf("%s asked for a client certificate and then cut the connection. %s", e.Endpoint, accepted),
+		got := "got none"
+		if e.ClientCert != nil {
+			got = fmt.Sprintf("got that of %q", certs.Clean(certs.SubjectName(e.ClientCert), 128))
+		}
+		return fmt.Sprintf("%s asked for a client certificate, %s, and cut the connection without a word. %s", e.Endpoint, got, accepted),
 			"Set tls cert_file and key_file to a certificate from a CA that the server accepts, and look in the server's log."
 	}
 	return cause, "Look in the server's log for its reason. Check the certificate's issuer, dates, and extended key usage clientAuth."
@@ -297,7 +301,8 @@ func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
 
 func notTLS(e Evidence) (cause, fix string) {
 	name, starttls := service(e.FirstBytes, e.Port)
-	said := certs.Clean(strings.TrimSpace(string(e.FirstBytes)), 64)
+	line, _, _ := strings.Cut(string(e.FirstBytes), "\n")
+	said := certs.Clean(strings.TrimSpace(line), 64)
 	if name == "" {
 		return fmt.Sprintf("%s does not speak TLS from the first byte; it said %q.", e.Endpoint, said),
 			"Correct the port, or enable TLS on it."

@@ -10,7 +10,8 @@
 //
 //	go test -tags interop ./internal/interop -run '^$' -pki "$PWD/_build/pki"
 //
-// A server that is not installed is skipped by the name of its package, but not where CI=true.
+// A server that is not installed is skipped by the name of its package, and one that only root can start is skipped for
+// others, but not where CI=true.
 package interop
 
 import (
@@ -22,9 +23,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,7 +54,14 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "making the certificates:", err)
 			return 1
 		}
-		return m.Run()
+		adoptOrphans()
+		go endAllWhenInterrupted()
+		code := m.Run()
+		if err := awaitOrphans(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
 	}())
 }
 
@@ -69,12 +79,16 @@ type test struct {
 	min, max uint16
 	own      string
 
+	asks bool // the server does, for a client certificate that it can do without
+
 	// The failure. Without a type the probe has to succeed, and to see what `openssl s_client` sees.
 	step     failure.Step
 	typ      failure.Type
 	alert    uint8
 	code     int
 	evidence []string // is in the cause or the fix
+
+	log string // what the server writes of it into its log
 }
 
 func run(t *testing.T, tests []test) {
@@ -84,11 +98,19 @@ func run(t *testing.T, tests []test) {
 			servers[test.server] = start(t, test.server)
 		}
 		t.Run(test.name, func(t *testing.T) {
-			o := test.probe(t, servers[test.server])
+			s := servers[test.server]
+			s.endpoint(t, test.port)
+			before := len(s.said())
+			o := test.probe(t, s)
+			if test.log != "" {
+				assert.Eventually(t, func() bool {
+					return strings.Contains(s.said()[before:], test.log)
+				}, 5*time.Second, 10*time.Millisecond, test.log)
+			}
 			if test.typ == "" {
 				require.Nil(t, o.Failure)
 				assert.Empty(t, o.Handshake.Warnings)
-				assert.Equal(t, test.own != "", o.Handshake.ClientCertRequested)
+				assert.Equal(t, test.own != "" || test.asks, o.Handshake.ClientCertRequested)
 				assertSameAsOpenSSL(t, test, o)
 				return
 			}
@@ -115,7 +137,7 @@ func (test *test) probe(t *testing.T, s *server) *probe.Outcome {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	o := (&probe.Prober{}).Probe(t.Context(), &target.Target{
-		Endpoint: endpoint, Timeout: 5 * time.Second, ExpiryWarning: day, Explain: target.ExplainOnChange, StartTLS: test.starttls, TLS: config,
+		Endpoint: endpoint, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(day), Explain: target.ExplainOnChange, StartTLS: test.starttls, TLS: config,
 	})
 	require.NotNil(t, o)
 	if f := o.Failure; f != nil {
@@ -164,27 +186,47 @@ func start(t *testing.T, words string) *server {
 	args := append([]string{work, pki, strconv.Itoa(s.port)}, strings.Fields(options)...)
 	cmd := exec.CommandContext(t.Context(), "servers/"+script+".sh", args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	// The server and what it starts are a process group, which is ended as a whole.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second // then it is killed
 	require.NoError(t, cmd.Start())
+	running.Store(cmd.Process.Pid, nil)
 	go func() {
 		s.err = cmd.Wait()
+		running.Delete(cmd.Process.Pid)
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		close(s.done)
 	}()
 	t.Cleanup(func() { <-s.done }) // t.Context has ended by then
 	return s
 }
 
+// running are the process groups of servers.
+var running sync.Map
+
+// endAllWhenInterrupted is needed because a terminal interrupts our process group, not theirs.
+func endAllWhenInterrupted() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	<-signals
+	running.Range(func(group, _ any) bool {
+		_ = syscall.Kill(-group.(int), syscall.SIGTERM)
+		return true
+	})
+	os.Exit(1)
+}
+
+// said is the server's log.
+func (s *server) said() string { return string(must(os.ReadFile(s.log))) }
+
 // endpoint returns one of the server's ports, counted from 0, when the server listens on it.
 func (s *server) endpoint(t *testing.T, port int) string {
 	t.Helper()
-	said := func() string { // at last
-		log := must(os.ReadFile(s.log))
-		return string(log[max(0, len(log)-2000):])
-	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the server said:\n%s", said())
+			said := s.said()
+			t.Logf("the server said:\n%s", said[max(0, len(said)-2000):])
 		}
 	})
 	endpoint := fmt.Sprintf("127.0.0.1:%d", s.port+port)
@@ -196,7 +238,7 @@ func (s *server) endpoint(t *testing.T, port int) string {
 		case <-s.done:
 			var exit *exec.ExitError
 			if errors.As(s.err, &exit) && exit.ExitCode() == 77 && os.Getenv("CI") != "true" {
-				t.Skip(strings.TrimSpace(said()))
+				t.Skip(strings.TrimSpace(s.said()))
 			}
 			require.Fail(t, "the server has ended", "%v", s.err)
 		default:

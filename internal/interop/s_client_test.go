@@ -42,7 +42,7 @@ func assertSameAsOpenSSL(t *testing.T, test test, o *probe.Outcome) {
 		"-min_protocol", opensslVersions[h.MinVersion], "-max_protocol", opensslVersions[h.MaxVersion],
 	}, asGo...)
 	if test.starttls != "" {
-		args = append(args, "-starttls", test.starttls)
+		args = append(args, "-starttls", test.starttls, "-xmpphost", h.ServerName)
 	}
 	if test.alpn != "" {
 		args = append(args, "-alpn", test.alpn)

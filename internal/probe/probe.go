@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -71,6 +72,7 @@ type run struct {
 	own   *tls.Certificate // what the server is shown if it asks; nil where none is configured
 	first [256]byte        // what the server sent first
 	seen  int              // how much of first is set
+	ended bool             // whether the server ended the connection itself, not TLS alone with close_notify
 }
 
 func (r *run) probe(ctx context.Context) {
@@ -306,6 +308,8 @@ func (r *run) lateRefusal(ctx context.Context, client *tls.Conn, conn net.Conn, 
 		return nil
 	case failure.IsRefusal(err):
 		return err
+	case r.ended: // crypto/tls says io.EOF to that as to close_notify, but slapd for one refuses so
+		return io.ErrUnexpectedEOF
 	}
 	return nil // an orderly end: it has nothing against us
 }
@@ -337,7 +341,7 @@ func readUntil(ctx context.Context, conn net.Conn, t time.Time) bool {
 	return ctx.Err() == nil
 }
 
-// recorder keeps the first bytes that come over a connection.
+// recorder keeps the first bytes that come over a connection, and whether it ended.
 type recorder struct {
 	net.Conn
 	run *run
@@ -345,9 +349,11 @@ type recorder struct {
 
 func (c *recorder) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if r := c.run; r.seen < len(r.first) {
+	r := c.run
+	if r.seen < len(r.first) {
 		r.seen += copy(r.first[r.seen:], p[:n])
 	}
+	r.ended = r.ended || errors.Is(err, io.EOF)
 	return n, err
 }
 

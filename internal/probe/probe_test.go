@@ -217,6 +217,39 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
+// slapd closes the connection without a word. crypto/tls has the same error for that as for an orderly end.
+func TestServerThatCutsTheConnectionForLackOfACertificate(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	own := clients.Issue("prober")
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), version, 0)
+		t.Cleanup(s.Close)
+		tt := at(t, s.Endpoint())
+		for _, evidence := range []string{"got none", `got that of "prober"`} {
+			o := run1(t, tt)
+			require.NotNil(t, o.Failure, tls.VersionName(version))
+			assert.Equal(t, failure.ConnectionClosed, o.Failure.Type)
+			assert.Equal(t, failure.ClientAuth, o.Failure.Step)
+			assert.Contains(t, o.Failure.Cause, "asked for a client certificate, "+evidence+", and cut the connection")
+			assert.Contains(t, o.Failure.Cause, "CN=Clients")
+			tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
+		}
+	}
+
+	// One that asks, is content with none, and takes its leave in an orderly way has nothing against us.
+	config := healthy()
+	config.ClientAuth = tls.RequestClientCert
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		server := tls.Server(conn, config)
+		if server.Handshake() == nil {
+			_ = server.CloseWrite()
+			_, _ = server.Read(make([]byte, 1))
+		}
+	})
+	t.Cleanup(s.Close)
+	assert.Nil(t, run1(t, at(t, s.Endpoint())).Failure)
+}
+
 // A server that asks for no certificate must not be waited for.
 func TestNoWaitWithoutARequest(t *testing.T) {
 	reads := make(chan struct{}, 1)

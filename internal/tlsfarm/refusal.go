@@ -16,7 +16,7 @@ import (
 )
 
 // Refusing starts a server of one TLS version, 1.2 or 1.3, that asks for a client certificate and refuses whatever it
-// gets, or the lack of it, with an alert of any number. crypto/tls would choose the alert itself, so this one is
+// gets, or the lack of it, with an alert of any number, or for 0 by closing without one. crypto/tls would choose the alert itself, so this one is
 // written beside it: in the clear in TLS 1.2, where the server is not yet encrypting at that time, and encrypted with
 // the server's first application key in TLS 1.3.
 func Refusing(certificate tls.Certificate, acceptable *x509.CertPool, version uint16, alert uint8) *Server {
@@ -33,7 +33,9 @@ func Refusing(certificate tls.Certificate, acceptable *x509.CertPool, version ui
 			if version == tls.VersionTLS13 {
 				record = sealAlert(secrets.String(), alert)
 			}
-			_, _ = conn.Write(record)
+			if alert != 0 {
+				_, _ = conn.Write(record)
+			}
 			drain(conn)
 			return errors.New("refused")
 		}

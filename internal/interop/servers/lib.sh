@@ -28,6 +28,11 @@ path() {
 	if [ -e "$root/$1" ]; then echo "$root/$1"; else echo "/$1"; fi
 }
 
+if [ ! -e /etc/ssl/openssl.cnf ]; then
+	OPENSSL_CONF=$(path etc/ssl/openssl.cnf)
+	export OPENSSL_CONF
+fi
+
 # libraries FOLDER adds a folder to those in which programs look for libraries.
 libraries() {
 	LD_LIBRARY_PATH=$(path "$1")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -39,4 +44,34 @@ need() {
 		echo "package $2 is not installed"
 		exit 77
 	}
+}
+
+# need_root ends the script in the same way for anybody but root.
+need_root() {
+	[ "$(id -u)" = 0 ] || {
+		echo "$0 has to be started by root"
+		exit 77
+	}
+}
+
+# jail FOLDER FILE... puts files and folders of packages, given as below /, into a folder with the libraries that they
+# load, where chroot can start a server that insists on where its files are or who its users are.
+jail() {
+	local jail=$1 file library
+	mkdir -p "$jail/dev" "$jail/etc" "$jail/tmp"
+	: >"$jail/dev/null"
+	echo "127.0.0.1 localhost $HOSTNAME" >"$jail/etc/hosts"
+	echo 'hosts: files' >"$jail/etc/nsswitch.conf"
+	chmod 666 "$jail/dev/null"
+	for file in "${@:2}"; do
+		mkdir -p "$jail/${file%/*}"
+		cp -rH "$(path "$file")" "$jail/$file"
+	done
+	# Some need what is not installed.
+	{ find "$jail" -type f \( -perm -100 -o -name '*.so*' \) -exec ldd {} + 2>/dev/null || true; } |
+		sed -n 's,^\t.* => \(/[^ ]*\) .*,\1,p; s,^\t\(/[^ ]*\) .*,\1,p' | sort -u | while read -r library; do
+		file=${library#"$jail"} file=${file#"$root"}
+		mkdir -p "$jail/${file%/*}"
+		[ -e "$jail/$file" ] || cp "$library" "$jail/$file"
+	done
 }

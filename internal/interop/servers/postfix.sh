@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Postfix. PORT offers STARTTLS; PORT+1 demands it; PORT+2 does not offer it; PORT+3 speaks TLS from the first byte. It
-# has to be started by root.
+# Postfix. PORT offers STARTTLS; PORT+1 demands it; PORT+2 does not offer it; PORT+3 speaks TLS from the first byte.
 . "$(dirname "$0")/lib.sh"
 need usr/lib/postfix/sbin/smtpd postfix
+need_root
 work=$1 pki=$2 port=$3
 mkdir "$work/etc" "$work/data" "$work/queue"
 # Its own user and group are not there when the package is only unpacked. It takes any others that nobody else has.
@@ -16,6 +16,7 @@ data_directory = $work/data
 daemon_directory = $(path usr/lib/postfix/sbin)
 import_environment = MAIL_CONFIG MAIL_LOGTAG LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME LD_LIBRARY_PATH
 maillog_file = /dev/stdout
+alias_maps =
 myhostname = mx.test
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
@@ -23,10 +24,10 @@ smtpd_tls_chain_files = $pki/rsa.key, $pki/rsa.pem
 smtpd_tls_security_level = may
 END
 cat >"$work/etc/master.cf" <<END
-127.0.0.1:$port inet n - n - - smtpd
-127.0.0.1:$((port + 1)) inet n - n - - smtpd -o smtpd_tls_security_level=encrypt
-127.0.0.1:$((port + 2)) inet n - n - - smtpd -o smtpd_tls_security_level=none
-127.0.0.1:$((port + 3)) inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+$port inet n - n - - smtpd
+$((port + 1)) inet n - n - - smtpd -o smtpd_tls_security_level=encrypt
+$((port + 2)) inet n - n - - smtpd -o smtpd_tls_security_level=none
+$((port + 3)) inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 tlsmgr unix - - n 1000? 1 tlsmgr
 anvil unix - - n - 1 anvil
 rewrite unix - - n - - trivial-rewrite
