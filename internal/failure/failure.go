@@ -176,10 +176,13 @@ func (f *Failure) finish(e Evidence) {
 const maxSentence = 1024 // bytes
 
 // nameAlert adds the alert to the cause, which is evidence whatever else is known.
-func (f *Failure) nameAlert() {
-	if f.HasAlert {
-		f.Cause += fmt.Sprintf(" The server sent alert %s.", alertName(f.Alert))
+func (f *Failure) nameAlert() { f.Cause += f.alertSentence() }
+
+func (f *Failure) alertSentence() string {
+	if !f.HasAlert {
+		return ""
 	}
+	return fmt.Sprintf(" The server sent alert %s.", alertName(f.Alert))
 }
 
 func category(s Step) string {

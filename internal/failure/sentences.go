@@ -78,7 +78,7 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 		return fmt.Sprintf("%s closed the connection in the middle of the handshake, without saying why.%s", e.Endpoint, starttlsHint(e)),
 			"Look in the server's log. Usual reasons: a load balancer without a backend, a name it does not serve, a port that does not speak TLS or that waits for the PROXY protocol."
 	case ProtocolMismatch:
-		return fmt.Sprintf("%s and the collector have no TLS version in common; %s to %s were offered.", e.Endpoint, versionName(e.MinVersion), versionName(e.MaxVersion)),
+		return fmt.Sprintf("%s and the collector have no TLS version in common; offered was %s.", e.Endpoint, versions(e.MinVersion, e.MaxVersion)),
 			"Enable TLS 1.2 or 1.3 on the server, or widen tls min_version and max_version."
 	case CipherMismatch:
 		return fmt.Sprintf("%s and the collector have no cipher suite or group in common.", e.Endpoint),
@@ -172,7 +172,7 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 		cause = fmt.Sprintf("%s is valid from %s only, in %s.", which, moment(c.NotBefore), span(c.NotBefore.Sub(e.Now)))
 		fix = "Put the former certificate back until then, or have it reissued."
 		if c.NotBefore.Sub(e.Now) < 24*time.Hour {
-			fix = "So close to its begin, a wrong clock is likely: check the time on the collector's host, then that of the CA."
+			fix = "So close to its beginning, a wrong clock is likely: check the time on the collector's host, then that of the CA."
 		}
 	case certs.NameMismatch:
 		return nameSentences(leaf.DNSNames, certs.Names(leaf), e)
@@ -356,6 +356,14 @@ func versionName(v uint16) string {
 		return "TLS 1.2"
 	}
 	return tls.VersionName(v)
+}
+
+// versions names a range of versions.
+func versions(lowest, highest uint16) string {
+	if lowest == highest {
+		return versionName(lowest)
+	}
+	return versionName(lowest) + " to " + strings.TrimPrefix(versionName(highest), "TLS ")
 }
 
 func quoted(s string) string { return `"` + certs.Clean(s, 128) + `"` }

@@ -25,62 +25,62 @@ type Explanation struct {
 	Tries []failure.Try
 }
 
-// lasting is what is remembered of a target that fails: what its failure was before it was explained, and the
-// explanation, which holds until it fails differently.
-type lasting struct {
-	typ         failure.Type
-	alert       uint8
-	explanation *Explanation
+// met is a failure as it was met, before it was explained.
+type met struct {
+	typ   failure.Type
+	alert uint8
 }
 
 // explainFailure adds what would work to a failed outcome. It tries when the target begins to fail or fails
 // differently, and for the probes after that goes by what it found then, so that the failure keeps its type.
 func (m *memory) explainFailure(ctx context.Context, o *Outcome) {
-	t := o.Target
-	if o.Failure == nil {
-		m.failing = nil
+	t, f := o.Target, o.Failure
+	if f == nil {
+		m.explained = nil
 		return
 	}
-	now := &lasting{typ: o.Failure.Type, alert: o.Failure.Alert}
-	if m.failing != nil && m.failing.typ == now.typ && m.failing.alert == now.alert {
-		now = m.failing
-	} else {
-		if t.Explain == target.ExplainOnChange && o.Handshake != nil {
-			now.explanation = explain(ctx, o)
-			o.Explanation = now.explanation
+	now := met{f.Type, f.Alert}
+	e := m.explained[now]
+	// A server that sent its certificate has agreed to version, suite and name: nothing else would tell more.
+	if e == nil && t.Explain == target.ExplainOnChange && o.Handshake != nil && o.Handshake.Leaf() == nil {
+		if e = explain(ctx, o); e != nil {
+			o.Explanation = e
+			if m.explained == nil {
+				m.explained = make(map[met]*Explanation)
+			}
+			m.explained[now] = e
 		}
-		m.failing = now
 	}
-	if now.explanation != nil {
-		o.Failure.Refine(now.explanation.Tries, t.Endpoint.String(), t.ServerName())
+	if e != nil {
+		f.Refine(e.Tries, t.Endpoint.String(), t.ServerName())
 	}
 }
 
-// explain makes up to four handshakes, each different from the one that failed in one respect. None of them verifies
-// anything: the question is only how far the server goes along. It returns nil where nothing is worth a try.
+// explain makes up to four handshakes, the first the same as the one that failed, the others each different in one
+// respect. None of them verifies anything: the question is only how far the server goes along. It returns nil where
+// nothing is worth a try, or no time is left for one.
 func explain(ctx context.Context, o *Outcome) *Explanation {
-	tries := failure.Tries(o.Failure.Type, o.Handshake.MinVersion, o.Handshake.MaxVersion, o.Handshake.ServerName != "")
-	if len(tries) == 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, maxExplaining)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	e := &Explanation{Step: Step{Start: time.Now()}}
 	addr := o.Dials[len(o.Dials)-1].Addr.String()
-	for _, t := range tries {
+	for _, t := range failure.Tries(o.Failure.Type, o.Handshake.MinVersion, o.Handshake.MaxVersion, o.Handshake.ServerName != "") {
 		// The connection's own deadline can be noticed a moment before that of the context.
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			break
 		}
 		t.Err = handshakeOnce(ctx, addr, o.Target, &t)
 		e.Tries = append(e.Tries, t)
-		// Of versions all that work are of interest, else the first thing that does.
-		if t.Err == nil && o.Failure.Type != failure.ProtocolMismatch {
+		// Of single versions all that work are of interest, else the first thing that does.
+		if t.Err == nil && (t.Same || o.Failure.Type != failure.ProtocolMismatch || t.MinVersion != t.MaxVersion) {
 			break
 		}
 	}
 	e.End = time.Now()
+	if len(e.Tries) == 0 {
+		return nil
+	}
 	return e
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,10 +104,21 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 			cause: `%s refuses the name localhost;`,
 			fix:   "Configure the server for localhost",
 		},
+		"a client that does not offer TLS 1.3": {
+			server: &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				if slices.Contains(hello.SupportedVersions, tls.VersionTLS13) {
+					return &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, nil // alert 70
+				}
+				return &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12}, nil
+			}},
+			typ:   failure.ProtocolMismatch,
+			cause: "%s cannot take a client that also offers TLS 1.3; with TLS 1.2 and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 it goes through.",
+			fix:   `Update the server or the middlebox before it. To probe it as it is set tls min_version: "1.2" and max_version: "1.2"`,
+		},
 		"nothing": {
 			server: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }},
 			typ:    failure.UnrecognizedName,
-			cause:  "It refused 4 other handshakes too (TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; TLS 1.2 to 1.3 with every suite: alert 112, unrecognized_name;",
+			cause:  "Tried in vain: the same again: alert 112, unrecognized_name; TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; TLS 1.2 to 1.3 with every suite: alert 112",
 			fix:    "set tls server_name_override",
 		},
 	} {
@@ -169,7 +181,8 @@ func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
 		{0, false}, {0, false}, // healthy: never
 		{40, true}, {40, false}, {40, false}, // begins to fail
 		{80, true}, {80, false}, // fails differently
-		{40, true}, {90, true}, {90, false}, // also where only the alert differs
+		{40, false},             // which is known already
+		{90, true}, {90, false}, // also where only the alert differs
 		{0, false},  // recovers
 		{80, true},  // begins again
 		{49, false}, // nothing else would tell more
@@ -184,6 +197,43 @@ func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
 	alert.Store(70)
 	tt.Explain = target.ExplainNever
 	assert.Nil(t, p.Probe(t.Context(), tt).Explanation)
+}
+
+func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
+	cert := root.Issue("x")
+	for name, c := range map[string]struct {
+		fail func(net.Conn)
+		typ  failure.Type
+	}{
+		"closed": {func(conn net.Conn) { _, _ = conn.Read(make([]byte, 4096)) }, failure.ConnectionClosed},
+		"alert": {func(conn net.Conn) {
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 80})
+			time.Sleep(10 * time.Millisecond)
+		}, failure.ServerInternalError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := make(chan bool, 1)
+			first <- true
+			s := tlsfarm.Serve(func(conn net.Conn) {
+				select {
+				case <-first:
+					c.fail(conn)
+				default:
+					tlsfarm.Handshake(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
+				}
+			})
+			t.Cleanup(s.Close)
+			tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
+			tt.Explain = target.ExplainOnChange
+			o := run1(t, tt)
+			require.NotNil(t, o.Failure)
+			assert.Equal(t, c.typ, o.Failure.Type)
+			assert.Contains(t, o.Failure.Cause, "The same handshake, tried again at once, went through")
+			require.Len(t, o.Explanation.Tries, 1)
+			assert.Contains(t, o.Explanation.Tries[0].String(), "the same again: works, TLS 1.3")
+		})
+	}
 }
 
 func TestTryingIsBoundedInTime(t *testing.T) {
@@ -204,6 +254,7 @@ func TestTryingIsBoundedInTime(t *testing.T) {
 	tt.Explain, tt.Timeout = target.ExplainOnChange, 300*time.Millisecond
 	o := (&Prober{}).Probe(t.Context(), tt)
 	require.NotNil(t, o.Explanation)
-	assert.Len(t, o.Explanation.Tries, 1, "the time was up")
+	require.Len(t, o.Explanation.Tries, 1, "the time was up")
+	assert.Contains(t, o.Failure.Cause, "Tried in vain: the same again: no answer.")
 	assert.Equal(t, failure.HandshakeFailure, o.Failure.Type)
 }

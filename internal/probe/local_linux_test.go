@@ -108,6 +108,20 @@ func TestNoFreePorts(t *testing.T) {
 	})
 }
 
+// Where IPv6 is switched off connecting fails with the errno of used up ports.
+func TestIPv6SwitchedOffIsNoLackOfPorts(t *testing.T) {
+	inNetwork(t, func() {
+		if !assert.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)) {
+			return
+		}
+		o := run1(t, at(t, "[::1]:443"))
+		if assert.NotNil(t, o.Failure) {
+			assert.Equal(t, failure.NetworkUnreachable, o.Failure.Type, o.Failure.Message)
+			assert.Contains(t, o.Failure.Message, "no address that could reach it")
+		}
+	})
+}
+
 func TestNetworkUnreachable(t *testing.T) {
 	inNetwork(t, func() {
 		for _, endpoint := range []string{"192.0.2.1:443", "[2001:db8::1]:443"} { // RFC 5737, RFC 3849

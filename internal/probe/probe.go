@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
@@ -56,7 +57,8 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
 // memory is what is kept of a target from one probe to the next. The probes of one target never overlap.
 type memory struct {
 	verdict certs.Remembered
-	failing *lasting // nil where the last probe succeeded
+	// explained are the explanations of the failures that were met since the target last was in good health.
+	explained map[met]*Explanation
 }
 
 // maxAddresses bounds how many addresses of a name are tried. A zone's owner could name thousands, of any hosts.
@@ -198,12 +200,26 @@ func (r *run) connect(ctx context.Context, addrs []netip.Addr) net.Conn {
 			r.out.Dials = append(r.out.Dials, d)
 			return conn
 		}
+		if errors.Is(err, syscall.EADDRNOTAVAIL) && !hasAddressFor(d.Addr) {
+			err = fmt.Errorf("%w: this host has no address that could reach it", syscall.ENETUNREACH)
+		}
 		d.Failure = r.explain(failure.Connect, err)
 		r.out.Dials = append(r.out.Dials, d)
 	}
 	// Of several failures the first is told: what this host has no route to comes last (RFC 6724, section 6, rule 1).
 	r.out.Failure = r.out.Dials[0].Failure
 	return nil
+}
+
+// hasAddressFor tells whether this host has an address from which it could send to addr. Where it has none, with IPv6
+// switched off for one, connecting fails as it does where all ports are used up.
+func hasAddressFor(addr netip.AddrPort) bool {
+	conn, err := net.Dial("udp", addr.String()) // sends nothing
+	if err != nil {
+		return !errors.Is(err, syscall.EADDRNOTAVAIL)
+	}
+	_ = conn.Close()
+	return true
 }
 
 func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) {

@@ -419,6 +419,30 @@ func TestALPN(t *testing.T) {
 	assert.Equal(t, failure.ALPNMismatch, o.Failure.Type)
 }
 
+// What crypto/tls itself finds wrong with a server's choice, for which it has words and no types.
+func TestServerThatChoosesWhatWasNotOffered(t *testing.T) {
+	tls13 := map[uint16][]byte{43: {3, 4}, 51: append([]byte{0x12, 0x34, 0, 1}, 0)} // a group that nobody has
+	for name, c := range map[string]struct {
+		server *tlsfarm.Server
+		want   failure.Type
+	}{
+		"version": {tlsfarm.ServerHello(0x0300, 0xc02f, nil), failure.ProtocolMismatch},
+		"suite":   {tlsfarm.ServerHello(0x0303, 0x0004, nil), failure.CipherMismatch},
+		"group":   {tlsfarm.ServerHello(0x0303, 0x1301, tls13), failure.CipherMismatch},
+		"ALPN":    {tlsfarm.ServerHello(0x0303, 0xc02f, map[uint16][]byte{16: {0, 3, 2, 'x', 'y'}}), failure.ALPNMismatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Cleanup(c.server.Close)
+			tt := at(t, c.server.Endpoint())
+			tt.TLS.NextProtos = []string{"h2"}
+			o := run1(t, tt)
+			require.NotNil(t, o.Failure)
+			assert.Equal(t, c.want, o.Failure.Type, o.Failure.Message)
+			assert.Equal(t, failure.Handshake, o.Failure.Step)
+		})
+	}
+}
+
 func TestVersionMismatch(t *testing.T) {
 	config := healthy()
 	config.MaxVersion = tls.VersionTLS11
@@ -542,6 +566,7 @@ func TestEveryAlertOnTheClientCertificate(t *testing.T) {
 				s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), version, alert)
 				t.Cleanup(s.Close)
 				tt := at(t, s.Endpoint())
+				tt.Explain = target.ExplainOnChange
 				check := func(want failure.Type) *failure.Failure {
 					o := run1(t, tt)
 					require.NotNil(t, o.Failure)
@@ -550,6 +575,7 @@ func TestEveryAlertOnTheClientCertificate(t *testing.T) {
 					assert.True(t, o.Failure.HasAlert)
 					assert.True(t, o.Handshake.ClientCertRequested)
 					assert.Equal(t, version == tls.VersionTLS13, o.Handshake.Established)
+					assert.Nil(t, o.Explanation, "it is about a certificate, which no other handshake would mend")
 					return o.Failure
 				}
 				none := check(want.none)

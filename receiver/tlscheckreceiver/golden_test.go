@@ -51,6 +51,8 @@ func TestGolden(t *testing.T) {
 		"expiring":                  {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("soon", tlsfarm.Validity(-80*day, 10*day+time.Hour))}}), ""},
 		"expired":                   {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("old", tlsfarm.Validity(-90*day, -10*day-time.Hour))}}), ""},
 		"other_name":                {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("other", tlsfarm.Names("other.example", "localhost"))}}), ""},
+		"other_dns_name":            {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("other", tlsfarm.Names("other.example"))}}), "tls: {server_name_override: api.example}\n"},
+		"old_version":               {serving(&tls.Config{Certificates: []tls.Certificate{root.Issue("old")}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}), ""},
 		"skip_verify":               {serving(&tls.Config{Certificates: []tls.Certificate{tlsfarm.SelfSigned("self")}}), "tls: {insecure_skip_verify: true}\n"},
 		"client_certificate":        {serving(mutual(0)), fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", certFile, keyFile)},
 		"missing_client_cert_tls12": {serving(mutual(tls.VersionTLS12)), ""},
