@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
 )
 
 func TestErrno(t *testing.T) {
@@ -156,4 +158,13 @@ func TestDistance(t *testing.T) {
 	}{{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"a.example", "b.example", 1}, {"flaw", "lawn", 2}} {
 		assert.Equal(t, c.want, distance(c.a, c.b), fmt.Sprint(c))
 	}
+}
+
+func TestSilenceOnAWellKnownPortNamesItsProtocol(t *testing.T) {
+	silence := &starttls.Error{Kind: starttls.Timeout, Expected: "a greeting"}
+	f := Explain(Evidence{Step: StartTLS, Err: silence, Endpoint: "db.example:5432", Port: 5432, StartTLS: "mysql"})
+	assert.Equal(t, StartTLSTimeout, f.Type)
+	assert.Contains(t, f.Fix, "Set starttls: postgres on this target.")
+	f = Explain(Evidence{Step: StartTLS, Err: silence, Endpoint: "db.example:3306", Port: 3306, StartTLS: "mysql"})
+	assert.NotContains(t, f.Fix, "Set starttls")
 }

@@ -52,7 +52,7 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 			"Look for a firewall, proxy or load balancer without a backend on the way."
 	case NetworkUnreachable:
 		return fmt.Sprintf("The collector's host has no route to %s.", e.Endpoint),
-			"Check the routes of the collector's host; an IPv6 address needs IPv6, a link-local one its zone ([fe80::1%eth0]:443)."
+			"Check the routes of the collector's host, and look for a firewall that rejects or a host that is down; an IPv6 address needs IPv6, a link-local one its zone ([fe80::1%eth0]:443)."
 	case StartTLSUnsupported:
 		return fmt.Sprintf("%s speaks %s and does not offer TLS; %s.", e.Endpoint, e.StartTLS, said(e)),
 			fmt.Sprintf("Enable TLS for %s on the server, or remove starttls where the port speaks TLS from the first byte.", e.StartTLS)
@@ -61,10 +61,10 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 			"Look in the server's log: TLS may be configured without a usable certificate, or the server may not accept this client."
 	case StartTLSTimeout:
 		return fmt.Sprintf("%s did not begin TLS within %s; %s.", e.Endpoint, e.Timeout, said(e)),
-			fmt.Sprintf("Check that the port speaks %s, and that the server is not overloaded; some delay their greeting on purpose: raise timeout then.", e.StartTLS)
+			otherProtocol(e) + fmt.Sprintf("Check that the port speaks %s, and that the server is not overloaded; some delay their greeting on purpose: raise timeout then.", e.StartTLS)
 	case StartTLSProtocolError:
 		return fmt.Sprintf("%s does not speak %s as it should; %s.", e.Endpoint, e.StartTLS, said(e)),
-			"Correct starttls or the port. Plain text after the go-ahead is an attack or a broken proxy: clients must not accept it."
+			otherProtocol(e) + "Correct starttls or the port. Plain text after the go-ahead is an attack or a broken proxy: clients must not accept it."
 	case NotTLS:
 		return notTLS(e)
 	case HandshakeTimeout:
@@ -84,9 +84,17 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 		return fmt.Sprintf("%s and the collector have no cipher suite or group in common.", e.Endpoint),
 			"Enable an ECDHE suite with AES-GCM or ChaCha20 on the server, or widen tls cipher_suites and curve_preferences. The collector has no DHE key exchange."
 	case ALPNMismatch:
+		if len(e.ALPN) == 0 {
+			return fmt.Sprintf("%s refuses clients that offer no ALPN protocol.", e.Endpoint),
+				"Set alpn to what it speaks, such as [h2] or [http/1.1]."
+		}
 		return fmt.Sprintf("%s speaks none of the offered ALPN protocols (%q).", e.Endpoint, e.ALPN),
 			"Enable one of them on the server, or correct alpn."
 	case UnrecognizedName:
+		if _, err := netip.ParseAddr(name); err == nil {
+			return fmt.Sprintf("%s serves no certificate to clients that send no name, as they do for an address.", e.Endpoint),
+				"Set tls server_name_override to a name it serves."
+		}
 		return fmt.Sprintf("%s serves no certificate for the name %s.", e.Endpoint, name),
 			fmt.Sprintf("Configure the server for %s, or set tls server_name_override to a name it serves.", name)
 	case ServerInternalError:
@@ -312,6 +320,23 @@ func notTLS(e Evidence) (cause, fix string) {
 		return cause, fmt.Sprintf("Set starttls: %s on this target, or use the port on which the service speaks TLS from the first byte.", starttls)
 	}
 	return cause, "Correct the port, or enable TLS on it."
+}
+
+// otherProtocol is the fix where what the server said, or its port, shows that it speaks another protocol than the one
+// in starttls.
+func otherProtocol(e Evidence) string {
+	var refusal *starttls.Error
+	if !errors.As(e.Err, &refusal) {
+		return ""
+	}
+	_, value := service([]byte(refusal.Said), e.Port)
+	if refusal.Said == "" {
+		value = starttls.ForPort(e.Port)
+	}
+	if value == "" || value == e.StartTLS {
+		return ""
+	}
+	return fmt.Sprintf("Set starttls: %s on this target. ", value)
 }
 
 // said quotes what a server said in its preamble.

@@ -49,6 +49,7 @@ func TestEveryAlertBeforeTheServerHello(t *testing.T) {
 			assert.Contains(t, o.Failure.Cause, fmt.Sprintf("alert %d", n), "the evidence")
 		}
 		assert.NotEmpty(t, o.Failure.Fix)
+		assert.Contains(t, o.Failure.Cause, o.Target.Endpoint.String())
 	}
 }
 

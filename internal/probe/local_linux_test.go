@@ -36,6 +36,9 @@ func TestTooManyOpenFiles(t *testing.T) {
 			open = append(open, f)
 		}
 		o := run1(t, at(t, endpoint))
+		if o.Failure != nil {
+			assert.Contains(t, o.Failure.Fix, "max_concurrent_probes")
+		}
 		for _, f := range open {
 			_ = f.Close()
 		}
@@ -56,12 +59,13 @@ func TestTooManyOpenFiles(t *testing.T) {
 // skips the test where that takes more rights than there are.
 func inNetwork(t *testing.T, f func()) {
 	t.Helper()
+	var skipped error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // and never unlocks: the thread ends with its network
 		if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
-			t.Logf("skipped, a network of one's own takes root: %v", err)
+			skipped = err
 			return
 		}
 		var request struct {
@@ -82,6 +86,9 @@ func inNetwork(t *testing.T, f func()) {
 		}
 	}()
 	<-done
+	if skipped != nil {
+		t.Skipf("a network of one's own takes root: %v", skipped)
+	}
 }
 
 func TestNoFreePorts(t *testing.T) {
@@ -165,4 +172,6 @@ func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ConnectionTimeout, o.Failure.Type)
 	assert.Equal(t, failure.Connect, o.Failure.Step)
+	assert.Contains(t, o.Failure.Cause, one.Endpoint.String()+" gave no answer")
+	assert.Contains(t, o.Failure.Fix, "firewall")
 }

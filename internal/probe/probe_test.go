@@ -302,6 +302,8 @@ func TestRefusedConnection(t *testing.T) {
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ConnectionRefused, o.Failure.Type)
 	assert.Equal(t, failure.Connect, o.Failure.Step)
+	assert.Contains(t, o.Failure.Cause, "Nothing accepts connections on "+o.Target.Endpoint.String())
+	assert.Contains(t, o.Failure.Fix, "Start the service")
 	assert.Nil(t, o.Handshake)
 	require.Len(t, o.Dials, 1)
 	assert.Same(t, o.Failure, o.Dials[0].Failure)
@@ -386,6 +388,8 @@ func TestNames(t *testing.T) {
 		require.NotNil(t, o.Failure, host)
 		assert.Equal(t, want, o.Failure.Type, o.Failure.Message)
 		assert.Equal(t, failure.DNS, o.Failure.Step)
+		assert.Contains(t, o.Failure.Cause, host)
+		assert.Contains(t, o.Failure.Fix, "resolver")
 		assert.Same(t, o.Failure, o.Lookup.Failure)
 		assert.Empty(t, o.Dials)
 	}
@@ -403,7 +407,9 @@ func TestNames(t *testing.T) {
 	}}
 	tt := at(t, "slow.example.:443")
 	tt.Timeout = 300 * time.Millisecond
-	assert.Equal(t, failure.DNSTimeout, p.Probe(t.Context(), tt).Failure.Type)
+	o := p.Probe(t.Context(), tt)
+	assert.Equal(t, failure.DNSTimeout, o.Failure.Type)
+	assert.Contains(t, o.Failure.Cause, "slow.example.")
 }
 
 func TestALPN(t *testing.T) {
@@ -582,7 +588,11 @@ func TestEveryAlertOnTheClientCertificate(t *testing.T) {
 				assert.Contains(t, none.Cause+none.Fix, "certificate")
 				assert.Contains(t, none.Cause, "CN=Clients")
 				tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
-				check(want.sent)
+				sent := check(want.sent)
+				if sent.Step == failure.ClientAuth {
+					assert.Contains(t, sent.Cause, `the client certificate of "prober", issued by "Clients"`)
+					assert.Contains(t, sent.Cause, "It accepts certificates from CN=Clients")
+				}
 			})
 		}
 	}

@@ -107,6 +107,16 @@ func TestSTARTTLSThatFails(t *testing.T) {
 	assert.Contains(t, o.Failure.Cause, "it said nothing where a greeting")
 }
 
+func TestWrongSTARTTLSNamesTheRightOne(t *testing.T) {
+	tt := smtpServer(t, "220 go ahead\r\n", nil)
+	tt.StartTLS = "imap"
+	o := run1(t, tt)
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.StartTLSProtocolError, o.Failure.Type)
+	assert.Contains(t, o.Failure.Cause, `does not speak imap as it should; it said "220 mail.example ESMTP"`)
+	assert.Contains(t, o.Failure.Fix, "Set starttls: smtp on this target.")
+}
+
 // Bytes that come after the go-ahead was read are met by the handshake, and are an injection all the same.
 func TestLateInjection(t *testing.T) {
 	s := tlsfarm.Serve(func(conn net.Conn) {
