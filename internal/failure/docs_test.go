@@ -216,6 +216,8 @@ func exampleOf(typ Type, fault bool) Evidence {
 	}
 	refusal := &starttls.Error{Kind: starttls.Kind(typ), Expected: "220 in reply to STARTTLS"}
 	switch typ {
+	case HandshakeTimeout:
+		e.StartTLS = ""
 	case LocalError:
 		e.Err = errors.New("open client.key: permission denied")
 	case DNSError:

@@ -168,3 +168,33 @@ func TestSilenceOnAWellKnownPortNamesItsProtocol(t *testing.T) {
 	f = Explain(Evidence{Step: StartTLS, Err: silence, Endpoint: "db.example:3306", Port: 3306, StartTLS: "mysql"})
 	assert.NotContains(t, f.Fix, "Set starttls")
 }
+
+func TestWrongSTARTTLSIsToldByWhatTheServerSaysFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		refusal  starttls.Error
+		protocol string
+		port     uint16
+		fix      string // the starttls value; none where it is empty
+	}{
+		"mail server taken for FTP":       {starttls.Error{Kind: starttls.Rejected, First: "220 mx.test ESMTP Postfix\r\n", Said: "503 5.5.1 not enabled"}, "ftp", 2525, "smtp"},
+		"FTP server taken for mail":       {starttls.Error{Kind: starttls.Rejected, First: "220 (vsFTPd 3.0.3)\r\n", Said: "530 Please login"}, "smtp", 21, "ftp"},
+		"hung up":                         {starttls.Error{Kind: starttls.ConnectionClosed, First: "* OK IMAP4rev1 ready\r\n"}, "smtp", 1143, "imap"},
+		"slow FTP on another port":        {starttls.Error{Kind: starttls.Timeout, First: "220-welcome\r\n", Said: "220-welcome\r\n"}, "ftp", 2121, ""},
+		"slow XMPP between servers":       {starttls.Error{Kind: starttls.Timeout, First: "<?xml version='1.0'?>"}, "xmpp-server", 15269, ""},
+		"an attacker's words are no hint": {starttls.Error{Kind: starttls.ProtocolError, First: "220 mx.test ESMTP\r\n", Said: "200 x", Err: starttls.ErrInjected}, "smtp", 25, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Explain(Evidence{Step: StartTLS, Err: &c.refusal, Endpoint: "a.example:1", Port: c.port, StartTLS: c.protocol})
+			if c.fix == "" {
+				assert.NotContains(t, f.Fix, "Set starttls")
+			} else {
+				assert.Contains(t, f.Fix, "Set starttls: "+c.fix+" on this target.")
+			}
+		})
+	}
+	f := Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:6667", Port: 6667, FirstBytes: []byte(":irc.test 020 * :Please wait\r\n")})
+	assert.Equal(t, NotTLS, f.Type)
+	assert.Contains(t, f.Fix, "Set starttls: irc on this target.", "the port tells where the words do not")
+	f = Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:1", Port: 1, FirstBytes: []byte("<?xml version='1.0'?><stream:stream xmlns='jabber:server'")})
+	assert.Contains(t, f.Fix, "starttls: xmpp-server ")
+}

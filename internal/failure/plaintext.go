@@ -40,6 +40,9 @@ func service(b []byte, port uint16) (name, starttls string) {
 	case has("200 "), has("201 "):
 		return "NNTP", "nntp"
 	case has("<?xml"), has("<stream"):
+		if port == 5269 || bytes.Contains(b, []byte("jabber:server")) {
+			return "XMPP", "xmpp-server"
+		}
 		return "XMPP", "xmpp"
 	case has("\"IMPLEMENTATION\""), has("BYE \""):
 		return "ManageSieve", "sieve"

@@ -55,25 +55,29 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 			"Check the routes of the collector's host, and look for a firewall that rejects or a host that is down; an IPv6 address needs IPv6, a link-local one its zone ([fe80::1%eth0]:443)."
 	case StartTLSUnsupported:
 		return fmt.Sprintf("%s speaks %s and does not offer TLS; %s.", e.Endpoint, e.StartTLS, said(e)),
-			fmt.Sprintf("Enable TLS for %s on the server, or remove starttls where the port speaks TLS from the first byte.", e.StartTLS)
+			otherProtocol(e) + fmt.Sprintf("Enable TLS for %s on the server, or remove starttls where the port speaks TLS from the first byte.", e.StartTLS)
 	case StartTLSRejected:
 		return fmt.Sprintf("%s speaks %s and refused to begin TLS; %s.", e.Endpoint, e.StartTLS, said(e)),
-			"Look in the server's log: TLS may be configured without a usable certificate, or the server may not accept this client."
+			otherProtocol(e) + "Look in the server's log: TLS may be configured without a usable certificate, or the server may not accept this client."
 	case StartTLSTimeout:
 		return fmt.Sprintf("%s did not begin TLS within %s; %s.", e.Endpoint, e.Timeout, said(e)),
 			otherProtocol(e) + fmt.Sprintf("Check that the port speaks %s, and that the server is not overloaded; some delay their greeting on purpose: raise timeout then.", e.StartTLS)
 	case StartTLSProtocolError:
 		return fmt.Sprintf("%s does not speak %s as it should; %s.", e.Endpoint, e.StartTLS, said(e)),
-			otherProtocol(e) + "Correct starttls or the port. Plain text after the go-ahead is an attack or a broken proxy: clients must not accept it."
+			protocolErrorFix(e)
 	case NotTLS:
 		return notTLS(e)
 	case HandshakeTimeout:
+		if e.StartTLS != "" {
+			return fmt.Sprintf("%s agreed to begin TLS and then did not complete the handshake within %s.", e.Endpoint, e.Timeout),
+				"Look in the server's log, and check that it is not overloaded or stuck."
+		}
 		return fmt.Sprintf("%s accepted the connection and then did not complete the handshake within %s.%s", e.Endpoint, e.Timeout, starttlsHint(e)),
 			"Check that the port speaks TLS from the first byte, and that the server is not overloaded or stuck."
 	case ConnectionClosed:
 		if f.Step == StartTLS {
 			return fmt.Sprintf("%s closed the connection before TLS could begin; %s.", e.Endpoint, said(e)),
-				fmt.Sprintf("Check that the port speaks %s, and look in the server's log: it may refuse this client.", e.StartTLS)
+				otherProtocol(e) + fmt.Sprintf("Check that the port speaks %s, and look in the server's log: it may refuse this client.", e.StartTLS)
 		}
 		return fmt.Sprintf("%s closed the connection in the middle of the handshake, without saying why.%s", e.Endpoint, starttlsHint(e)),
 			"Look in the server's log. Usual reasons: a load balancer without a backend, a name it does not serve, a port that does not speak TLS or that waits for the PROXY protocol."
@@ -313,7 +317,7 @@ func notTLS(e Evidence) (cause, fix string) {
 	said := certs.Clean(strings.TrimSpace(line), 64)
 	if name == "" {
 		return fmt.Sprintf("%s does not speak TLS from the first byte; it said %q.", e.Endpoint, said),
-			"Correct the port, or enable TLS on it."
+			otherProtocol(e) + "Correct the port, or enable TLS on it."
 	}
 	cause = fmt.Sprintf("%s speaks %s without TLS; it said %q.", e.Endpoint, name, said)
 	if starttls != "" {
@@ -325,18 +329,28 @@ func notTLS(e Evidence) (cause, fix string) {
 // otherProtocol is the fix where what the server said, or its port, shows that it speaks another protocol than the one
 // in starttls.
 func otherProtocol(e Evidence) string {
-	var refusal *starttls.Error
-	if !errors.As(e.Err, &refusal) {
+	refusal := &starttls.Error{First: string(e.FirstBytes)}
+	if errors.As(e.Err, &refusal); errors.Is(e.Err, starttls.ErrInjected) {
 		return ""
 	}
-	_, value := service([]byte(refusal.Said), e.Port)
-	if refusal.Said == "" {
-		value = starttls.ForPort(e.Port)
+	name, value := service([]byte(refusal.First), e.Port)
+	usual := starttls.ForPort(e.Port)
+	// XMPP's streams begin alike, and so do greetings with 220 that don't name the protocol.
+	if value == "" || name == "XMPP" || value == "smtp" && !strings.Contains(strings.ToUpper(refusal.First), "SMTP") {
+		value = usual
 	}
 	if value == "" || value == e.StartTLS {
 		return ""
 	}
 	return fmt.Sprintf("Set starttls: %s on this target. ", value)
+}
+
+func protocolErrorFix(e Evidence) string {
+	var refusal *starttls.Error
+	if errors.Is(e.Err, starttls.ErrInjected) || !errors.As(e.Err, &refusal) {
+		return "Plain text after the go-ahead is an attack or a broken proxy: clients must not accept it. Look at what stands between."
+	}
+	return otherProtocol(e) + "Correct starttls or the port."
 }
 
 // said quotes what a server said in its preamble.

@@ -115,6 +115,7 @@ func handshakeOnce(ctx context.Context, addr string, target *target.Target, t *f
 	}
 	state := client.ConnectionState()
 	t.Version, t.Suite = state.Version, state.CipherSuite
+	takeLeave(client, target.StartTLS)
 	if len(state.PeerCertificates) > 0 {
 		t.Name = certs.Clean(certs.SubjectName(state.PeerCertificates[0]), 128)
 	}

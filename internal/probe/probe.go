@@ -295,10 +295,16 @@ func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) 
 		h.Failure = r.fail(step, err)
 		return
 	}
-	if bye := starttls.Goodbye(t.StartTLS); bye != nil {
+	takeLeave(client, t.StartTLS)
+}
+
+// takeLeave closes a connection politely, in the words of the protocol that TLS was started from and with close_notify.
+// There is nothing to be done where that fails.
+func takeLeave(client *tls.Conn, protocol string) {
+	if bye := starttls.Goodbye(protocol); bye != nil {
 		_, _ = client.Write(bye)
 	}
-	_ = client.Close() // says goodbye with close_notify; there is nothing to be done where that fails
+	_ = client.Close()
 }
 
 // lateRefusal waits for the server's word on our certificate. In TLS 1.3 the client is done before the server has

@@ -412,6 +412,18 @@ func TestNames(t *testing.T) {
 	assert.Contains(t, o.Failure.Cause, "slow.example.")
 }
 
+// PostgreSQL 17 takes TLS from the first byte from clients that offer its ALPN protocol: there is no preamble then.
+func TestDirectTLSWithPostgreSQLsALPN(t *testing.T) {
+	config := healthy()
+	config.NextProtos = []string{"postgresql"}
+	tt := serve(t, config)
+	tt.TLS.NextProtos = []string{"postgresql"}
+	o := run1(t, tt)
+	require.Nil(t, o.Failure)
+	assert.Equal(t, "postgresql", o.Handshake.State.NegotiatedProtocol)
+	assert.Nil(t, o.StartTLS)
+}
+
 func TestALPN(t *testing.T) {
 	config := healthy()
 	config.NextProtos = []string{"h2", "http/1.1"}

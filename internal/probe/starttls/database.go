@@ -82,6 +82,9 @@ func postgres(d *dialogue, _ string) error {
 	case 'S':
 		return nil
 	case 'N':
+		if d.in.Buffered() > 0 { // PostgreSQL's N stands alone
+			return d.fail(ProtocolError, nil)
+		}
 		return d.fail(Unsupported, nil)
 	case 'E': // an ErrorResponse: the server could not even begin
 		if text := d.postgresError(); text != nil {

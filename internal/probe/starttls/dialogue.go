@@ -31,6 +31,7 @@ type dialogue struct {
 	left     int           // bytes that may still be read from conn
 	lines    int           // that were read
 	expected string        // what the server is to say next
+	first    []byte        // what it said first of all, up to maxSaid
 	said     []byte        // what it said since we last spoke, up to maxSaid
 	broke    error         // of conn's last Read
 }
@@ -48,6 +49,7 @@ func (d *dialogue) Read(p []byte) (n int, err error) {
 	}
 	n, d.broke = d.conn.Read(p[:min(len(p), d.left)])
 	d.left -= n
+	d.first = append(d.first, p[:min(n, maxSaid-len(d.first))]...)
 	if room := maxSaid - len(d.said); room > 0 {
 		d.said = append(d.said, p[:min(n, room)]...)
 	}
@@ -101,7 +103,7 @@ func (d *dialogue) take(n int) ([]byte, error) {
 
 // fail is the end of the dialogue. It never returns nil.
 func (d *dialogue) fail(kind Kind, err error) *Error {
-	return &Error{Kind: kind, Expected: d.expected, Said: string(d.said[:min(len(d.said), maxSaid)]), Err: err}
+	return &Error{Kind: kind, Expected: d.expected, First: string(d.first), Said: string(d.said[:min(len(d.said), maxSaid)]), Err: err}
 }
 
 // broken is fail for an error met in reading: the connection's, or what is wrong with that which was read.

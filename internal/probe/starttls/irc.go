@@ -2,7 +2,8 @@ package starttls
 
 import "strings"
 
-// irc is the IRCv3 extension tls. The server may have sent notices before our request and may go on with them.
+// irc is the IRCv3 extension tls. The server may have sent notices before our request and may go on with them, so that
+// a go-ahead which came before it can't be told from one that came after.
 func irc(d *dialogue, _ string) error {
 	if err := d.say("STARTTLS\r\n", "numeric 670 in reply to STARTTLS"); err != nil {
 		return err

@@ -22,6 +22,15 @@ func imap(d *dialogue, _ string) error {
 		return d.fail(ProtocolError, nil)
 	}
 	offered := imapOffers(line)
+	for d.in.Buffered() > 0 { // it may go on, but not answer before it is asked
+		if line, err = d.line(); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(line, "* ") {
+			return d.fail(ProtocolError, errEarly)
+		}
+		offered = offered || imapOffers(line)
+	}
 	if err := d.say("a1 STARTTLS\r\n", `"a1 OK" in reply to STARTTLS`); err != nil {
 		return err
 	}

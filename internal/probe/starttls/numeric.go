@@ -32,7 +32,11 @@ func (d *dialogue) mail(hello string) error {
 	if err != nil {
 		return err
 	}
-	if r.code != 250 {
+	switch {
+	case r.code == 250:
+	case slices.Contains(noSuchCommand, r.code): // no hello is known here: another protocol
+		return d.fail(ProtocolError, nil)
+	default:
 		return d.refused(r, Rejected)
 	}
 	// The first line names the server, keywords come after it (RFC 5321, section 4.1.1.1).

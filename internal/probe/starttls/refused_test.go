@@ -50,7 +50,7 @@ var refused = []struct {
 	{"unwelcome", "smtp", script{smtpHello, ehlo, "S:550 bad name\r\n"}, Rejected, "250 in reply to EHLO [127.0.0.1]", "550 bad name", ""},
 	{"no hello at all", "smtp", script{
 		smtpHello, ehlo, "S:500 what\r\n", helo, "S:500 what again\r\n",
-	}, Rejected, "250 in reply to HELO [127.0.0.1]", "500 what again", ""},
+	}, ProtocolError, "250 in reply to HELO [127.0.0.1]", "500 what again", ""},
 	{"gone after EHLO", "smtp", script{smtpHello, ehlo, "S:500 what\r\n"}, Rejected, "250 in reply to EHLO [127.0.0.1]", "500 what", ""},
 	{"HELO alone, refused", "smtp", script{
 		smtpHello, ehlo, "S:500 what\r\n", helo, "S:250 mx.test\r\n", "C:STARTTLS\r\n", "S:500 what\r\n",
@@ -63,13 +63,14 @@ var refused = []struct {
 	{"garbage", "smtp", script{garbage}, ProtocolError, "a greeting with code 220", "garbage", ""},
 	{"HTTP", "smtp", script{http}, ProtocolError, "a greeting with code 220", "HTTP/1.1 400", ""},
 
-	{"LHLO refused", "lmtp", script{smtpHello, "C:LHLO [127.0.0.1]\r\n", "S:500 no LMTP\r\n"}, Rejected, "250 in reply to LHLO [127.0.0.1]", "500 no LMTP", ""},
+	{"LHLO refused", "lmtp", script{smtpHello, "C:LHLO [127.0.0.1]\r\n", "S:500 no LMTP\r\n"}, ProtocolError, "250 in reply to LHLO [127.0.0.1]", "500 no LMTP", ""},
 	{"not offered, refused", "lmtp", script{
 		smtpHello, "C:LHLO [127.0.0.1]\r\n", plainEHLO, "C:STARTTLS\r\n", "S:502 no\r\n",
 	}, Unsupported, "220 in reply to STARTTLS", "502 no", ""},
 	{"garbage", "lmtp", script{garbage}, ProtocolError, "a greeting with code 220", "garbage", ""},
 
 	{"bye", "imap", script{"S:* BYE too many\r\n"}, Rejected, `an IMAP greeting, "* OK"`, "* BYE too many", ""},
+	{"answer before the question", "imap", script{"S:* OK hi\r\na1 OK go\r\n"}, ProtocolError, `an IMAP greeting, "* OK"`, "* OK hi\r\na1 OK go\r\n", errEarly.Error()},
 	{"logged in", "imap", script{"S:* PREAUTH welcome\r\n"}, Unsupported, `an IMAP greeting, "* OK"`, "* PREAUTH welcome", ""},
 	{"dovecot without TLS", "imap", script{
 		"S:* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n", "C:a1 STARTTLS\r\n", "S:a1 BAD TLS support isn't enabled.\r\n",
@@ -164,6 +165,9 @@ var refused = []struct {
 	{"too great a length", "ldap", script{extendedRequest, "S:0\x83\x00\x20\x01"}, ProtocolError, "an LDAP ExtendedResponse with result code 0", "0\x83", "BER length 8193"},
 	{"garbage", "ldap", script{extendedRequest, garbage}, ProtocolError, "an LDAP ExtendedResponse with result code 0", "garbage", "BER tag 0xde"},
 
+	{"answer before the question", "xmpp", script{
+		clientHeader, prosodyHeader + "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features><proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+	}, ProtocolError, "stream features with starttls", "<stream:features>", errEarly.Error()},
 	{"not offered", "xmpp", script{clientHeader, prosodyHeader, "S:<stream:features/>"}, Unsupported, "stream features with starttls", "<stream:features/>", ""},
 	{"offered in another namespace", "xmpp", script{
 		clientHeader, prosodyHeader, "S:<stream:features><starttls/></stream:features>",
@@ -189,6 +193,8 @@ var refused = []struct {
 	{"broken proceed", "xmpp", script{clientHeader, prosodyHeader, features, startTLS, "S:<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'></x>"}, ProtocolError, "<proceed/> in reply to <starttls/>", "</x>", "XML syntax error"},
 	{"HTML", "xmpp", script{clientHeader, "S:<html>"}, ProtocolError, "an XMPP stream header", "<html>", ""},
 	{"HTTP", "xmpp", script{clientHeader, http}, ProtocolError, "an XMPP stream header", "HTTP/1.1 400", ""},
+	{"broken", "xmpp-server", script{serverHeader, "S:220 no stream\r\n<"}, ProtocolError, "an XMPP stream header", "220 no stream", ""},
+	{"HTTP", "xmpp-server", script{serverHeader, http}, ProtocolError, "an XMPP stream header", "HTTP/1.1 400", ""},
 	{"not offered", "xmpp-server", script{serverHeader, prosodyHeader, "S:<stream:features/>"}, Unsupported, "stream features with starttls", "<stream:features/>", ""},
 
 	{"no SSL", "mysql", script{
@@ -206,6 +212,7 @@ var refused = []struct {
 	{"garbage", "mysql", script{garbage}, ProtocolError, "a MySQL greeting with the SSL capability", "garbage", "no first packet"},
 
 	{"ssl=off", "postgres", script{pgRequest, "S:N"}, Unsupported, "S in reply to an SSLRequest", "N", ""},
+	{"a greeting that begins with N", "postgres", script{pgRequest, "S:N\x00\x00\x00\x0a5.7.44-log\x00"}, ProtocolError, "S in reply to an SSLRequest", "5.7.44-log", ""},
 	{"overloaded", "postgres", script{
 		pgRequest, "S:E\x00\x00\x00\x2cSFATAL\x00C53300\x00Msorry, too many clients\x00\x00",
 	}, Rejected, "S in reply to an SSLRequest", "sorry, too many clients", ""},
@@ -236,6 +243,19 @@ var refused = []struct {
 	{"another negotiation", "rdp", script{connect, confirm + "\x07\x00\x08\x00\x01\x00\x00\x00"}, ProtocolError, "an X.224 connection confirm that selects TLS", "\x03", "type 7"},
 	{"too small", "rdp", script{connect, "S:\x03\x00\x00\x0a\x06\xd0\x00\x00\x12\x34"}, ProtocolError, "an X.224 connection confirm that selects TLS", "\x03", "no TPKT"},
 	{"garbage", "rdp", script{connect, garbage}, ProtocolError, "an X.224 connection confirm that selects TLS", "garbage", "no TPKT"},
+}
+
+// A protocol that is added needs its refusals: one that says no, and one that makes no sense.
+func TestEachProtocolIsRefused(t *testing.T) {
+	no, nonsense := make(map[string]bool), make(map[string]bool)
+	for _, r := range refused {
+		no[r.protocol] = no[r.protocol] || r.kind == Unsupported || r.kind == Rejected
+		nonsense[r.protocol] = nonsense[r.protocol] || r.kind == ProtocolError
+	}
+	for _, p := range Protocols() {
+		assert.True(t, no[p], "%s never says no", p)
+		assert.True(t, nonsense[p] || p == "irc" || p == "telnet", "%s never makes no sense", p) // those two skip what they don't know
+	}
 }
 
 func TestRefused(t *testing.T) {

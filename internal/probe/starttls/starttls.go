@@ -43,6 +43,7 @@ var ErrInjected = errors.New("plain text follows the go-ahead, where only TLS ma
 type Error struct {
 	Kind     Kind
 	Expected string // what the server should have said, a noun phrase
+	First    string // what the server said first of all, raw, at most 512 bytes
 	Said     string // what it said to our last words, raw, at most 512 bytes; of a binary refusal, what it means
 	Err      error  // of the connection, or of a ProtocolError what was wrong, where Said doesn't show it; or nil
 }

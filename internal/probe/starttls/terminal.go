@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -59,6 +60,7 @@ func telnet(d *dialogue, _ string) error {
 			if err := d.say(sayWill, "IAC DO START_TLS"); err != nil {
 				return err
 			}
+			d.said = slices.Clone(d.first) // what was read byte by byte among it
 			offered = true
 		}
 	}

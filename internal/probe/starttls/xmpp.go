@@ -56,6 +56,11 @@ func xmpp(namespace string) func(*dialogue, string) error {
 			return d.fail(Unsupported, nil)
 		}
 
+		for d.in.Buffered() > 0 {
+			if b, _ := d.in.ReadByte(); !strings.ContainsRune(" \t\r\n", rune(b)) {
+				return d.fail(ProtocolError, errEarly)
+			}
+		}
 		if err := d.say("<starttls xmlns='"+nsTLS+"'/>", "<proceed/> in reply to <starttls/>"); err != nil {
 			return err
 		}
