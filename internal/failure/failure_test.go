@@ -2,6 +2,7 @@ package failure
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
 )
 
@@ -140,6 +142,19 @@ func TestForeignTextIsCleanAndBounded(t *testing.T) {
 	f := Explain(Evidence{Step: Handshake, Err: errors.New(said), Endpoint: "a:1", FirstBytes: []byte(said[:256]), AcceptableCAs: []string{said}})
 	for _, text := range []string{f.Message, f.Cause, f.Fix} {
 		assert.Less(t, len(text), 1500)
+		assert.NotContains(t, text, "\x1b")
+		assert.Equal(t, text, strings.ToValidUTF8(text, "?"))
+	}
+}
+
+// The words of errors hold foreign bytes too, of any length.
+func TestCauseIsCleanAndBoundedWhateverAnErrorSays(t *testing.T) {
+	c := &x509.Certificate{}
+	f := Explain(Evidence{Endpoint: "a:1", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{
+		{Fault: certs.Malformed, Cert: c, Err: errors.New(strings.Repeat("\xff\x1b", 10_000))},
+	}}})
+	for _, text := range []string{f.Message, f.Cause, f.Fix} {
+		assert.LessOrEqual(t, len(text), 1024)
 		assert.NotContains(t, text, "\x1b")
 		assert.Equal(t, text, strings.ToValidUTF8(text, "?"))
 	}

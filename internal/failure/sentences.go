@@ -330,9 +330,7 @@ func notTLS(e Evidence) (cause, fix string) {
 // in starttls.
 func otherProtocol(e Evidence) string {
 	refusal := &starttls.Error{First: string(e.FirstBytes)}
-	if errors.As(e.Err, &refusal); errors.Is(e.Err, starttls.ErrInjected) {
-		return ""
-	}
+	errors.As(e.Err, &refusal)
 	name, value := service([]byte(refusal.First), e.Port)
 	usual := starttls.ForPort(e.Port)
 	// XMPP's streams begin alike, and so do greetings with 220 that don't name the protocol.

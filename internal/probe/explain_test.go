@@ -202,15 +202,21 @@ func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
 func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
 	cert := root.Issue("x")
 	for name, c := range map[string]struct {
-		fail func(net.Conn)
-		typ  failure.Type
+		fail   func(net.Conn)
+		typ    failure.Type
+		client *tls.Config
 	}{
-		"closed": {func(conn net.Conn) { _, _ = conn.Read(make([]byte, 4096)) }, failure.ConnectionClosed},
+		"closed": {func(conn net.Conn) { _, _ = conn.Read(make([]byte, 4096)) }, failure.ConnectionClosed, &tls.Config{}},
+		"version, of one offered": {func(conn net.Conn) {
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 70})
+			time.Sleep(10 * time.Millisecond)
+		}, failure.ProtocolMismatch, &tls.Config{MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS13}},
 		"alert": {func(conn net.Conn) {
 			_, _ = conn.Read(make([]byte, 4096))
 			_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 80})
 			time.Sleep(10 * time.Millisecond)
-		}, failure.ServerInternalError},
+		}, failure.ServerInternalError, &tls.Config{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := make(chan bool, 1)
@@ -225,7 +231,7 @@ func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
 			})
 			t.Cleanup(s.Close)
 			tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
-			tt.Explain = target.ExplainOnChange
+			tt.Explain, tt.TLS = target.ExplainOnChange, c.client
 			o := run1(t, tt)
 			require.NotNil(t, o.Failure)
 			assert.Equal(t, c.typ, o.Failure.Type)

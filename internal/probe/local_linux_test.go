@@ -115,6 +115,21 @@ func TestNoFreePorts(t *testing.T) {
 	})
 }
 
+// Whoever has a name in DNS could name thousands of hosts to be connected to.
+func TestAddressesThatAreTriedAreBounded(t *testing.T) {
+	var addrs []netip.Addr
+	for i := range 40 {
+		addrs = append(addrs, netip.AddrFrom4([4]byte{127, 0, 1, byte(i)}))
+	}
+	resolver, stop := tlsfarm.Resolver(map[string][]netip.Addr{"many.example.": addrs})
+	t.Cleanup(stop)
+	refused := netip.MustParseAddrPort(tlsfarm.Refused())
+	o := (&Prober{Resolver: resolver}).Probe(t.Context(), at(t, fmt.Sprintf("many.example:%d", refused.Port())))
+	require.NotNil(t, o.Failure)
+	assert.Len(t, o.Dials, maxAddresses)
+	assert.Len(t, o.Lookup.Addrs, maxAddresses)
+}
+
 // Where IPv6 is switched off connecting fails with the errno of used up ports.
 func TestIPv6SwitchedOffIsNoLackOfPorts(t *testing.T) {
 	inNetwork(t, func() {

@@ -107,6 +107,20 @@ func TestSTARTTLSThatFails(t *testing.T) {
 	assert.Contains(t, o.Failure.Cause, "it said nothing where a greeting")
 }
 
+func TestExplainingSpeaksThePreambleAndTakesLeaveToo(t *testing.T) {
+	heard := make(chan string, 1)
+	s := tlsfarm.SMTP("220 go ahead\r\n", &tls.Config{
+		Certificates: []tls.Certificate{root.Issue("mail")}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10,
+	}, heard)
+	t.Cleanup(s.Close)
+	tt := at(t, s.Endpoint())
+	tt.StartTLS, tt.Explain = "smtp", target.ExplainOnChange
+	o := run1(t, tt)
+	require.NotNil(t, o.Failure)
+	assert.Contains(t, o.Failure.Cause, "speaks TLS 1.0 only")
+	assert.Equal(t, "QUIT\r\n", <-heard)
+}
+
 func TestWrongSTARTTLSNamesTheRightOne(t *testing.T) {
 	tt := smtpServer(t, "220 go ahead\r\n", nil)
 	tt.StartTLS = "imap"

@@ -480,6 +480,14 @@ func TestFormerTypeIsAnAlias(t *testing.T) {
 	require.Error(t, err)
 }
 
+// What validate accepts can be started.
+func TestMoreConcurrencyThanThereIsMemoryForIsNoHarm(t *testing.T) {
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, max_concurrent_probes: 100000000000, targets: [{endpoint: %q}]}", tlsfarm.Refused()))
+	p.batches(t, 1)
+	stop()
+	assert.Equal(t, []string{"0"}, p.points("tls.probe.success"))
+}
+
 func TestTwinsAreWarnedOf(t *testing.T) {
 	s := farm(t, healthy())
 	p, stop := start(t, fmt.Sprintf(`

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
@@ -202,4 +203,22 @@ func TestOutcomeThatCannotBeRecordedCostsItselfAlone(t *testing.T) {
 		}
 	}
 	assert.True(t, found)
+}
+
+// Alert rules in use ask for unknown_ca in tls.validation.errors, which a server says of our own certificate.
+func TestRefusalOfOurCertificateIsAValidationError(t *testing.T) {
+	for typ, counted := range map[failure.Type]bool{
+		failure.UnknownCA: true, failure.BadCertificate: true, failure.ClientCertExpired: true, failure.ClientCertRevoked: true,
+		failure.UnsupportedCertificate: true, failure.CertificateUnknown: true,
+		failure.MissingClientCert: false, failure.AccessDenied: false, // it is not the certificate that is wrong
+	} {
+		o := handshake(example, time.Millisecond, certificate())
+		o.Failure = &failure.Failure{Step: failure.ClientAuth, Type: typ, Reasons: []failure.Type{typ}}
+		o.Handshake.Failure = o.Failure
+		if counted {
+			assert.Equal(t, []failure.Type{typ}, validationErrors(o.Handshake))
+		} else {
+			assert.Empty(t, validationErrors(o.Handshake), typ)
+		}
+	}
 }
