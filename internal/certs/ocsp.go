@@ -33,7 +33,8 @@ type Staple struct {
 	RevokedAt  time.Time // zero also where the certificate is not revoked
 	Reason     string    // of the revocation, as RFC 5280 names it; empty where none was given
 
-	detail string
+	detail      string
+	from, until time.Time // between which, both included, a good status is what it is
 }
 
 func (s *Staple) Error() string { return s.detail }
@@ -161,7 +162,8 @@ func (s *Staple) judge(staple []byte, leaf, issuer *x509.Certificate, now time.T
 		}
 		return
 	}
-	if problem, detail := r.signer(issuer, now); problem != "" {
+	signer, problem, detail := r.signer(issuer, now)
+	if problem != "" {
 		s.is(problem, "%s", detail)
 		return
 	}
@@ -197,6 +199,13 @@ func (s *Staple) judge(staple []byte, leaf, issuer *x509.Certificate, now time.T
 		s.is(StapleStale, "it was good until %s, and said %q then", end.UTC().Format(moment), status)
 	default:
 		s.Status = status
+		s.from, s.until = begin.Add(-clockSkew), end
+		if signer != issuer && signer.NotBefore.After(s.from) {
+			s.from = signer.NotBefore
+		}
+		if signer != issuer && signer.NotAfter.Before(s.until) {
+			s.until = signer.NotAfter
+		}
 		if status == StatusRevoked {
 			s.detail = "revoked on " + s.RevokedAt.UTC().Format(moment)
 		} else if status == StatusUnknown {
@@ -339,19 +348,19 @@ func (r *basicResponse) entryFor(leaf, issuer *x509.Certificate) (found *ocspEnt
 
 // signer tells whether the issuer signed the response, or a responder to whom it delegated that (RFC 6960, section
 // 4.2.2.2), and if not why that is not so.
-func (r *basicResponse) signer(issuer *x509.Certificate, now time.Time) (problem StapleProblem, detail string) {
+func (r *basicResponse) signer(issuer *x509.Certificate, now time.Time) (signer *x509.Certificate, problem StapleProblem, detail string) {
 	algorithm := r.algorithm()
 	if algorithm == x509.UnknownSignatureAlgorithm {
-		return StapleUnsupported, fmt.Sprintf("its signature algorithm, %v, is not known", r.Algorithm.Algorithm)
+		return nil, StapleUnsupported, fmt.Sprintf("its signature algorithm, %v, is not known", r.Algorithm.Algorithm)
 	}
 	if weak(algorithm) {
-		return StapleUnsupported, fmt.Sprintf("it is signed with %v, which is no longer accepted", algorithm)
+		return nil, StapleUnsupported, fmt.Sprintf("it is signed with %v, which is no longer accepted", algorithm)
 	}
 	signed := func(by *x509.Certificate) bool {
 		return by.CheckSignature(algorithm, r.Data.Raw, r.Signature.RightAlign()) == nil
 	}
 	if r.names(issuer) && signed(issuer) {
-		return "", ""
+		return issuer, "", ""
 	}
 	problem, detail = StapleForged, "its signature is not by the certificate's issuer, nor by anyone whom the issuer certified"
 	for _, raw := range r.Certificates[:min(len(r.Certificates), maxResponders)] {
@@ -372,11 +381,11 @@ func (r *basicResponse) signer(issuer *x509.Certificate, now time.Time) (problem
 		case len(c.UnhandledCriticalExtensions) > 0 || weak(c.SignatureAlgorithm):
 			why = "is not acceptable itself"
 		default:
-			return "", ""
+			return c, "", ""
 		}
 		problem, detail = StapleNotAuthorized, fmt.Sprintf("the certificate %q that signed it %s", Clean(SubjectName(c), 128), why)
 	}
-	return problem, detail
+	return nil, problem, detail
 }
 
 // names tells whether c is the certificate that the response says it is signed with.

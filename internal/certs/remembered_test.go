@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ocsp"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
@@ -88,6 +89,65 @@ func TestRememberedIsTheCallersToChange(t *testing.T) {
 	}
 }
 
+// A staple from memory must never be good where a fresh one would not be, with its own dates and with those of the
+// certificate that signed it.
+func TestRememberedStapleAgreesWithAFreshOne(t *testing.T) {
+	start := time.Now()
+	late := stapleCA.Issue("late", tlsfarm.Responder, tlsfarm.Validity(-10*time.Minute, day))
+	early := stapleCA.Issue("early", tlsfarm.Responder, tlsfarm.Validity(-day, 10*time.Minute))
+	staples := [][]byte{
+		stapleCA.Staple(stapled, tlsfarm.StapleDates(-20*time.Minute, 20*time.Minute)),
+		stapleCA.Staple(stapled, tlsfarm.StapleDates(-20*time.Minute, 0)),
+		stapleCA.StapleBy(late, stapled, tlsfarm.StapleDates(-20*time.Minute, 20*time.Minute)),
+		stapleCA.StapleBy(early, stapled, tlsfarm.StapleDates(-20*time.Minute, 20*time.Minute)),
+		stapleCA.Staple(stapled, tlsfarm.RevokedFor(ocsp.KeyCompromise)),
+		stapleCA.Staple(stapleCA.Issue("other")),
+		nil,
+	}
+	chains := [][]*x509.Certificate{presented(stapled), presented(stapleCA.Issue("other")), presented(stapled)[:1]}
+	roots, noRoots := stapleRoot.Pool(), x509.NewCertPool()
+	edges := []time.Duration{-25 * time.Minute, -20 * time.Minute, -10 * time.Minute, 0, 10 * time.Minute, 20 * time.Minute, maxUndated - 20*time.Minute}
+	random := rand.New(rand.NewPCG(1, 2))
+	hits, good := 0, 0
+	for range 60 {
+		var r Remembered
+		chain, staple, trusted := chains[0], staples[random.IntN(4)], roots
+		for range 20 {
+			switch random.IntN(16) {
+			case 0:
+				chain = chains[random.IntN(len(chains))]
+			case 1:
+				staple = staples[random.IntN(len(staples))]
+			case 2:
+				trusted = noRoots
+			default:
+				chain, trusted = chains[0], roots
+			}
+			now := start.Add(edges[random.IntN(len(edges))] + time.Duration(random.IntN(5)-2)*time.Second)
+			v, _ := r.Verify(chain, trusted, "localhost", now)
+			before := r.staple
+			s := r.AddStaple(v, staple, chain, now)
+			fresh := Verify(chain, trusted, "localhost", now)
+			want := fresh.AddStaple(staple, chain, now)
+			if before != nil && r.staple == before {
+				hits++
+			}
+			require.Equal(t, fresh.Valid(), v.Valid())
+			require.Equal(t, want == nil, s == nil)
+			if want != nil {
+				require.Equal(t, want.Status, s.Status)
+				require.Equal(t, want.Problem, s.Problem)
+				require.Equal(t, want.NextUpdate, s.NextUpdate)
+				if s.Status == StatusGood {
+					good++
+				}
+			}
+		}
+	}
+	assert.Greater(t, hits, 50, "the memory must be put to the test")
+	assert.Greater(t, good, hits)
+}
+
 func BenchmarkRemembered(b *testing.B) {
 	root := tlsfarm.NewAuthority("Root")
 	between := root.Intermediate("Between")
@@ -103,6 +163,16 @@ func BenchmarkRemembered(b *testing.B) {
 		var r Remembered
 		for b.Loop() {
 			r.Verify(presented, roots, "localhost", now)
+		}
+	})
+	staple := stapleCA.Staple(stapled)
+	chain := []*x509.Certificate{stapled.Leaf, stapleCA.Certificate}
+	roots = stapleRoot.Pool()
+	b.Run("staple remembered", func(b *testing.B) {
+		var r Remembered
+		for b.Loop() {
+			v, _ := r.Verify(chain, roots, "localhost", now)
+			r.AddStaple(v, staple, chain, now)
 		}
 	})
 }

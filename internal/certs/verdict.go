@@ -200,8 +200,13 @@ func presentedPath(presented []*x509.Certificate) []*x509.Certificate {
 	// As many signatures as crypto/x509 would check. A hostile server could send hundreds of certificates of one name.
 	checks := 100
 	path := presented[:1:1]
-	for !selfIssued(path[len(path)-1]) {
-		next := issuerOf(path[len(path)-1], presented, &checks)
+	for {
+		// A CA that changed its key may have a certificate of its own name by its former key, which is no root.
+		top := path[len(path)-1]
+		if selfIssued(top) && checkSignature(top, top) == nil {
+			break
+		}
+		next := issuerOf(top, presented, &checks)
 		if next == nil || slices.Contains(path, next) {
 			break
 		}
@@ -237,7 +242,7 @@ func untrusted(path, presented []*x509.Certificate, roots *x509.CertPool, now ti
 	top := len(path) - 1
 	rest := 0 // where the part begins that signatures hold together
 	for depth, c := range path {
-		if selfIssued(c) {
+		if depth == top && selfIssued(c) {
 			break // a root's own signature is not asked for
 		}
 		var issuer *x509.Certificate
@@ -266,7 +271,7 @@ func untrusted(path, presented []*x509.Certificate, roots *x509.CertPool, now ti
 	}
 	_, err := relax(path[top], false).Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: anyUsage})
 	r := Reason{Fault: UntrustedCA, Depth: top, Cert: path[top], Err: err, Namesake: triedRoot(err)}
-	if leaf := path[0]; selfIssued(leaf) {
+	if leaf := path[0]; top == 0 && selfIssued(leaf) {
 		if fault, _ := signatureFault(leaf, leaf); fault != BadSignature {
 			r.Fault = SelfSigned
 		}

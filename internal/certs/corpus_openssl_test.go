@@ -1,0 +1,173 @@
+package certs_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/pem"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// TestVerdictsBesideOpenSSL compares our verdicts with those of `openssl verify`: the reason that we tell first must be
+// among those that OpenSSL tells, at the same depth, and OpenSSL may tell none that we don't. The scenes say where that is
+// not so, and why. Without openssl it is skipped, but make test-interop fetches one and does not let it be.
+func TestVerdictsBesideOpenSSL(t *testing.T) {
+	version, err := exec.Command("openssl", "version").Output()
+	if err != nil || !regexp.MustCompile(`^OpenSSL [3-9]\.`).Match(version) {
+		t.Skip("there is no openssl, version 3 or later")
+	}
+	t.Logf("%s", version)
+	for _, s := range certs.Corpus() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			s = s.Complete()
+			ours, warnings := judge(t, s)
+			theirs := verify(t, s)
+			if s.OpenSSL == nil {
+				assert.True(t, agree(ours, theirs), "we say %s, OpenSSL says %s", ours, theirs)
+			} else {
+				assert.NotEmpty(t, s.Because)
+				assert.Contains(t, s.OpenSSL, theirs, "we say %s, OpenSSL not what is explained: %s", ours, s.Because)
+				assert.False(t, agree(ours, s.OpenSSL[0]), "that is no difference any more: %s", s.Because)
+			}
+			if s.With != nil {
+				assert.True(t, agree(ours, verify(t, s, s.With...)), "the difference is another than %s", s.With)
+			}
+			if ours == "ok" && warnings != "" {
+				assert.Equal(t, warnings, verify(t, s, "-auth_level", "2"), "the warnings")
+			}
+		})
+	}
+}
+
+// agree tells whether two say the same, in OpenSSL's codes. OpenSSL stops at some of them, so that it may say less.
+func agree(ours, theirs string) bool {
+	codes := strings.Fields(ours)
+	return slices.Contains(strings.Fields(theirs), codes[0]) &&
+		!slices.ContainsFunc(strings.Fields(theirs), func(c string) bool { return !slices.Contains(codes, c) })
+}
+
+// judge returns our verdict and its warnings in OpenSSL's codes with their depths, such as 10@0.
+func judge(t *testing.T, s certs.Scene) (reasons, warnings string) {
+	t.Helper()
+	if s.Refused != "" {
+		return "unreadable", ""
+	}
+	v := s.Verdict(t)
+	if reasons = codes(t, s, v, v.Reasons); v.Valid() {
+		reasons = "ok"
+	}
+	return reasons, codes(t, s, v, v.Warnings)
+}
+
+func codes(t *testing.T, s certs.Scene, v *certs.Verdict, reasons []certs.Reason) string {
+	t.Helper()
+	var all []string
+	for _, r := range reasons {
+		f := failure.Explain(failure.Evidence{
+			Verdict: &certs.Verdict{Chain: v.Chain, Trusted: v.Trusted, Reasons: []certs.Reason{r}}, ServerName: s.Host, Now: s.At,
+		})
+		all = append(all, fmt.Sprintf("%d@%d", f.VerifyCode, r.Depth))
+		assert.Equal(t, string(r.Fault), string(f.Type))
+		said := f.Message + f.Cause + f.Fix
+		assert.True(t, utf8.ValidString(said) && !strings.ContainsFunc(said, unicode.IsControl), "%q", said)
+	}
+	return strings.Join(all, " ")
+}
+
+var errorLine = regexp.MustCompile(`(?m)^error (\d+) at (\d+) depth lookup`)
+
+// verify returns what `openssl verify` says: its codes with their depths, or ok, or unreadable.
+func verify(t *testing.T, s certs.Scene, options ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := func(name string, ders ...[]byte) string {
+		var b bytes.Buffer
+		for _, der := range ders {
+			require.NoError(t, pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der}))
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o600))
+		return filepath.Join(dir, name)
+	}
+	// Level 1 refuses what crypto/x509 refuses: SHA-1, MD5 and RSA keys under 1024 bits. Level 2, which is the default of
+	// OpenSSL's since 3.2, refuses RSA keys under 2048 bits too, of which we warn.
+	args := []string{
+		"verify", "-no-CApath", "-no-CAstore", "-purpose", "sslserver", "-auth_level", "1",
+		"-attime", strconv.FormatInt(s.At.Unix(), 10),
+	}
+	if len(s.Roots) == 0 {
+		args = append(args, "-no-CAfile")
+	} else {
+		var ders [][]byte
+		for _, c := range s.Roots {
+			ders = append(ders, c.Raw)
+		}
+		args = append(args, "-CAfile", file("roots.pem", ders...))
+	}
+	if len(s.Chain) > 1 {
+		args = append(args, "-untrusted", file("chain.pem", s.Chain[1:]...))
+	}
+	if _, err := netip.ParseAddr(s.Host); err == nil {
+		args = append(args, "-verify_ip", s.Host)
+	} else {
+		args = append(args, "-verify_hostname", s.Host)
+	}
+	args = append(args, options...)
+	out, err := exec.Command("openssl", append(args, file("leaf.pem", s.Chain[0]))...).CombinedOutput()
+
+	var all []string
+	for _, line := range errorLine.FindAllSubmatch(out, -1) {
+		all = append(all, fmt.Sprintf("%s@%s", line[1], line[2]))
+	}
+	switch {
+	case len(all) > 0:
+		assert.Error(t, err)
+		return strings.Join(all, " ")
+	case err == nil:
+		return "ok"
+	}
+	assert.Regexp(t, `(?i)unable to load|could not (read|find|open)|error loading`, string(out))
+	return "unreadable"
+}
+
+// What crypto/x509 does not parse never comes to a verdict: the handshake fails, and this is what users are told then. The
+// same goes for keys that it does not know.
+func TestWhatIsRefusedIsMalformed(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	for _, s := range certs.Corpus() {
+		if chain, err := s.Parse(); err == nil && chain[0].PublicKey != nil {
+			continue
+		}
+		t.Run(s.Name, func(t *testing.T) {
+			server := tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{{Certificate: s.Chain, PrivateKey: key}}})
+			defer server.Close()
+			_, err := tls.Dial("tcp", server.Endpoint(), &tls.Config{InsecureSkipVerify: true}) // as the prober does
+			require.Error(t, err)
+			f := failure.Explain(failure.Evidence{Step: failure.Handshake, Err: err})
+			assert.Equal(t, failure.Verify, f.Step)
+			assert.Equal(t, failure.Type(certs.Malformed), f.Type, "%v", err)
+			assert.Zero(t, f.VerifyCode)
+		})
+	}
+}
