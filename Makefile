@@ -6,7 +6,7 @@ RESOURCE_TEST := receiver/tlscheckreceiver/internal/metadata/generated_resource_
 GO_DIRS := examples internal receiver
 SOURCES := $(shell find receiver internal -type f ! -name '*_test.go' ! -name '*.md' ! -name '*.sh')
 
-.PHONY: help generate fmt lint test race build acceptance test-interop bench run clean
+.PHONY: help generate fmt lint test race build acceptance test-interop bench bench-scale run clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ fmt: $(TOOLS)/.built ## format the Go code
 lint: $(TOOLS)/.built ## check formatting, go vet and staticcheck
 	@files=$$($(TOOLS)/gofumpt -l $(GO_DIRS)) || exit; \
 	test -z "$$files" || { echo "not formatted, run make fmt:"; echo "$$files"; exit 1; }
-	@for tags in "" acceptance interop; do \
+	@for tags in "" acceptance interop scale; do \
 		go vet -tags "$$tags" ./... && $(TOOLS)/staticcheck -tags "$$tags" ./... || exit; \
 	done
 	@GOOS=darwin CGO_ENABLED=0 go vet ./... # make test has to pass there too
@@ -46,6 +46,9 @@ test-interop: ## test against real servers, whose Debian packages it unpacks int
 
 bench: ## compare what a probe costs with a bare tls.Dialer loop
 	@go test -run '^$$' -bench Probe -benchtime 1x ./receiver/tlscheckreceiver
+
+bench-scale: build ## measure the built distribution with 10,000 targets; takes 15 minutes
+	@go test -tags scale -count=1 -v -timeout 2h -run TestScale ./internal/scale
 
 run: build ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
 	@echo 'Metrics at http://localhost:9464/metrics. Ctrl-C ends it.'

@@ -11,7 +11,9 @@
 //
 //	point FILE METRIC [CONDITION...]   waits until the file exporter's FILE has such a data point
 //	span FILE NAME [CONDITION...]      waits until FILE has such a span
+//	event FILE NAME [CONDITION...]     waits until FILE has such an event
 //	tree FILE ENDPOINT [CHILD...]      the traces of ENDPOINT are whole, with these spans below tls.connect
+//	shards NUMBER FILE...              waits until so many endpoints are probed, each in one of the files alone
 //	exemplars METRICS TRACES           the exemplars in one file lead to the handshake spans in the other
 //	shows URL|FILE REGEXP              waits until the page or file has a line that matches
 //	refuses CONFIG YAML TEXT           with YAML on top of CONFIG the collector neither validates nor starts, and says TEXT
@@ -19,7 +21,7 @@
 //	ctrl-c                             sends SIGINT to what runs in the background, which has to end at once
 //	hangup                             sends SIGHUP to it
 //
-// With ! before it, point, span and shows ask whether there is none now, and do not wait. A CONDITION is name=value,
+// With ! before it, point, span, event and shows ask whether there is none now, and do not wait. A CONDITION is name=value,
 // name~regexp, name<number, name>number, or !name where the attribute must be absent. Names are those of attributes, and
 // telemetry_test.go has a few more, such as value and endpoint.
 //
@@ -88,7 +90,7 @@ func TestScripts(t *testing.T) {
 			return servers["IPV6"] != "", nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"point": point, "span": span, "tree": tree, "exemplars": exemplars, "shows": shows,
+			"point": point, "span": span, "event": event, "tree": tree, "exemplars": exemplars, "shards": shards, "shows": shows,
 			"refuses": refuses, "move-ports": movePorts, "ctrl-c": ctrlC, "hangup": hangup,
 		},
 	})

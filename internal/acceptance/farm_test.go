@@ -86,6 +86,11 @@ func farm(t *testing.T) map[string]string {
 	env["CA"] = file("ca.pem", ca.PEM())
 	env["STRANGE_CA"] = file("stranger.pem", stranger.PEM())
 	pair("CLIENT", ca.Issue("client.example", tlsfarm.Validity(-day, 20*day+time.Hour)))
+	soon := ca.Issue("soon.example", tlsfarm.Validity(-80*day, 10*day+time.Hour))
+	env["ONDISK"] = serve(soon)
+	pair("SOON", soon)
+	pair("RENEWED", ca.Issue("soon.example"))
+	pair("OLD", ca.Issue("old.example", tlsfarm.Validity(-90*day, -3*day-time.Hour)))
 	pair("STRANGE_CLIENT", stranger.Issue("strange-client.example"))
 	return env
 }

@@ -16,13 +16,15 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// item is a data point or a span, with all that can be asked of it under its name: its attributes, those of the
+// item is a data point, a span or an event, with all that can be asked of it under its name: its attributes, those of the
 // resource behind "resource.", endpoint (server.address and server.port), scope, and
 //   - for a point: metric, unit, value (of a histogram the count)
+//   - for an event: event, severity, body, trace and span (its ids; absent where it has none)
 //   - for a span: span, parent (the name of the span above), status (Unset, Error), message, kind, seconds, event (the
 //     events' names and attributes)
 type item map[string]string
@@ -31,9 +33,11 @@ func point(ts *testscript.TestScript, neg bool, args []string) { find(ts, neg, "
 
 func span(ts *testscript.TestScript, neg bool, args []string) { find(ts, neg, "span", args, spans) }
 
+func event(ts *testscript.TestScript, neg bool, args []string) { find(ts, neg, "event", args, events) }
+
 func find(ts *testscript.TestScript, neg bool, kind string, args []string, load func(path string) ([]item, error)) {
 	if len(args) < 2 {
-		ts.Fatalf("usage: [!] point|span FILE NAME [CONDITION...]")
+		ts.Fatalf("usage: [!] point|span|event FILE NAME [CONDITION...]")
 	}
 	conditions := []condition{{name: kind, op: "=", value: args[1]}}
 	for _, a := range args[2:] {
@@ -243,6 +247,70 @@ func spans(path string) ([]item, error) {
 	items := make([]item, len(all))
 	for i, s := range all {
 		items[i] = s.item(names[s.ParentSpanID()])
+	}
+	return items, err
+}
+
+// shards waits until so many endpoints are probed, each in one of the files alone, and none of them is late: each file
+// has had its second round.
+func shards(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: shards NUMBER FILE...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	eventually(ts, func() error {
+		in := make(map[string]string)
+		rounds := make(map[string]int)
+		for _, file := range args[1:] {
+			all, err := points(ts.MkAbs(file))
+			if err != nil {
+				return err
+			}
+			for _, p := range all {
+				if p["metric"] != "tls.probe.success" {
+					continue
+				}
+				e := p["endpoint"]
+				if in[e] != "" && in[e] != file {
+					ts.Fatalf("%s is probed by two: see %s and %s", e, in[e], file)
+				}
+				in[e] = file
+				rounds[e]++
+			}
+		}
+		for e, n := range rounds {
+			if n < 2 {
+				return fmt.Errorf("%s was probed %d times", e, n)
+			}
+		}
+		if len(in) != want {
+			return fmt.Errorf("%d endpoints of %d are probed", len(in), want)
+		}
+		return nil
+	})
+}
+
+func events(path string) (items []item, err error) {
+	batches, err := lines(path)
+	for _, line := range batches {
+		ld, err := (&plog.JSONUnmarshaler{}).UnmarshalLogs(line)
+		if err != nil {
+			return nil, err
+		}
+		for _, rl := range ld.ResourceLogs().All() {
+			for _, sl := range rl.ScopeLogs().All() {
+				for _, r := range sl.LogRecords().All() {
+					it := item{"event": r.EventName(), "severity": r.SeverityText(), "body": r.Body().AsString()}
+					if id := r.TraceID(); !id.IsEmpty() {
+						it["trace"], it["span"] = id.String(), r.SpanID().String()
+					}
+					it.add("", r.Attributes())
+					it.addOrigin(rl.Resource(), sl.Scope())
+					items = append(items, it)
+				}
+			}
+		}
 	}
 	return items, err
 }

@@ -139,7 +139,11 @@ func TestTroubleshootingHasASectionForEachType(t *testing.T) {
 	assert.Subset(t, steps, g.chapters, "each chapter is a step")
 	for typ, s := range g.sections {
 		assert.True(t, want[typ], "docs/troubleshooting.md explains %s, which does not exist", typ)
-		if s.chapter != string(Local) && s.chapter != string(DNS) { // where there is no connection yet
+		switch Step(s.chapter) {
+		case Local, DNS: // there is no connection yet
+		case File:
+			assert.Contains(t, s.text, "openssl ", "section %s", typ)
+		default:
 			assert.Contains(t, s.text, "openssl s_client", "section %s", typ)
 		}
 	}
@@ -184,22 +188,36 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 		case NearExpiry, Type(certs.InvalidStaple), Type(certs.MissingStaple):
 			continue // the probe succeeds, so there is nothing to explain
 		}
+		if g.sections[typ].chapter == string(File) {
+			f := Explain(Evidence{Step: File, Err: &certs.FileError{Fault: certs.Fault(typ)}, Endpoint: "/etc/ssl/site.pem"})
+			assert.Equal(t, typ, f.Type)
+			assert.True(t, quotes(g.sections[typ].text, f.Cause, f.Fix), "section %s: the program says %s %s", typ, f.Cause, f.Fix)
+			continue
+		}
+		if typ == FileMismatch {
+			assert.True(t, quotes(g.sections[typ].text, "", MismatchFix), "section %s: the program says %s", typ, MismatchFix)
+			continue
+		}
 		e := exampleOf(typ, slices.Contains(faults, string(typ)) && typ != Type(certs.Malformed))
 		f := &Failure{Step: e.Step, Type: typ, Reasons: []Type{typ}, Message: e.Err.Error()}
 		if f.Step == "" {
 			f.Step = Step(g.sections[typ].chapter)
 		}
 		cause, fix := sentences(f, e)
-		var quoted []string
-		for line := range strings.Lines(g.sections[typ].text) {
-			if text, ok := strings.CutPrefix(line, "> "); ok {
-				quoted = append(quoted, strings.Fields(text)...)
-			}
-		}
-		quotation := strings.Join(quoted, " ")
-		assert.True(t, strings.HasSuffix(cause+" "+fix, quotation) && strings.HasSuffix(quotation, fix),
-			"section %s quotes\n\t%s\nand the program says\n\t%s %s", typ, quotation, cause, fix)
+		assert.True(t, quotes(g.sections[typ].text, cause, fix), "section %s: the program says %s %s", typ, cause, fix)
 	}
+}
+
+// quotes tells whether the quotation in a section is the fix, or ends with it and is the end of cause and fix.
+func quotes(section, cause, fix string) bool {
+	var words []string
+	for line := range strings.Lines(section) {
+		if text, ok := strings.CutPrefix(line, "> "); ok {
+			words = append(words, strings.Fields(text)...)
+		}
+	}
+	quotation := strings.Join(words, " ")
+	return strings.HasSuffix(cause+" "+fix, quotation) && strings.HasSuffix(quotation, fix)
 }
 
 // exampleOf returns evidence that the sentences of a type can be made of.

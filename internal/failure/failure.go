@@ -32,9 +32,10 @@ const (
 	Handshake  Step = "handshake"
 	Verify     Step = "verify"      // the server's certificate, judged by us
 	ClientAuth Step = "client_auth" // our certificate, judged by the server
+	File       Step = "file"        // a certificate file is read
 )
 
-// Type is a value of the attribute error.type. The types of the step verify are those of certs.Fault.
+// Type is a value of the attribute error.type. The types of the steps verify and file are those of certs.Fault.
 type Type string
 
 const (
@@ -70,7 +71,8 @@ const (
 	UnsupportedCertificate Type = "unsupported_certificate"
 	CertificateUnknown     Type = "certificate_unknown"
 	AccessDenied           Type = "access_denied"
-	NearExpiry             Type = "near_expiry" // a warning
+	NearExpiry             Type = "near_expiry"   // a warning
+	FileMismatch           Type = "file_mismatch" // a warning
 	Other                  Type = "other"
 )
 
@@ -100,11 +102,11 @@ func (f *Failure) Error() string { return string(f.Type) + ": " + f.Cause }
 
 // Evidence is all that a probe knows when it fails.
 type Evidence struct {
-	Step     Step  // at which Err came: Local, DNS, Connect, StartTLS, Handshake or ClientAuth
+	Step     Step  // at which Err came: Local, DNS, Connect, StartTLS, Handshake, ClientAuth or File
 	Err      error // never nil, unless Verdict is the failure
 	Now      time.Time
 	Timeout  time.Duration // of the whole probe
-	Endpoint string        // host:port
+	Endpoint string        // host:port; for a file its path
 	Port     uint16
 
 	ServerName             string         // the name that the certificate must have
@@ -112,6 +114,7 @@ type Evidence struct {
 	MinVersion, MaxVersion uint16         // offered
 	ALPN                   []string       // offered
 	StartTLS               string         // protocol spoken before TLS; may be empty
+	CertificateType        string         // the one that was asked for; empty where any will do
 	FirstBytes             []byte         // what the server sent first, a bounded piece of it
 
 	ClientCertRequested bool
@@ -220,7 +223,12 @@ func classify(e Evidence, f *Failure) (Step, Type) {
 	if e.Step == Local {
 		return Local, LocalError
 	}
-	if t, ok := localLimit(e.Err); ok {
+	t, local := localLimit(e.Err)
+	var file *certs.FileError
+	if errors.As(e.Err, &file) && t != TooManyOpenFiles { // that the file may not be read is the file's affair
+		return File, Type(file.Fault)
+	}
+	if local {
 		return Local, t
 	}
 	if f.HasAlert {

@@ -21,7 +21,15 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 	if f.Step == ClientAuth {
 		return clientAuthSentences(f, e)
 	}
+	if f.Step == File {
+		return fileSentences(f, e)
+	}
 	name := e.ServerName
+	refused := f.Type == ProtocolMismatch || f.Type == CipherMismatch || f.Type == HandshakeFailure
+	if kind := strings.ToUpper(e.CertificateType); kind != "" && refused {
+		return fmt.Sprintf("%s refuses clients that accept no certificate but an %s one.", e.Endpoint, kind),
+			fmt.Sprintf("Configure an %s certificate for %s on the server, or remove %s from certificate_types. The collector can ask for one kind in TLS 1.2 alone: enable that too.", kind, name, e.CertificateType)
+	}
 	switch f.Type {
 	case TooManyOpenFiles:
 		return "The collector has reached its own limit of open files.",
@@ -167,7 +175,9 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 	primary := e.Verdict.Primary()
 	c := primary.Cert
 	which := "The certificate"
-	if primary.Depth > 0 {
+	if e.Step == File {
+		which = fmt.Sprintf("The certificate %s in %s", quoted(certs.SubjectName(c)), e.Endpoint)
+	} else if primary.Depth > 0 {
 		which = fmt.Sprintf("The CA certificate %s (depth %d)", quoted(certs.SubjectName(c)), primary.Depth)
 	}
 	leaf := e.Verdict.Chain[0]
@@ -176,6 +186,10 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 	switch primary.Fault {
 	case certs.Expired:
 		cause = fmt.Sprintf("%s expired on %s, %s ago.", which, moment(c.NotAfter), span(e.Now.Sub(c.NotAfter)))
+		if e.Step == File {
+			fix = "Renew it, or take it out of the file. If it was renewed already, the new one was not put here."
+			break
+		}
 		fix = "Renew it and reload the server. If it was renewed already, the server still serves the old one."
 		if primary.Depth > 0 {
 			fix = "Replace it in the chain that the server sends, or in ca_file if it is the root there."
@@ -284,6 +298,39 @@ func Staple(s *certs.Staple) string {
 	}
 	return cause + " " + fix
 }
+
+// fileSentences says why no certificate could be had from a file.
+func fileSentences(f *Failure, e Evidence) (cause, fix string) {
+	var detail string
+	if file := (*certs.FileError)(nil); errors.As(e.Err, &file) && file.Err != nil {
+		detail = ": " + file.Err.Error()
+	}
+	switch certs.Fault(f.Type) {
+	case certs.FileNotFound:
+		return fmt.Sprintf("There is no file %s%s.", e.Endpoint, detail),
+			"Correct file_path, or have the certificate put there. A path in a container is not that of its host."
+	case certs.FileUnreadable:
+		return fmt.Sprintf("%s cannot be read%s.", e.Endpoint, detail),
+			"It must be a file that the collector's user may read, and so must its directory be."
+	case certs.FileTooLarge:
+		return fmt.Sprintf("%s is too large for a certificate file%s.", e.Endpoint, detail),
+			"Correct file_path."
+	case certs.FileEmpty:
+		return fmt.Sprintf("%s is empty%s.", e.Endpoint, detail),
+			"Have the certificate written anew; whatever writes it may have run out of disk space."
+	case certs.FileKeyOnly:
+		return fmt.Sprintf("%s has a private key and no certificate.", e.Endpoint),
+			"Set file_path to the file of the certificate, and keep the collector's user from reading the key."
+	case certs.FileWrongPassword:
+		return fmt.Sprintf("The password does not open %s%s.", e.Endpoint, detail),
+			"Correct password. A keystore without one takes an empty password."
+	}
+	return fmt.Sprintf("%s has nothing that can be read as a certificate%s.", e.Endpoint, detail),
+		"It must be PEM, DER, PKCS#12 or a Java keystore; correct file_path, or file_format where it is set."
+}
+
+// MismatchFix is what to do where a server serves another certificate than is in the file that it should serve from.
+const MismatchFix = "Reload the server, so that it serves what is in the file. If it reads another file, correct file_path."
 
 func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
 	if len(names) == 0 {

@@ -33,7 +33,7 @@ type met struct {
 
 // explainFailure adds what would work to a failed outcome. It tries when the target begins to fail or fails
 // differently, and for the probes after that goes by what it found then, so that the failure keeps its type.
-func (m *memory) explainFailure(ctx context.Context, o *Outcome) {
+func (m *memory) explainFailure(ctx context.Context, o *Outcome, offered *tls.Config) {
 	t, f := o.Target, o.Failure
 	if f == nil {
 		m.explained = nil
@@ -41,9 +41,10 @@ func (m *memory) explainFailure(ctx context.Context, o *Outcome) {
 	}
 	now := met{f.Type, f.Alert}
 	e := m.explained[now]
-	// A server that sent its certificate has agreed to version, suite and name: nothing else would tell more.
-	if e == nil && t.Explain == target.ExplainOnChange && o.Handshake != nil && o.Handshake.Leaf() == nil {
-		if e = explain(ctx, o); e != nil {
+	// A server that sent its certificate has agreed to version, suite and name: nothing else would tell more. One that is
+	// asked for its other certificate agrees to all that is otherwise.
+	if e == nil && t.Explain == target.ExplainOnChange && o.Handshake != nil && o.Handshake.Leaf() == nil && t.CertificateType == "" {
+		if e = explain(ctx, o, offered); e != nil {
 			o.Explanation = e
 			if m.explained == nil {
 				m.explained = make(map[met]*Explanation)
@@ -59,7 +60,7 @@ func (m *memory) explainFailure(ctx context.Context, o *Outcome) {
 // explain makes up to four handshakes, the first the same as the one that failed, the others each different in one
 // respect. None of them verifies anything: the question is only how far the server goes along. It returns nil where
 // nothing is worth a try, or no time is left for one.
-func explain(ctx context.Context, o *Outcome) *Explanation {
+func explain(ctx context.Context, o *Outcome, offered *tls.Config) *Explanation {
 	ctx, cancel := context.WithTimeout(ctx, maxExplaining)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -70,7 +71,7 @@ func explain(ctx context.Context, o *Outcome) *Explanation {
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			break
 		}
-		t.Err = handshakeOnce(ctx, addr, o.Target, &t)
+		t.Err = handshakeOnce(ctx, addr, o.Target, offered, &t)
 		e.Tries = append(e.Tries, t)
 		// Of single versions all that work are of interest, else the first thing that does.
 		if t.Err == nil && (t.Same || o.Failure.Type != failure.ProtocolMismatch || t.MinVersion != t.MaxVersion) {
@@ -84,7 +85,7 @@ func explain(ctx context.Context, o *Outcome) *Explanation {
 	return e
 }
 
-func handshakeOnce(ctx context.Context, addr string, target *target.Target, t *failure.Try) error {
+func handshakeOnce(ctx context.Context, addr string, target *target.Target, offered *tls.Config, t *failure.Try) error {
 	ctx, cancel := context.WithTimeout(ctx, maxTry)
 	defer cancel()
 	conn, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", addr)
@@ -99,7 +100,7 @@ func handshakeOnce(ctx context.Context, addr string, target *target.Target, t *f
 			return err
 		}
 	}
-	cfg := target.TLS.Clone()
+	cfg := offered.Clone()
 	cfg.InsecureSkipVerify = true
 	cfg.MinVersion, cfg.MaxVersion = t.MinVersion, t.MaxVersion
 	cfg.ServerName = target.ServerName()

@@ -190,3 +190,14 @@ func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
 	assert.Contains(t, o.Failure.Cause, one.Endpoint.String()+" gave no answer")
 	assert.Contains(t, o.Failure.Fix, "firewall")
 }
+
+func TestConnectTimeout(t *testing.T) {
+	hole, stop := tlsfarm.Blackhole()
+	t.Cleanup(stop)
+	tt := at(t, hole)
+	tt.Timeout, tt.ConnectTimeout = 10*time.Second, 10*time.Millisecond
+	f := run1(t, tt).Failure
+	require.NotNil(t, f)
+	assert.Equal(t, failure.ConnectionTimeout, f.Type)
+	assert.Contains(t, f.Cause, "within 10ms")
+}

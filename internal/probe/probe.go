@@ -1,5 +1,5 @@
-// Package probe makes one probe of one target: resolve, connect, STARTTLS, handshake, verify. It returns an Outcome, whatever the
-// server does, and within the target's timeout.
+// Package probe makes one probe of one target: resolve, connect, STARTTLS, handshake, verify; and reads its certificate
+// files. It returns an Outcome, whatever the server does, and within the target's timeout.
 package probe
 
 import (
@@ -29,13 +29,18 @@ type Prober struct {
 
 	memories sync.Map    // *target.Target to *memory
 	known    certs.Known // the intermediates that servers sent
+	names    names       // the addresses of the endpoints
 }
 
 // Probe probes t once. It returns nil when ctx is cancelled before the probe is through: a probe that was called off
 // says nothing about its target.
-func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
-	m, _ := p.memories.LoadOrStore(t, &memory{})
-	r := &run{prober: p, memory: m.(*memory), target: t, out: &Outcome{Target: t, Start: time.Now()}}
+func (p *Prober) Probe(ctx context.Context, t *target.Target) *Outcome {
+	return p.probe(ctx, t, p.memory(t), netip.AddrPort{})
+}
+
+// probe probes t, at the one address where that is valid.
+func (p *Prober) probe(ctx context.Context, t *target.Target, m *memory, at netip.AddrPort) (out *Outcome) {
+	r := &run{prober: p, memory: m, target: t, tls: t.Settings(), out: &Outcome{Target: t, Peer: at, Start: time.Now()}}
 	defer func() {
 		// The parsers of foreign bytes are not ours. If one of them panics it costs this probe alone.
 		if v := recover(); v != nil {
@@ -50,15 +55,28 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (out *Outcome) {
 	probeCtx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
 	r.probe(probeCtx)
-	r.memory.explainFailure(probeCtx, r.out)
+	r.memory.explainFailure(probeCtx, r.out, r.tls)
 	return r.out
 }
+
+func (p *Prober) memory(t *target.Target) *memory {
+	m, ok := p.memories.Load(t)
+	if !ok {
+		m, _ = p.memories.LoadOrStore(t, &memory{})
+	}
+	return m.(*memory)
+}
+
+// Forget lets go of what is kept of a target that is not probed any more.
+func (p *Prober) Forget(t *target.Target) { p.memories.Delete(t) }
 
 // memory is what is kept of a target from one probe to the next. The probes of one target never overlap.
 type memory struct {
 	verdict certs.Remembered
 	// explained are the explanations of the failures that were met since the target last was in good health.
 	explained map[met]*Explanation
+	files     map[string]*onDisk // by path
+	peers     map[netip.AddrPort]*memory
 }
 
 // maxAddresses bounds how many addresses of a name are tried. A zone's owner could name thousands, of any hosts.
@@ -69,6 +87,7 @@ type run struct {
 	prober *Prober
 	memory *memory
 	target *target.Target
+	tls    *tls.Config // what is offered and trusted, as it is now
 	out    *Outcome
 
 	own   *tls.Certificate // what the server is shown if it asks; nil where none is configured
@@ -78,19 +97,17 @@ type run struct {
 }
 
 func (r *run) probe(ctx context.Context) {
-	own, err := r.target.ClientCertificate()
-	if err != nil {
-		r.fail(failure.Local, err)
-		return
+	if get := r.tls.GetClientCertificate; get != nil {
+		own, err := get(&tls.CertificateRequestInfo{})
+		if err != nil {
+			r.fail(failure.Local, err)
+			return
+		}
+		if own != nil {
+			r.own, r.out.ClientCert = own, own.Leaf
+		}
 	}
-	if own != nil {
-		r.own, r.out.ClientCert = own, own.Leaf
-	}
-	addrs, err := r.resolve(ctx)
-	if err != nil {
-		return
-	}
-	conn := r.connect(ctx, addrs)
+	conn := r.open(ctx)
 	if conn == nil {
 		return
 	}
@@ -153,8 +170,11 @@ func (r *run) explain(step failure.Step, err error) *failure.Failure {
 	t := r.target
 	e := failure.Evidence{
 		Step: step, Err: err, Now: r.out.Start, Timeout: t.Timeout,
-		Endpoint: t.Endpoint.String(), Port: t.Endpoint.Port, ServerName: t.ServerName(),
-		StartTLS: t.StartTLS, ALPN: t.TLS.NextProtos, FirstBytes: r.first[:r.seen], ClientCert: r.out.ClientCert,
+		Endpoint: r.out.Name(), Port: r.out.Port(), ServerName: t.ServerName(),
+		StartTLS: t.StartTLS, CertificateType: t.CertificateType, ALPN: r.tls.NextProtos, FirstBytes: r.first[:r.seen], ClientCert: r.out.ClientCert,
+	}
+	if limit := t.ConnectTimeout; step == failure.Connect && limit > 0 {
+		e.Timeout = min(e.Timeout, limit)
 	}
 	if h := r.out.Handshake; h != nil {
 		e.MinVersion, e.MaxVersion = h.MinVersion, h.MaxVersion
@@ -163,35 +183,49 @@ func (r *run) explain(step failure.Step, err error) *failure.Failure {
 	return failure.Explain(e)
 }
 
-func (r *run) resolve(ctx context.Context) ([]netip.Addr, error) {
-	e := r.target.Endpoint
-	if e.Addr.IsValid() {
-		return []netip.Addr{e.Addr}, nil
+// open connects to the endpoint, and returns nil where that fails.
+func (r *run) open(ctx context.Context) net.Conn {
+	if at := r.out.Peer; at.IsValid() {
+		return r.connect(ctx, []netip.AddrPort{at})
+	}
+	addrs, err := r.resolve(ctx, r.target.Endpoint.DNSName)
+	if err != nil {
+		return nil
+	}
+	ports := make([]netip.AddrPort, len(addrs))
+	for i, a := range addrs {
+		ports[i] = netip.AddrPortFrom(a, r.target.Endpoint.Port)
+	}
+	return r.connect(ctx, ports)
+}
+
+func (r *run) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	if name == "" {
+		return []netip.Addr{r.target.Endpoint.Addr}, nil
 	}
 	l := &Lookup{Step: Step{Start: time.Now()}}
 	r.out.Lookup = l
-	addrs, err := r.prober.Resolver.LookupNetIP(ctx, "ip", e.DNSName)
+	addrs, err := r.prober.names.lookup(ctx, r.prober.Resolver, name)
 	l.End = time.Now()
 	if err != nil {
 		l.Failure = r.fail(failure.DNS, err)
 		return nil, err
 	}
-	for i, a := range addrs {
-		addrs[i] = a.Unmap()
-	}
-	addrs = addrs[:min(len(addrs), maxAddresses)]
 	l.Addrs = addrs
 	return addrs, nil
 }
 
 // connect tries the addresses in turn. Each gets its share of the time that is left, so that one which drops packets
 // does not keep the others from being tried.
-func (r *run) connect(ctx context.Context, addrs []netip.Addr) net.Conn {
+func (r *run) connect(ctx context.Context, addrs []netip.AddrPort) net.Conn {
 	dialer := net.Dialer{KeepAlive: -1} // the connection does not live long enough for keep-alives
 	deadline, _ := ctx.Deadline()
 	for i, addr := range addrs {
-		d := Dial{Step: Step{Start: time.Now()}, Addr: netip.AddrPortFrom(addr, r.target.Endpoint.Port)}
+		d := Dial{Step: Step{Start: time.Now()}, Addr: addr}
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
+		if limit := r.target.ConnectTimeout; limit > 0 {
+			share = min(share, limit)
+		}
 		dialCtx, cancel := context.WithTimeout(ctx, share)
 		conn, err := dialer.DialContext(dialCtx, "tcp", d.Addr.String())
 		cancel()
@@ -224,7 +258,7 @@ func hasAddressFor(addr netip.AddrPort) bool {
 
 func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) {
 	t := r.target
-	h := &Handshake{MinVersion: t.TLS.MinVersion, MaxVersion: t.TLS.MaxVersion}
+	h := &Handshake{MinVersion: r.tls.MinVersion, MaxVersion: r.tls.MaxVersion}
 	if h.MinVersion == 0 {
 		h.MinVersion = tls.VersionTLS12
 	}
@@ -237,7 +271,7 @@ func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) 
 	if _, err := netip.ParseAddr(name); err != nil {
 		h.ServerName = name
 	}
-	cfg := t.TLS.Clone()
+	cfg := r.tls.Clone()
 	cfg.ServerName = name
 	// crypto/tls hides the chain when its own verification fails. Ours keeps it, and its error still reaches the
 	// server as an alert.
@@ -245,22 +279,25 @@ func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) 
 	cfg.VerifyConnection = func(state tls.ConnectionState) error {
 		h.State = state
 		now := time.Now()
-		h.Verdict, h.Remembered = r.memory.verdict.Verify(state.PeerCertificates, t.TLS.RootCAs, name, now)
+		h.Verdict, h.Remembered = r.memory.verdict.Verify(state.PeerCertificates, r.tls.RootCAs, name, now)
 		if h.Verdict.Trusted && !h.Remembered {
 			r.prober.known.Add(h.Verdict.Chain)
 		} else if !h.Verdict.Trusted {
-			r.prober.known.Complete(h.Verdict, t.TLS.RootCAs, now)
+			r.prober.known.Complete(h.Verdict, r.tls.RootCAs, now)
 		}
-		h.Staple = h.Verdict.AddStaple(state.OCSPResponse, state.PeerCertificates, now)
+		h.Staple = r.memory.verdict.AddStaple(h.Verdict, state.OCSPResponse, state.PeerCertificates, now)
 		h.Warnings = failure.Types(h.Verdict.Warnings)
 		if t.ExpiryWarning.Near(h.Leaf(), now) {
 			h.Warnings = append(h.Warnings, failure.NearExpiry)
+		}
+		if h.OnDisk = r.memory.compare(h.Leaf(), now); h.mismatch() {
+			h.Warnings = append(h.Warnings, failure.FileMismatch)
 		}
 		if h.Verdict.Valid() {
 			return nil
 		}
 		h.Finding = r.explain(failure.Verify, nil)
-		if t.TLS.InsecureSkipVerify {
+		if r.tls.InsecureSkipVerify {
 			return nil
 		}
 		return h.Finding

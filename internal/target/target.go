@@ -1,5 +1,5 @@
-// Package target holds what to probe: one Target for each configured endpoint, complete with every default, so that
-// whoever is handed one needs to look nowhere else.
+// Package target holds what to probe: one Target for each endpoint and each pattern of certificate files, complete with
+// every default, so that whoever is handed one needs to look nowhere else.
 package target
 
 import (
@@ -35,11 +35,20 @@ const (
 
 // Target is one thing to probe. It is not changed once built, so any number of goroutines may read it.
 type Target struct {
-	Endpoint Endpoint
+	// ID is the same from one start of the collector to the next, and no other target's.
+	ID string
+
+	Endpoint Endpoint // zero where only files are watched
+	Files    Files    // its Pattern is empty where only an endpoint is probed
+
+	// ResolveAll tells that each address behind the endpoint's name is probed, and not the first that answers.
+	ResolveAll bool
 
 	Interval     time.Duration // between the begins of two probes
 	InitialDelay time.Duration // before the first one
 	Timeout      time.Duration // for one whole probe
+	// ConnectTimeout is for connecting to one address; 0 where that may take what is left of Timeout.
+	ConnectTimeout time.Duration
 
 	ExpiryWarning ExpiryWarning
 	Spans         Spans
@@ -47,23 +56,40 @@ type Target struct {
 	StartTLS      string            // protocol that is spoken before TLS; empty where TLS is spoken from the first byte
 	Attributes    map[string]string // added to all telemetry of the target; may be nil
 
-	// TLS is what the handshake offers and trusts. It may be shared between targets: clone it before changing it.
+	// CertificateType is the one kind of certificate, ecdsa or rsa, that the handshake leaves the server to choose from.
+	// It is empty where it may send any.
+	CertificateType string
+
+	// TLS is what the handshake offers and trusts, as it was at the start. It may be shared between targets: clone it
+	// before changing it.
 	TLS *tls.Config
+	// Renewed returns TLS as it is now, where its certificates come from files; else it is nil.
+	Renewed func() *tls.Config
 }
 
-// ClientCertificate returns the certificate that the target's server would be shown, as it is now: it may be reloaded
-// from its file. It is nil where none is configured.
-func (t *Target) ClientCertificate() (*tls.Certificate, error) {
-	if t.TLS.GetClientCertificate == nil {
-		return nil, nil
+// HasEndpoint tells whether there is an endpoint, and not files alone.
+func (t *Target) HasEndpoint() bool { return t.Endpoint.Host != "" }
+
+// Settings returns TLS as it is now.
+func (t *Target) Settings() *tls.Config {
+	if t.Renewed == nil {
+		return t.TLS
 	}
-	return t.TLS.GetClientCertificate(&tls.CertificateRequestInfo{})
+	return t.Renewed()
+}
+
+// String returns the endpoint, or the files where there is none, as one writes them in the configuration.
+func (t *Target) String() string {
+	if !t.HasEndpoint() {
+		return t.Files.Pattern
+	}
+	return t.Endpoint.String()
 }
 
 // ServerName is the name that the server's certificate must have: an address, or a name in the form that goes over the
 // wire. It is the endpoint's host unless the configuration overrides it.
 func (t *Target) ServerName() string {
-	addr, name := t.Endpoint.Addr, t.Endpoint.DNSName
+	addr, name := t.Endpoint.Addr, t.Endpoint.Domain()
 	if override := t.TLS.ServerName; override != "" {
 		var err error
 		if addr, err = netip.ParseAddr(strings.Trim(override, "[]")); err != nil {
@@ -79,10 +105,11 @@ func (t *Target) ServerName() string {
 	return strings.TrimSuffix(name, ".")
 }
 
-// Endpoint is a host and a port.
+// Endpoint is a host and a port, or a service, such as _imaps._tcp.example.com, of which DNS tells hosts and ports (RFC
+// 2782).
 type Endpoint struct {
 	Host string // as the user wrote it, without brackets
-	Port uint16
+	Port uint16 // 0 of a service
 
 	// One of the two is set: Addr where Host is an IP address, else DNSName, which is Host in ASCII (RFC 5891).
 	Addr    netip.Addr
@@ -91,6 +118,9 @@ type Endpoint struct {
 
 // String returns the endpoint as one writes it in the configuration.
 func (e Endpoint) String() string {
+	if e.Port == 0 {
+		return e.Host
+	}
 	if e.Addr.Is6() {
 		return "[" + e.Host + "]:" + strconv.Itoa(int(e.Port))
 	}
@@ -104,6 +134,31 @@ func (e Endpoint) Key() string {
 		host = e.Addr.Unmap().String()
 	}
 	return host + " " + strconv.Itoa(int(e.Port))
+}
+
+// ParseService reads the name of a service.
+func ParseService(s string) (Endpoint, error) {
+	const want = `write _service._protocol.name, such as "_imaps._tcp.example.com"`
+	labels := strings.SplitN(s, ".", 3)
+	if len(labels) < 3 || !strings.HasPrefix(labels[0], "_") || !strings.HasPrefix(labels[1], "_") {
+		return Endpoint{}, fmt.Errorf("is no service; %s", want)
+	}
+	name, err := dnsName(s)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("is not a name that DNS can hold: %w; %s", err, want)
+	}
+	return Endpoint{Host: s, DNSName: name}, nil
+}
+
+// Domain returns the name that a service is one of, and is the endpoint's name where it is no service. It, and not what
+// DNS says, is what a server's certificate must have (RFC 6125, section 6.2.1).
+func (e Endpoint) Domain() string {
+	if e.Port == 0 {
+		if labels := strings.SplitN(e.DNSName, ".", 3); len(labels) == 3 {
+			return labels[2]
+		}
+	}
+	return e.DNSName
 }
 
 // ParseEndpoint reads "host:port", where host is a name (internationalised ones too), an IPv4 address, or an IPv6

@@ -2,7 +2,6 @@ package target
 
 import (
 	"crypto/tls"
-	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -175,19 +174,4 @@ func TestServerName(t *testing.T) {
 			assert.Equal(t, tt.want, (&Target{Endpoint: e, TLS: &tls.Config{ServerName: tt.override}}).ServerName())
 		})
 	}
-}
-
-func TestClientCertificate(t *testing.T) {
-	none, err := (&Target{TLS: &tls.Config{}}).ClientCertificate()
-	require.NoError(t, err)
-	assert.Nil(t, none)
-
-	own, unreadable := &tls.Certificate{}, errors.New("unreadable")
-	get := func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		require.NotNil(t, info, "configtls's callback may look at it")
-		return own, unreadable
-	}
-	got, err := (&Target{TLS: &tls.Config{GetClientCertificate: get}}).ClientCertificate()
-	assert.Same(t, own, got)
-	assert.Equal(t, unreadable, err)
 }

@@ -49,6 +49,11 @@ func newAuthority(issuer *Authority, commonName string, edits []Edit) *Authority
 	return &Authority{Certificate: cert, key: key, issuer: issuer}
 }
 
+// Cross makes a certificate below a for the name and key of another CA.
+func (a *Authority) Cross(other *Authority) *Authority {
+	return newAuthority(a, other.Certificate.Subject.CommonName, []Edit{Key(other.key)})
+}
+
 // Issue makes a certificate for localhost, 127.0.0.1 and ::1 that is valid from an hour ago for 90 days, for servers
 // and clients, with all intermediates behind it.
 func (a *Authority) Issue(commonName string, edits ...Edit) tls.Certificate {

@@ -2,8 +2,12 @@ package tlsfarm
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
 	"net"
 	"net/netip"
+	"strings"
+	"sync"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -12,55 +16,98 @@ import (
 // name with no addresses is one for which the server fails. Names are absolute and lower case, such as "a.example.".
 // stop ends the server.
 func Resolver(names map[string][]netip.Addr) (resolver *net.Resolver, stop func()) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	return NameServer(func(_ string, query dnsmessage.Message) [][]byte {
+		rcode := dnsmessage.RCodeSuccess
+		addrs, known := names[query.Questions[0].Name.String()]
+		switch {
+		case !known:
+			rcode = dnsmessage.RCodeNameError
+		case len(addrs) == 0:
+			rcode = dnsmessage.RCodeServerFailure
+		}
+		return Response(query, rcode, AddressRecords(query, 60, addrs...)...)
+	})
+}
+
+// NameServer returns a resolver that asks a name server of its own on loopback, over UDP and TCP. The server sends what
+// respond returns for a query, which has one question; network is "udp" or "tcp". Each query is in a goroutine of its
+// own, and respond may block. stop ends the server and returns when no call of respond is under way any more.
+func NameServer(respond func(network string, query dnsmessage.Message) [][]byte) (resolver *net.Resolver, stop func()) {
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(err)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		query := make([]byte, 1500)
+	responses := func(network string, query []byte) [][]byte {
+		var m dnsmessage.Message
+		if m.Unpack(query) != nil || len(m.Questions) != 1 {
+			return nil
+		}
+		return respond(network, m)
+	}
+	streams := Serve(func(conn net.Conn) {
+		length := make([]byte, 2) // RFC 1035, section 4.2.2
+		if _, err := io.ReadFull(conn, length); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(length))
+		if _, err := io.ReadFull(conn, query); err != nil {
+			return
+		}
+		for _, r := range responses("tcp", query) {
+			_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(r))), r...))
+		}
+	})
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
-			n, from, err := conn.ReadFrom(query)
+			query := make([]byte, 1500)
+			n, from, err := packets.ReadFrom(query)
 			if err != nil {
 				return // closed
 			}
-			if answer := answer(query[:n], names); answer != nil {
-				_, _ = conn.WriteTo(answer, from)
-			}
+			serving.Go(func() {
+				for _, r := range responses("udp", query[:n]) {
+					_, _ = packets.WriteTo(r, from)
+				}
+			})
 		}
-	}()
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+	})
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		address := packets.LocalAddr().String()
+		if strings.HasPrefix(network, "tcp") {
+			address = streams.Endpoint()
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
-	return &net.Resolver{PreferGo: true, Dial: dial}, func() { _ = conn.Close(); <-done }
+	return &net.Resolver{PreferGo: true, Dial: dial}, func() {
+		_ = packets.Close()
+		streams.Close()
+		serving.Wait()
+	}
 }
 
-func answer(query []byte, names map[string][]netip.Addr) []byte {
-	var m dnsmessage.Message
-	if m.Unpack(query) != nil || len(m.Questions) != 1 {
-		return nil
-	}
-	q := m.Questions[0]
-	m = dnsmessage.Message{
-		Header:    dnsmessage.Header{ID: m.ID, Response: true, Authoritative: true, RecursionAvailable: true},
-		Questions: m.Questions,
-	}
-	addrs, known := names[q.Name.String()]
-	switch {
-	case !known:
-		m.RCode = dnsmessage.RCodeNameError
-	case len(addrs) == 0:
-		m.RCode = dnsmessage.RCodeServerFailure
-	}
-	header := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60}
-	for _, a := range addrs {
-		switch {
-		case a.Is4() && q.Type == dnsmessage.TypeA:
-			m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: a.As4()}})
-		case a.Is6() && q.Type == dnsmessage.TypeAAAA:
-			m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
-		}
+// Response returns the response to a query, for NameServer to send.
+func Response(query dnsmessage.Message, rcode dnsmessage.RCode, answers ...dnsmessage.Resource) [][]byte {
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: query.ID, Response: true, Authoritative: true, RecursionAvailable: true, RCode: rcode},
+		Questions: query.Questions,
+		Answers:   answers,
 	}
 	packed, err := m.Pack()
 	must(err)
-	return packed
+	return [][]byte{packed}
+}
+
+// AddressRecords returns the records that a query asks for, of those that these addresses make.
+func AddressRecords(query dnsmessage.Message, ttl uint32, addrs ...netip.Addr) []dnsmessage.Resource {
+	var records []dnsmessage.Resource
+	q := query.Questions[0]
+	header := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: ttl}
+	for _, a := range addrs {
+		switch {
+		case a.Is4() && q.Type == dnsmessage.TypeA:
+			records = append(records, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: a.As4()}})
+		case a.Is6() && q.Type == dnsmessage.TypeAAAA:
+			records = append(records, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
+		}
+	}
+	return records
 }

@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -120,11 +119,12 @@ func benchDialer(b *testing.B, endpoints []string, ca string) float64 {
 	return float64((cpu() - before).Microseconds()) / float64(turns*len(endpoints))
 }
 
-// benchReceiver returns the microseconds of CPU for one probe.
+// benchReceiver returns the microseconds of CPU for one probe, of a certificate that was seen before.
 func benchReceiver(b *testing.B, endpoints []string, ca string) float64 {
 	b.Helper()
 	var yaml strings.Builder
-	fmt.Fprintf(&yaml, "{collection_interval: 2s, timeout: 2s, initial_delay: 0s, tls: {ca_file: %q}, targets: [", ca)
+	const interval = 2 * time.Second
+	fmt.Fprintf(&yaml, "{collection_interval: %[1]s, timeout: %[1]s, initial_delay: 0s, tls: {ca_file: %[2]q}, targets: [", interval, ca)
 	for _, e := range endpoints {
 		fmt.Fprintf(&yaml, "{endpoint: %q},", e)
 	}
@@ -132,16 +132,22 @@ func benchReceiver(b *testing.B, endpoints []string, ca string) float64 {
 	conf, err := configure(b, yaml.String())
 	require.NoError(b, err)
 
-	var probes atomic.Int64
+	type sample struct {
+		probes int
+		cpu    time.Duration
+	}
+	samples := []sample{{}} // one at the end of each batch, as counted probes and used CPU belong together there
 	traces, err := consumer.NewTraces(func(_ context.Context, td ptrace.Traces) error {
+		probes := samples[len(samples)-1].probes
 		for _, s := range td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
 			if s.Name() == "tls.connect" {
 				if s.Status().Code() == ptrace.StatusCodeError {
 					b.Error(s.Status().Message())
 				}
-				probes.Add(1)
+				probes++
 			}
 		}
+		samples = append(samples, sample{probes, cpu()})
 		return nil
 	})
 	require.NoError(b, err)
@@ -152,11 +158,13 @@ func benchReceiver(b *testing.B, endpoints []string, ca string) float64 {
 	_, err = factory.CreateTraces(b.Context(), set, conf, traces)
 	require.NoError(b, err)
 
-	before := cpu()
 	require.NoError(b, m.Start(b.Context(), componenttest.NewNopHost()))
-	time.Sleep(4 * time.Second)
+	time.Sleep(3 * interval)
 	require.NoError(b, m.Shutdown(context.Background()))
-	return float64((cpu() - before).Microseconds()) / float64(probes.Load())
+	first := slices.IndexFunc(samples, func(s sample) bool { return s.probes >= len(endpoints) })
+	require.Positive(b, first)
+	begin, end := samples[first], samples[len(samples)-1]
+	return float64((end.cpu - begin.cpu).Microseconds()) / float64(end.probes-begin.probes)
 }
 
 // cpu is what this process has used so far, user and system together.

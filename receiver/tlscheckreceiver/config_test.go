@@ -1,7 +1,9 @@
 package tlscheckreceiver
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +12,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
@@ -31,7 +39,7 @@ func build(t *testing.T, yaml string) []*target.Target {
 	t.Helper()
 	cfg, err := configure(t, yaml)
 	require.NoError(t, err)
-	targets, err := cfg.build()
+	targets, err := cfg.build(newBuilder(zap.NewNop()))
 	require.NoError(t, err)
 	return targets
 }
@@ -202,6 +210,38 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, otherKey):                           {"tls::key_file:", otherKey, "not the key of the certificate"},
 		fmt.Sprintf(`targets: [{endpoint: "a:1", tls: {cert_file: %q, key_file: %q}}]`, cert, otherKey):      {"targets::0::tls::key_file:", otherKey},
 		good + "\ntls: {reload_interval: -1s}":                                                               {"tls::reload_interval: -1s", "0s or more"},
+		`targets: [{file_path: "/etc/ssl/[a"}]`:                                                              {`targets::0::file_path: "/etc/ssl/[a" is no pattern`, `close each "[" and "{"`},
+		`targets: [{file_path: "/etc/ssl/{a,b"}]`:                                                            {`targets::0::file_path: "/etc/ssl/{a,b"`},
+		`targets: [{file_path: "/etc/\0ssl"}]`:                                                               {`targets::0::file_path: "/etc/\x00ssl"`, "zero byte"},
+		`targets: [{endpoint: "a:1", file_path: "["}]`:                                                       {`targets::0::file_path: "["`},
+		`targets: [{endpoint: a, file_path: /x}]`:                                                            {`targets::0::endpoint: "a"`, "no port"},
+		`targets: [{file_path: /x}, {file_path: /x}]`:                                                        {`targets::1::file_path: "/x" is that of targets::0`, "remove one"},
+		good + "\nfile_path: /x":                                                                             {"file_path: is not known"},
+		good + "\nfile_format: pfx":                                                                          {`file_format: "pfx" is not known`, "auto, pem, der, pkcs12, jks"},
+		`targets: [{file_path: /x, file_format: PEM}]`:                                                       {`targets::0::file_format: "PEM" is not known`},
+		good + "\ndialer: {timeout: -1s}":                                                                    {"dialer::timeout: -1s", "0s or more"},
+		`targets: [{endpoint: "a:1", dialer: {timeout: -1s}}]`:                                               {"targets::0::dialer::timeout: -1s"},
+		good + "\ndialer: {timeouts: 1s}":                                                                    {"dialer::timeouts: is not known; use one of timeout"},
+		`targets: [{endpoint: "a:1", certificate_types: [dsa]}]`:                                             {`targets::0::certificate_types: "dsa" is not known`, "ecdsa, rsa or both"},
+		`targets: [{endpoint: "a:1", certificate_types: [rsa, ecdsa, rsa]}]`:                                 {`targets::0::certificate_types: "rsa" is there twice`, "remove one"},
+		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {min_version: "1.3"}}]`:                  {`targets::0::certificate_types: "rsa"`, "TLS 1.2 alone", `min_version is "1.3"`, "lower that"},
+		`targets: [{endpoint: "a:1", certificate_types: [rsa, ecdsa], tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}}]`: {
+			`targets::0::certificate_types: "ecdsa" needs a suite of its own`, "cipher_suites has none", "TLS_ECDHE_ECDSA_WITH_",
+		},
+		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}}]`: {
+			`targets::0::certificate_types: "rsa" needs a suite of its own`, "TLS_ECDHE_RSA_WITH_",
+		},
+		`target_files: [""]`:                          {`target_files::0: "" is no path`, "targets.d/*.yaml"},
+		`target_files: [/x, "/etc/[a"]`:               {`target_files::1: "/etc/[a" is no pattern`},
+		`target_files: []`:                            {"targets:", "there are none", "or target_files"},
+		good + "\nshard: {index: 4, count: 4}":        {"shard: index 4 of count 4 is no shard", "from 0 on"},
+		good + "\nshard: {index: -1, count: 4}":       {"shard: index -1 of count 4"},
+		good + "\nshard: {index: 1}":                  {"shard: index 1 of count 0", "count is how many collectors there are"},
+		good + "\nshard: {count: -1}":                 {"shard: index 0 of count -1"},
+		good + "\nshard: {of: 4}":                     {"shard::of: is not known; use one of count, index"},
+		`targets: [{endpoint: "a:1", shard: {}}]`:     {"targets::0::shard: is not known"},
+		good + "\nstorage: file storage":              {"storage"},
+		`targets: [{endpoint: "a:1", storage: file}]`: {"targets::0::storage: is not known"},
 	} {
 		t.Run(yaml, func(t *testing.T) {
 			_, err := configure(t, yaml)
@@ -272,10 +312,136 @@ func TestGoodConfigurationIsAccepted(t *testing.T) {
 		`{targets: [{endpoint: "a:1"}], resource_attributes: {service.name: {enabled: false}}}`,
 		`{targets: [{endpoint: "a:1"}], tls: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true}}`,
 		fmt.Sprintf(`{targets: [{endpoint: "a:1"}], tls: {cert_file: %q, key_file: %q, reload_interval: 1m}}`, cert, key),
+		`targets: [{file_path: /etc/ssl/cert.pem}, {file_path: "/etc/ssl/**/*.{pem,crt}", file_format: der, password: secret}]`,
+		`targets: [{endpoint: "a:1", file_path: relative/cert.pem}, {endpoint: "a:1"}, {file_path: relative/cert.pem}]`,
+		`{targets: [{endpoint: "a:1"}], file_format: auto, dialer: {timeout: 0s}}`,
+		`{targets: [{endpoint: "a:1"}], dialer: {timeout: 5m}}`,
+		`{targets: [{endpoint: "a:1"}], certificate_types: [rsa], tls: {max_version: "1.2"}}`,
+		`target_files: [/etc/tlscheck/*.yaml, targets.json]`,
+		`{target_files: [/x], shard: {index: 3, count: 4}}`,
+		`{target_files: [/x], shard: {index: 0, count: 0}, storage: file_storage/tls}`,
 		// Half a pair may stand in the default block: it is judged only where a target makes it whole.
 		fmt.Sprintf(`{tls: {cert_file: %q}, targets: [{endpoint: "a:1", tls: {key_file: %q}}]}`, cert, key),
 	} {
 		_, err := configure(t, yaml)
 		assert.NoError(t, err, yaml)
+	}
+}
+
+// FAULT: certificate_types at the top is held against each target, and told of as if it stood there.
+func TestWrongDefaultsOfCertificateTypesAreToldOnce(t *testing.T) {
+	_, err := configure(t, `{certificate_types: [dsa], targets: [{endpoint: "a:1"}, {endpoint: "b:1"}, {endpoint: "c:1", tls: {min_version: "1.3"}}]}`)
+	require.Error(t, err)
+	assert.Equal(t, `certificate_types: "dsa" is not known; use ecdsa, rsa or both`, err.Error())
+}
+
+func TestFileKeysCanStandAtTheTopAndOnATarget(t *testing.T) {
+	targets := build(t, `
+file_format: pkcs12
+password: top
+dialer: {timeout: 2s}
+targets:
+  - {file_path: /etc/a.p12}
+  - {file_path: /etc/b.pem, file_format: pem, password: own}
+  - {endpoint: "c:1", dialer: {timeout: 3s}}
+`)
+	assert.Equal(t, target.Files{Pattern: "/etc/a.p12", Format: "pkcs12", Password: "top"}, targets[0].Files)
+	assert.Equal(t, target.Files{Pattern: "/etc/b.pem", Format: "pem", Password: "own"}, targets[1].Files)
+	assert.Equal(t, 2*time.Second, targets[0].ConnectTimeout)
+	assert.Equal(t, 3*time.Second, targets[2].ConnectTimeout)
+	assert.Empty(t, targets[2].Files.Pattern)
+}
+
+func TestIDsAreUniqueAndTheSameAtEachStart(t *testing.T) {
+	const yaml = `
+targets:
+  - {endpoint: "a:1"}
+  - {endpoint: "a:1", alpn: [h2]}
+  - {endpoint: "a:1", file_path: /x}
+  - {endpoint: "a:1", starttls: smtp}
+  - {endpoint: "a:1", tls: {server_name_override: b}}
+  - {endpoint: "a:1", attributes: {a: "1 b:2"}}
+  - {endpoint: "a:1", attributes: {a: "1", b: "2"}}
+  - {endpoint: "a:1", certificate_types: [rsa, ecdsa]}
+  - {file_path: /x}
+  - {file_path: "/x y"}
+`
+	ids := map[string]bool{}
+	targets := build(t, yaml)
+	for i, again := range build(t, yaml) {
+		assert.Equal(t, targets[i].ID, again.ID)
+		ids[again.ID] = true
+	}
+	assert.Len(t, ids, 11)
+}
+
+func TestPasswordIsNeverPrinted(t *testing.T) {
+	cfg, err := configure(t, `
+password: hunter2
+targets: [{file_path: /x}, {file_path: /y, password: hunter22}]
+`)
+	require.NoError(t, err)
+	conf := confmap.New()
+	require.NoError(t, conf.Marshal(cfg))
+	assert.NotContains(t, fmt.Sprint(conf.ToStringMap()), "hunter2")
+	assert.Contains(t, fmt.Sprint(conf.ToStringMap()), "password:[REDACTED]")
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v", cfg, cfg, *cfg), "hunter2")
+	targets, err := cfg.build(newBuilder(zap.NewNop()))
+	require.NoError(t, err)
+	for _, tt := range targets {
+		assert.NotContains(t, tt.ID, "hunter2")
+		assert.NotContains(t, fmt.Sprint(tt), "hunter2")
+	}
+	for _, yaml := range []string{
+		`{password: [hunter2], targets: [{file_path: /x}]}`,
+		`{targets: [{file_path: /x, password: {hunter2: x}}]}`,
+		`{targets: [{file_path: /x, password: hunter2, file_format: x}]}`,
+		`{targets: [{file_path: /x, password: hunter2}, {file_path: /x, password: hunter2}]}`,
+	} {
+		_, err := configure(t, yaml)
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "hunter2", yaml)
+	}
+}
+
+// withExtensions is a host that has extensions.
+type withExtensions struct {
+	component.Host
+	extensions map[component.ID]component.Component
+}
+
+func (h withExtensions) GetExtensions() map[component.ID]component.Component { return h.extensions }
+
+// brokenStorage is a storage that cannot be opened.
+type brokenStorage struct {
+	component.StartFunc
+	component.ShutdownFunc
+}
+
+func (brokenStorage) GetClient(context.Context, component.Kind, component.ID, string) (storage.Client, error) {
+	return nil, errors.New("disk is full")
+}
+
+func TestStorageMustBeThere(t *testing.T) {
+	id := component.MustNewIDWithName("file_storage", "tls")
+	const none = `storage: "file_storage/tls" is no storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions`
+	for name, c := range map[string]struct {
+		extensions map[component.ID]component.Component
+		want       string
+	}{
+		"no extensions":  {nil, none},
+		"another one":    {map[component.ID]component.Component{component.MustNewID("file_storage"): brokenStorage{}}, none},
+		"not a storage":  {map[component.ID]component.Component{id: struct{ component.Component }{}}, none},
+		"cannot be used": {map[component.ID]component.Component{id: brokenStorage{}}, `storage: "file_storage/tls" cannot be opened: disk is full`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := configure(t, "{storage: file_storage/tls, targets: [{endpoint: \"a:1\"}]}")
+			require.NoError(t, err)
+			factory := NewFactory()
+			r, err := factory.CreateLogs(t.Context(), receivertest.NewNopSettings(factory.Type()), cfg, consumertest.NewNop())
+			require.NoError(t, err)
+			assert.EqualError(t, r.Start(t.Context(), withExtensions{componenttest.NewNopHost(), c.extensions}), c.want)
+			assert.NoError(t, r.Shutdown(t.Context()))
+		})
 	}
 }

@@ -1,5 +1,5 @@
 // Package tlscheckreceiver is a receiver for the OpenTelemetry Collector that connects to TLS endpoints on an interval,
-// takes the handshake apart, and sends metrics and traces of what it found.
+// takes the handshake apart, watches certificate files, and sends metrics, traces and events of what it found.
 package tlscheckreceiver
 
 import (
@@ -26,6 +26,7 @@ func NewFactory() receiver.Factory {
 		createDefaultConfig,
 		xreceiver.WithMetrics(instances.createMetrics, metadata.MetricsStability),
 		xreceiver.WithTraces(instances.createTraces, metadata.TracesStability),
+		xreceiver.WithLogs(instances.createLogs, metadata.LogsStability),
 		xreceiver.WithDeprecatedTypeAlias(metadata.DeprecatedType),
 	)
 }
@@ -38,6 +39,7 @@ func createDefaultConfig() component.Config {
 			InitialDelay:       time.Second,
 			Timeout:            10 * time.Second,
 			ExpiryWarning:      target.WarnBefore(30 * 24 * time.Hour),
+			Resolve:            "one",
 			Spans:              SpansConfig{When: target.SpansAlways},
 			Explain:            ExplainConfig{When: target.ExplainOnChange},
 			TLS:                ClientTLS{configtls.NewDefaultClientConfig()},
@@ -46,8 +48,7 @@ func createDefaultConfig() component.Config {
 	}
 }
 
-// shared holds one instance for each configuration, so that metrics and traces of one receiver come from the same
-// probes. The collector hands the same *Config to each of its signals.
+// shared holds one instance for each configuration, so that all signals of one receiver come from the same probes. The collector hands the same *Config to each of its signals.
 type shared struct {
 	mu       sync.Mutex
 	byConfig map[*Config]*tlsCheck
@@ -72,12 +73,18 @@ func (s *shared) instance(set receiver.Settings, cfg component.Config) *tlsCheck
 
 func (s *shared) createMetrics(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Metrics) (receiver.Metrics, error) {
 	r := s.instance(set, cfg)
-	r.metrics = next
+	r.to.Metrics = next
 	return r, nil
 }
 
 func (s *shared) createTraces(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Traces) (receiver.Traces, error) {
 	r := s.instance(set, cfg)
-	r.traces = next
+	r.to.Traces = next
+	return r, nil
+}
+
+func (s *shared) createLogs(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Logs) (receiver.Logs, error) {
+	r := s.instance(set, cfg)
+	r.to.Logs = next
 	return r, nil
 }

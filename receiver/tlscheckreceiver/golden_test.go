@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,7 +24,11 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-var localPort = regexp.MustCompile(`:\d+->`)
+var (
+	localPort = regexp.MustCompile(`:\d+->`)
+	moments   = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`)
+	testDir   = regexp.MustCompile(regexp.QuoteMeta(os.TempDir()) + `/?Test[^/]*/\d+/`)
+)
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
@@ -76,6 +81,56 @@ func TestGolden(t *testing.T) {
 			stop()
 			compareMetrics(t, name, p.metrics.AllMetrics()[0], c.server.Port())
 			compareTraces(t, name, p.traces.AllTraces()[0], c.server.Port())
+		})
+	}
+}
+
+// TestGoldenFiles is TestGolden for a target with a certificate file.
+func TestGoldenFiles(t *testing.T) {
+	const day = 24 * time.Hour
+	intermediate := root.Intermediate("Farm Intermediate")
+	chain := func(c tls.Certificate) []byte { pem, _ := tlsfarm.PEM(c); return pem }
+	served := intermediate.Issue("served")
+	for name, c := range map[string]struct {
+		file   []byte // nil where there is none
+		server *tlsfarm.Server
+		extra  string
+	}{
+		"file_expiring": {
+			file:  chain(intermediate.Issue("soon", tlsfarm.Validity(-80*day, 10*day+time.Hour))),
+			extra: "metrics: {tls.certificate.info: {enabled: true}, tls.certificate.not_before: {enabled: true}}\n",
+		},
+		"file_expired": {file: chain(intermediate.Issue("old", tlsfarm.Validity(-90*day, -10*day-time.Hour)))},
+		"file_missing": {},
+		"file_served":  {file: chain(served), server: tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{served}})},
+		"file_not_served": {
+			file:   chain(intermediate.Issue("renewed")),
+			server: tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{intermediate.Issue("served")}}),
+			extra:  "attributes: {team: edge}\n",
+		},
+		"file_missing_beside_endpoint": {server: tlsfarm.TLS(healthy())},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "site.pem")
+			if c.file != nil {
+				write(t, path, c.file)
+			}
+			what, port, n := fmt.Sprintf("file_path: %q", path), uint16(0), 1
+			if c.server != nil {
+				t.Cleanup(c.server.Close)
+				what, port, n = fmt.Sprintf("endpoint: %q, %s", c.server.Endpoint(), what), c.server.Port(), 2
+			}
+			p, stop := start(t, fmt.Sprintf("initial_delay: 0s\n%stls: {ca_file: %q}\ntargets: [{%s}]\n", c.extra, caFile(t), what))
+			require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) >= n }, 30*time.Second, 5*time.Millisecond)
+			stop()
+			require.Len(t, p.metrics.AllMetrics(), 1, "file and endpoint are probed together")
+			compareMetrics(t, name, p.metrics.AllMetrics()[0], port)
+			if c.server == nil {
+				require.Empty(t, p.traces.AllTraces(), "only connections leave spans")
+				return
+			}
+			compareTraces(t, name, p.traces.AllTraces()[0], port)
 		})
 	}
 }
@@ -168,7 +223,7 @@ func mask(a pcommon.Map, port uint16) {
 		case "tls.handshake_time_ms":
 			v.SetDouble(1)
 		case "tls.cert.not_before", "tls.cert.not_after", "tls.server.not_before", "tls.server.not_after",
-			"tls.cert.serial", "tls.server.hash.sha256", "certificate.serial", "certificate.sha256":
+			"tls.certificate.file_match.since", "tls.cert.serial", "tls.server.hash.sha256", "certificate.serial", "certificate.sha256":
 			v.SetStr("masked")
 		default:
 			if v.Type() == pcommon.ValueTypeStr {
@@ -200,11 +255,11 @@ func maskTimes(p interface {
 }
 
 func maskText(s string, port uint16) string {
-	s = strings.ReplaceAll(s, fmt.Sprintf(":%d", port), ":443")
-	s = localPort.ReplaceAllString(s, ":0->")
-	if i := strings.Index(s, "expired on "); i >= 0 {
-		from := i + len("expired on ")
-		s = s[:from] + "DATE" + s[from+len("2006-01-02 15:04:05 UTC"):]
+	if port != 0 {
+		s = strings.ReplaceAll(s, fmt.Sprintf(":%d", port), ":443")
 	}
+	s = localPort.ReplaceAllString(s, ":0->")
+	s = moments.ReplaceAllString(s, "DATE")
+	s = testDir.ReplaceAllString(s, "/etc/ssl/")
 	return s
 }

@@ -3,6 +3,7 @@ package tlscheckreceiver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,22 +14,27 @@ import (
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// health tells the collector's log and its component status which targets fail, when that changes and not at every
+// health tells the collector's log and its component status which endpoints and files fail, when that changes and not at every
 // interval. Its outcomes come from one goroutine, that of the recorder.
 type health struct {
 	log     *zap.Logger
-	failing map[*target.Target]failure.Type
+	failing map[subject]failure.Type
 
 	mu    sync.Mutex // guards what follows
 	hosts []component.Host
 	last  *componentstatus.Event // nil before the first outcome
 }
 
+// subject is what fails: a target's endpoint or one of its files.
+type subject struct {
+	id   string // of the target
+	name string
+}
+
 func newHealth(log *zap.Logger) *health {
-	return &health{log: log, failing: make(map[*target.Target]failure.Type)}
+	return &health{log: log, failing: make(map[subject]failure.Type)}
 }
 
 // join adds a host to be told; there is one for each signal that the receiver is used for.
@@ -42,25 +48,40 @@ func (h *health) join(host component.Host) {
 }
 
 func (h *health) observe(o *probe.Outcome) {
-	t, f := o.Target, o.Failure
-	was, failed := h.failing[t]
+	f := o.Failure
+	at := subject{o.Target.ID, o.Name()}
+	was, failed := h.failing[at]
+	if o.Gone {
+		maps.DeleteFunc(h.failing, func(s subject, _ failure.Type) bool {
+			return s == at || s.id == at.id && o.File == nil && !o.Peer.IsValid()
+		})
+		h.report()
+		return
+	}
 	switch {
 	case f != nil && !failed:
-		h.log.Warn("TLS endpoint begins to fail: "+f.Cause, zap.Stringer("endpoint", t.Endpoint),
+		h.log.Warn(what(o)+" begins to fail: "+f.Cause, zap.String("endpoint", o.Name()),
 			zap.String("error.type", string(f.Type)), zap.String("step", string(f.Step)), zap.String("fix", f.Fix))
 	case f == nil && failed:
-		h.log.Info("TLS endpoint has recovered.", zap.Stringer("endpoint", t.Endpoint), zap.String("was", string(was)))
+		h.log.Info(what(o)+" has recovered.", zap.String("endpoint", o.Name()), zap.String("was", string(was)))
 	}
 	changed := failed
 	if f == nil {
-		delete(h.failing, t)
+		delete(h.failing, at)
 	} else {
-		h.failing[t] = f.Type
+		h.failing[at] = f.Type
 		changed = was != f.Type // which it is where there was none
 	}
 	if changed || h.last == nil {
 		h.report()
 	}
+}
+
+func what(o *probe.Outcome) string {
+	if o.File != nil {
+		return "Certificate file"
+	}
+	return "TLS endpoint"
 }
 
 func (h *health) report() {
@@ -80,8 +101,8 @@ func (h *health) report() {
 func (h *health) summary() error {
 	const most = 10
 	names := make([]string, 0, len(h.failing))
-	for t, typ := range h.failing {
-		names = append(names, fmt.Sprintf("%s (%s)", t.Endpoint, typ))
+	for s, typ := range h.failing {
+		names = append(names, fmt.Sprintf("%s (%s)", s.name, typ))
 	}
 	slices.Sort(names)
 	text := fmt.Sprintf("%d failing: ", len(names))

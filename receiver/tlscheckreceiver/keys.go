@@ -7,13 +7,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // unknownKeys returns an error that names each key of a block which is none of struct type t's, with its path and the
 // keys that are. The collector would refuse them too, but with the names of Go types. The values are not told, as they
 // may be secrets.
 func unknownKeys(block map[string]any, t reflect.Type, path string) error {
-	known := keysOf(t)
+	known := knownKeys(t)
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(block)) {
 		field, ok := known[key]
@@ -43,6 +44,16 @@ func unknownKeysIn(value any, t reflect.Type, path string) error {
 		return errors.Join(errs...)
 	}
 	return nil // a scalar, or of the wrong type, which decoding tells
+}
+
+var known sync.Map // reflect.Type to what keysOf returns, as there may be many thousand targets
+
+func knownKeys(t reflect.Type) map[string]reflect.Type {
+	keys, ok := known.Load(t)
+	if !ok {
+		keys, _ = known.LoadOrStore(t, keysOf(t))
+	}
+	return keys.(map[string]reflect.Type)
 }
 
 // keysOf returns the keys that configure a struct, with the types of their values.

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/receiver"
 	"go.uber.org/zap"
 
@@ -21,12 +22,11 @@ import (
 
 // tlsCheck is one receiver, whatever signals it is used for. The collector starts and stops it once for each of them.
 type tlsCheck struct {
-	set     receiver.Settings
-	cfg     *Config
-	metrics consumer.Metrics // nil where unused
-	traces  consumer.Traces  // nil where unused
-	forget  func()           // removes it from the factory's instances
-	health  *health
+	set    receiver.Settings
+	cfg    *Config
+	to     record.Consumers // each nil where unused
+	forget func()           // removes it from the factory's instances
+	health *health
 
 	startOnce, stopOnce sync.Once
 	startErr            error
@@ -34,23 +34,29 @@ type tlsCheck struct {
 	stopProbing   context.CancelFunc
 	stopRecording context.CancelFunc
 	recorded      chan struct{} // closed when the last batch is sent
+
+	memory storage.Client // nil where no storage is configured
 }
 
 // Start begins to probe. Everything that can be refused was when the configuration was validated, except for files that
 // changed since.
-func (r *tlsCheck) Start(_ context.Context, host component.Host) error {
+func (r *tlsCheck) Start(ctx context.Context, host component.Host) error {
 	r.health.join(host)
-	r.startOnce.Do(func() { r.startErr = r.start() })
+	r.startOnce.Do(func() { r.startErr = r.start(ctx, host) })
 	return r.startErr
 }
 
-func (r *tlsCheck) start() error {
-	targets, err := r.cfg.build()
+func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
+	builder := newBuilder(r.set.Logger)
+	targets, err := r.cfg.build(builder)
 	if err != nil {
 		return err
 	}
 	r.warnOfTwins(targets)
-	recorder, err := record.New(r.set, r.cfg.Config, r.metrics, r.traces)
+	if r.memory, err = r.openStorage(ctx, host); err != nil {
+		return err
+	}
+	recorder, err := record.New(r.set, r.cfg.Config, r.to, r.memory)
 	if err != nil {
 		return err
 	}
@@ -65,34 +71,61 @@ func (r *tlsCheck) start() error {
 	recording, stopRecording := context.WithCancel(context.Background())
 	r.stopProbing, r.stopRecording, r.recorded = stopProbing, stopRecording, make(chan struct{})
 
-	outcomes := make(chan *probe.Outcome, min(r.cfg.MaxConcurrentProbes, len(targets)))
-	prober := &probe.Prober{}
-	plan := &schedule.Schedule{
-		Targets:       targets,
+	work := &work{
+		shard:     target.Shard(r.cfg.Shard),
+		prober:    &probe.Prober{},
+		telemetry: telemetry,
+		outcomes:  make(chan *probe.Outcome, 256),
+	}
+	work.plan = &schedule.Schedule{
 		MaxConcurrent: r.cfg.MaxConcurrentProbes,
-		Probe: func(ctx context.Context, t *target.Target, late time.Duration) {
-			telemetry.TLSCheckProbeLateness.Record(ctx, late.Seconds())
-			telemetry.TLSCheckProbesInFlight.Add(ctx, 1)
-			defer telemetry.TLSCheckProbesInFlight.Add(ctx, -1)
-			o := prober.Probe(ctx, t)
-			if o == nil {
-				return
-			}
-			if h := o.Handshake; h != nil && h.Remembered {
-				telemetry.TLSCheckVerdictCacheHits.Add(ctx, 1)
-			} else if h != nil && h.Verdict != nil {
-				telemetry.TLSCheckVerdictCacheMisses.Add(ctx, 1)
-			}
-			outcomes <- o
+		Probe:         work.probe,
+		Skip:          func(*target.Target) { telemetry.TLSCheckProbesSkipped.Add(probing, 1) },
+	}
+	work.watch = &schedule.Watch{
+		Changed: work.plan.Now,
+		Unwatched: func(dir string, err error) {
+			r.set.Logger.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",
+				zap.String("directory", dir), zap.Error(err))
 		},
-		Skip: func(*target.Target) { telemetry.TLSCheckProbesSkipped.Add(probing, 1) },
+	}
+	files := &targetFiles{
+		patterns: r.cfg.TargetFiles, defaults: &r.cfg.TargetDefaults, timeoutSet: r.cfg.timeoutSet,
+		builder: builder, log: r.set.Logger,
+		files: make(map[string]*targetFile), live: make(map[entryID][]*target.Target),
+	}
+	builder.unique = true
+	files.read()
+	work.set(slices.Concat(targets, files.targets()))
+
+	var working sync.WaitGroup
+	working.Go(func() { work.plan.Run(probing) })
+	working.Go(func() { work.watch.Run(probing) })
+	if len(files.patterns) > 0 {
+		working.Go(func() {
+			wrong := files.wrong()
+			telemetry.TLSCheckTargetFilesErrors.Add(probing, wrong)
+			for tick := time.NewTicker(lookEvery); ; {
+				select {
+				case <-probing.Done():
+					tick.Stop()
+					return
+				case <-tick.C:
+				}
+				if files.read() {
+					work.set(slices.Concat(targets, files.targets()))
+				}
+				telemetry.TLSCheckTargetFilesErrors.Add(probing, files.wrong()-wrong)
+				wrong = files.wrong()
+			}
+		})
 	}
 	go func() {
-		plan.Run(probing)
-		close(outcomes)
+		working.Wait()
+		close(work.outcomes)
 	}()
 	go func() {
-		recorder.Run(recording, outcomes)
+		recorder.Run(recording, work.outcomes)
 		telemetry.Shutdown()
 		close(r.recorded)
 	}()
@@ -107,6 +140,11 @@ const grace = time.Second
 func (r *tlsCheck) Shutdown(ctx context.Context) (err error) {
 	r.stopOnce.Do(func() {
 		defer r.forget()
+		defer func() {
+			if r.memory != nil {
+				err = errors.Join(err, r.memory.Close(ctx))
+			}
+		}()
 		if r.recorded == nil { // never started
 			return
 		}
@@ -128,15 +166,39 @@ func (r *tlsCheck) Shutdown(ctx context.Context) (err error) {
 	return err
 }
 
+// openStorage returns what keeps the state of events over a restart, nil where that is not configured.
+func (r *tlsCheck) openStorage(ctx context.Context, host component.Host) (storage.Client, error) {
+	if r.cfg.Storage == nil {
+		return nil, nil
+	}
+	extension, ok := host.GetExtensions()[*r.cfg.Storage].(storage.Extension)
+	if !ok {
+		return nil, fmt.Errorf("storage: %q is no storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions", r.cfg.Storage)
+	}
+	client, err := extension.GetClient(ctx, component.KindReceiver, r.set.ID, "")
+	if err != nil {
+		return nil, fmt.Errorf("storage: %q cannot be opened: %w", r.cfg.Storage, err)
+	}
+	return client, nil
+}
+
 // warnOfTwins tells of targets whose telemetry cannot be told apart.
 func (r *tlsCheck) warnOfTwins(targets []*target.Target) {
 	seen := make(map[string]bool, len(targets))
-	for _, t := range targets {
-		identity := fmt.Sprint(t.Endpoint, t.Attributes) // fmt sorts the keys of maps
+	warn := func(what, name string, t *target.Target) {
+		identity := fmt.Sprint(name, t.Attributes) // fmt sorts the keys of maps
 		if seen[identity] {
-			r.set.Logger.Warn("Two targets have the same endpoint and the same attributes: their metrics cannot be told apart. "+
-				"Give them different attributes.", zap.Stringer("endpoint", t.Endpoint))
+			r.set.Logger.Warn("Two targets have the same "+what+" and the same attributes: their metrics cannot be told apart. "+
+				"Give them different attributes.", zap.String(what, name))
 		}
 		seen[identity] = true
+	}
+	for _, t := range targets {
+		if t.HasEndpoint() {
+			warn("endpoint", t.Endpoint.String(), t)
+		}
+		if t.Files.Pattern != "" {
+			warn("file_path", t.Files.Pattern, t)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package tlscheckreceiver
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -55,38 +54,16 @@ type stringKey struct {
 	value *string
 }
 
-// loadedTLS is a tls block made into what a handshake takes, once for all targets that have the same.
-type loadedTLS struct {
-	config *tls.Config
-	byALPN map[string]*tls.Config
-	errs   []error // each begins with the key
-}
-
-func (l *loadedTLS) with(alpn []string) *tls.Config {
-	if len(alpn) == 0 || l.config == nil {
-		return l.config
-	}
-	key := strings.Join(alpn, "\x00")
-	c := l.byALPN[key]
-	if c == nil {
-		c = l.config.Clone()
-		c.NextProtos = slices.Clone(alpn)
-		l.byALPN[key] = c
-	}
-	return c
-}
-
 // versions are the values of min_version and max_version, in order.
 var versions = []string{"1.0", "1.1", "1.2", "1.3"}
 
 // curves are the values of curve_preferences.
 var curves = []string{"P256", "P384", "P521", "X25519", "X25519MLKEM768"}
 
-// loadTLS makes a tls block into what a handshake takes. configtls does it; what is asked before is only there to say
-// which key is wrong, its value, and what would be right, which configtls does not.
-func loadTLS(c *configtls.ClientConfig) *loadedTLS {
-	l := &loadedTLS{byALPN: make(map[string]*tls.Config)}
-	bad := func(format string, args ...any) { l.errs = append(l.errs, fmt.Errorf(format, args...)) }
+// checkTLS tells what is wrong with a tls block. configtls would refuse it too, but its errors do not say which key is
+// wrong, its value, and what would be right.
+func checkTLS(c *configtls.ClientConfig) (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
 	if c.Insecure {
 		bad("insecure: true would mean a probe without TLS; remove it, or use insecure_skip_verify: true to probe whatever the certificate is worth")
@@ -108,21 +85,7 @@ func loadTLS(c *configtls.ClientConfig) *loadedTLS {
 	if c.ReloadInterval < 0 {
 		bad("reload_interval: %s is negative; use 0s or more", c.ReloadInterval)
 	}
-	if len(l.errs) > 0 {
-		return l
-	}
-
-	config, err := c.LoadTLSConfig(context.Background())
-	if err != nil {
-		bad("%w", err)
-		return l
-	}
-	if len(c.CurvePreferences) == 0 {
-		// configtls would offer the few that it knows by name, in random order, and withhold Go's newer ones.
-		config.CurvePreferences = nil
-	}
-	l.config = config
-	return l
+	return errs
 }
 
 // validName tells whether a name can stand in a certificate: empty, where there is none, an address, or a DNS name.

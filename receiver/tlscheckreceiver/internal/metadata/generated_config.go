@@ -4,7 +4,6 @@ package metadata
 
 import (
 	"fmt"
-	"slices"
 
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/filter"
@@ -15,11 +14,13 @@ import (
 type TLSCertificateDaysUntilExpiryMetricAttributeKey string
 
 const (
-	TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress      TLSCertificateDaysUntilExpiryMetricAttributeKey = "server.address"
-	TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort         TLSCertificateDaysUntilExpiryMetricAttributeKey = "server.port"
 	TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject TLSCertificateDaysUntilExpiryMetricAttributeKey = "certificate.subject"
 	TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer  TLSCertificateDaysUntilExpiryMetricAttributeKey = "certificate.issuer"
 	TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth   TLSCertificateDaysUntilExpiryMetricAttributeKey = "certificate.depth"
+	TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress      TLSCertificateDaysUntilExpiryMetricAttributeKey = "server.address"
+	TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort         TLSCertificateDaysUntilExpiryMetricAttributeKey = "server.port"
+	TLSCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress TLSCertificateDaysUntilExpiryMetricAttributeKey = "network.peer.address"
+	TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificatePath    TLSCertificateDaysUntilExpiryMetricAttributeKey = "certificate.path"
 )
 
 // TLSCertificateDaysUntilExpiryMetricConfig provides config for the tls.certificate.days_until_expiry metric.
@@ -48,16 +49,10 @@ func (ms *TLSCertificateDaysUntilExpiryMetricConfig) Unmarshal(parser *confmap.C
 func (ms *TLSCertificateDaysUntilExpiryMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth:
+		case TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificatePath:
 		default:
-			return fmt.Errorf("metric tls.certificate.days_until_expiry doesn't have an attribute %v, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]", val)
+			return fmt.Errorf("metric tls.certificate.days_until_expiry doesn't have an attribute %v, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.certificate.days_until_expiry metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.certificate.days_until_expiry metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -69,12 +64,30 @@ func (ms *TLSCertificateDaysUntilExpiryMetricConfig) Validate() error {
 	return nil
 }
 
+// TLSCertificateFileMatchMetricConfig provides config for the tls.certificate.file_match metric.
+type TLSCertificateFileMatchMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TLSCertificateFileMatchMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TLSCertificateInfoMetricAttributeKey specifies the key of an attribute for the tls.certificate.info metric.
 type TLSCertificateInfoMetricAttributeKey string
 
 const (
-	TLSCertificateInfoMetricAttributeKeyServerAddress                 TLSCertificateInfoMetricAttributeKey = "server.address"
-	TLSCertificateInfoMetricAttributeKeyServerPort                    TLSCertificateInfoMetricAttributeKey = "server.port"
 	TLSCertificateInfoMetricAttributeKeyCertificateSubject            TLSCertificateInfoMetricAttributeKey = "certificate.subject"
 	TLSCertificateInfoMetricAttributeKeyCertificateIssuer             TLSCertificateInfoMetricAttributeKey = "certificate.issuer"
 	TLSCertificateInfoMetricAttributeKeyCertificateDepth              TLSCertificateInfoMetricAttributeKey = "certificate.depth"
@@ -83,6 +96,10 @@ const (
 	TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm       TLSCertificateInfoMetricAttributeKey = "certificate.key.algorithm"
 	TLSCertificateInfoMetricAttributeKeyCertificateKeySize            TLSCertificateInfoMetricAttributeKey = "certificate.key.size"
 	TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm TLSCertificateInfoMetricAttributeKey = "certificate.signature.algorithm"
+	TLSCertificateInfoMetricAttributeKeyServerAddress                 TLSCertificateInfoMetricAttributeKey = "server.address"
+	TLSCertificateInfoMetricAttributeKeyServerPort                    TLSCertificateInfoMetricAttributeKey = "server.port"
+	TLSCertificateInfoMetricAttributeKeyNetworkPeerAddress            TLSCertificateInfoMetricAttributeKey = "network.peer.address"
+	TLSCertificateInfoMetricAttributeKeyCertificatePath               TLSCertificateInfoMetricAttributeKey = "certificate.path"
 )
 
 // TLSCertificateInfoMetricConfig provides config for the tls.certificate.info metric.
@@ -111,16 +128,10 @@ func (ms *TLSCertificateInfoMetricConfig) Unmarshal(parser *confmap.Conf) error 
 func (ms *TLSCertificateInfoMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm:
+		case TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm, TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyNetworkPeerAddress, TLSCertificateInfoMetricAttributeKeyCertificatePath:
 		default:
-			return fmt.Errorf("metric tls.certificate.info doesn't have an attribute %v, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth, certificate.serial, certificate.sha256, certificate.key.algorithm, certificate.key.size, certificate.signature.algorithm]", val)
+			return fmt.Errorf("metric tls.certificate.info doesn't have an attribute %v, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, certificate.serial, certificate.sha256, certificate.key.algorithm, certificate.key.size, certificate.signature.algorithm, server.address, server.port, network.peer.address, certificate.path]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateInfoMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.certificate.info metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateInfoMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.certificate.info metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -136,11 +147,13 @@ func (ms *TLSCertificateInfoMetricConfig) Validate() error {
 type TLSCertificateLifetimeRemainingMetricAttributeKey string
 
 const (
-	TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress      TLSCertificateLifetimeRemainingMetricAttributeKey = "server.address"
-	TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort         TLSCertificateLifetimeRemainingMetricAttributeKey = "server.port"
 	TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject TLSCertificateLifetimeRemainingMetricAttributeKey = "certificate.subject"
 	TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer  TLSCertificateLifetimeRemainingMetricAttributeKey = "certificate.issuer"
 	TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth   TLSCertificateLifetimeRemainingMetricAttributeKey = "certificate.depth"
+	TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress      TLSCertificateLifetimeRemainingMetricAttributeKey = "server.address"
+	TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort         TLSCertificateLifetimeRemainingMetricAttributeKey = "server.port"
+	TLSCertificateLifetimeRemainingMetricAttributeKeyNetworkPeerAddress TLSCertificateLifetimeRemainingMetricAttributeKey = "network.peer.address"
+	TLSCertificateLifetimeRemainingMetricAttributeKeyCertificatePath    TLSCertificateLifetimeRemainingMetricAttributeKey = "certificate.path"
 )
 
 // TLSCertificateLifetimeRemainingMetricConfig provides config for the tls.certificate.lifetime.remaining metric.
@@ -169,16 +182,10 @@ func (ms *TLSCertificateLifetimeRemainingMetricConfig) Unmarshal(parser *confmap
 func (ms *TLSCertificateLifetimeRemainingMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth:
+		case TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth, TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyNetworkPeerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificatePath:
 		default:
-			return fmt.Errorf("metric tls.certificate.lifetime.remaining doesn't have an attribute %v, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]", val)
+			return fmt.Errorf("metric tls.certificate.lifetime.remaining doesn't have an attribute %v, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.certificate.lifetime.remaining metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.certificate.lifetime.remaining metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -194,11 +201,13 @@ func (ms *TLSCertificateLifetimeRemainingMetricConfig) Validate() error {
 type TLSCertificateNotAfterMetricAttributeKey string
 
 const (
-	TLSCertificateNotAfterMetricAttributeKeyServerAddress      TLSCertificateNotAfterMetricAttributeKey = "server.address"
-	TLSCertificateNotAfterMetricAttributeKeyServerPort         TLSCertificateNotAfterMetricAttributeKey = "server.port"
 	TLSCertificateNotAfterMetricAttributeKeyCertificateSubject TLSCertificateNotAfterMetricAttributeKey = "certificate.subject"
 	TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer  TLSCertificateNotAfterMetricAttributeKey = "certificate.issuer"
 	TLSCertificateNotAfterMetricAttributeKeyCertificateDepth   TLSCertificateNotAfterMetricAttributeKey = "certificate.depth"
+	TLSCertificateNotAfterMetricAttributeKeyServerAddress      TLSCertificateNotAfterMetricAttributeKey = "server.address"
+	TLSCertificateNotAfterMetricAttributeKeyServerPort         TLSCertificateNotAfterMetricAttributeKey = "server.port"
+	TLSCertificateNotAfterMetricAttributeKeyNetworkPeerAddress TLSCertificateNotAfterMetricAttributeKey = "network.peer.address"
+	TLSCertificateNotAfterMetricAttributeKeyCertificatePath    TLSCertificateNotAfterMetricAttributeKey = "certificate.path"
 )
 
 // TLSCertificateNotAfterMetricConfig provides config for the tls.certificate.not_after metric.
@@ -227,16 +236,10 @@ func (ms *TLSCertificateNotAfterMetricConfig) Unmarshal(parser *confmap.Conf) er
 func (ms *TLSCertificateNotAfterMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth:
+		case TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth, TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotAfterMetricAttributeKeyCertificatePath:
 		default:
-			return fmt.Errorf("metric tls.certificate.not_after doesn't have an attribute %v, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]", val)
+			return fmt.Errorf("metric tls.certificate.not_after doesn't have an attribute %v, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateNotAfterMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.certificate.not_after metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateNotAfterMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.certificate.not_after metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -252,11 +255,13 @@ func (ms *TLSCertificateNotAfterMetricConfig) Validate() error {
 type TLSCertificateNotBeforeMetricAttributeKey string
 
 const (
-	TLSCertificateNotBeforeMetricAttributeKeyServerAddress      TLSCertificateNotBeforeMetricAttributeKey = "server.address"
-	TLSCertificateNotBeforeMetricAttributeKeyServerPort         TLSCertificateNotBeforeMetricAttributeKey = "server.port"
 	TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject TLSCertificateNotBeforeMetricAttributeKey = "certificate.subject"
 	TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer  TLSCertificateNotBeforeMetricAttributeKey = "certificate.issuer"
 	TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth   TLSCertificateNotBeforeMetricAttributeKey = "certificate.depth"
+	TLSCertificateNotBeforeMetricAttributeKeyServerAddress      TLSCertificateNotBeforeMetricAttributeKey = "server.address"
+	TLSCertificateNotBeforeMetricAttributeKeyServerPort         TLSCertificateNotBeforeMetricAttributeKey = "server.port"
+	TLSCertificateNotBeforeMetricAttributeKeyNetworkPeerAddress TLSCertificateNotBeforeMetricAttributeKey = "network.peer.address"
+	TLSCertificateNotBeforeMetricAttributeKeyCertificatePath    TLSCertificateNotBeforeMetricAttributeKey = "certificate.path"
 )
 
 // TLSCertificateNotBeforeMetricConfig provides config for the tls.certificate.not_before metric.
@@ -285,16 +290,10 @@ func (ms *TLSCertificateNotBeforeMetricConfig) Unmarshal(parser *confmap.Conf) e
 func (ms *TLSCertificateNotBeforeMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth:
+		case TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth, TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotBeforeMetricAttributeKeyCertificatePath:
 		default:
-			return fmt.Errorf("metric tls.certificate.not_before doesn't have an attribute %v, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]", val)
+			return fmt.Errorf("metric tls.certificate.not_before doesn't have an attribute %v, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateNotBeforeMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.certificate.not_before metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSCertificateNotBeforeMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.certificate.not_before metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -310,10 +309,11 @@ func (ms *TLSCertificateNotBeforeMetricConfig) Validate() error {
 type TLSClientCertificateDaysUntilExpiryMetricAttributeKey string
 
 const (
-	TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress      TLSClientCertificateDaysUntilExpiryMetricAttributeKey = "server.address"
-	TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort         TLSClientCertificateDaysUntilExpiryMetricAttributeKey = "server.port"
 	TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject TLSClientCertificateDaysUntilExpiryMetricAttributeKey = "certificate.subject"
 	TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer  TLSClientCertificateDaysUntilExpiryMetricAttributeKey = "certificate.issuer"
+	TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress      TLSClientCertificateDaysUntilExpiryMetricAttributeKey = "server.address"
+	TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort         TLSClientCertificateDaysUntilExpiryMetricAttributeKey = "server.port"
+	TLSClientCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress TLSClientCertificateDaysUntilExpiryMetricAttributeKey = "network.peer.address"
 )
 
 // TLSClientCertificateDaysUntilExpiryMetricConfig provides config for the tls.client_certificate.days_until_expiry metric.
@@ -342,16 +342,10 @@ func (ms *TLSClientCertificateDaysUntilExpiryMetricConfig) Unmarshal(parser *con
 func (ms *TLSClientCertificateDaysUntilExpiryMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer:
+		case TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress:
 		default:
-			return fmt.Errorf("metric tls.client_certificate.days_until_expiry doesn't have an attribute %v, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer]", val)
+			return fmt.Errorf("metric tls.client_certificate.days_until_expiry doesn't have an attribute %v, valid attributes: [certificate.subject, certificate.issuer, server.address, server.port, network.peer.address]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.client_certificate.days_until_expiry metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.client_certificate.days_until_expiry metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -367,13 +361,14 @@ func (ms *TLSClientCertificateDaysUntilExpiryMetricConfig) Validate() error {
 type TLSConnectionInfoMetricAttributeKey string
 
 const (
+	TLSConnectionInfoMetricAttributeKeyTLSCipher                     TLSConnectionInfoMetricAttributeKey = "tls.cipher"
+	TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested TLSConnectionInfoMetricAttributeKey = "tls.client_certificate.requested"
 	TLSConnectionInfoMetricAttributeKeyServerAddress                 TLSConnectionInfoMetricAttributeKey = "server.address"
 	TLSConnectionInfoMetricAttributeKeyServerPort                    TLSConnectionInfoMetricAttributeKey = "server.port"
+	TLSConnectionInfoMetricAttributeKeyNetworkPeerAddress            TLSConnectionInfoMetricAttributeKey = "network.peer.address"
 	TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion            TLSConnectionInfoMetricAttributeKey = "tls.protocol.version"
-	TLSConnectionInfoMetricAttributeKeyTLSCipher                     TLSConnectionInfoMetricAttributeKey = "tls.cipher"
 	TLSConnectionInfoMetricAttributeKeyTLSCurve                      TLSConnectionInfoMetricAttributeKey = "tls.curve"
 	TLSConnectionInfoMetricAttributeKeyTLSNextProtocol               TLSConnectionInfoMetricAttributeKey = "tls.next_protocol"
-	TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested TLSConnectionInfoMetricAttributeKey = "tls.client_certificate.requested"
 )
 
 // TLSConnectionInfoMetricConfig provides config for the tls.connection.info metric.
@@ -402,16 +397,10 @@ func (ms *TLSConnectionInfoMetricConfig) Unmarshal(parser *confmap.Conf) error {
 func (ms *TLSConnectionInfoMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested:
+		case TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested, TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyNetworkPeerAddress, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol:
 		default:
-			return fmt.Errorf("metric tls.connection.info doesn't have an attribute %v, valid attributes: [server.address, server.port, tls.protocol.version, tls.cipher, tls.curve, tls.next_protocol, tls.client_certificate.requested]", val)
+			return fmt.Errorf("metric tls.connection.info doesn't have an attribute %v, valid attributes: [tls.cipher, tls.client_certificate.requested, server.address, server.port, network.peer.address, tls.protocol.version, tls.curve, tls.next_protocol]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSConnectionInfoMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.connection.info metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSConnectionInfoMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.connection.info metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -423,13 +412,54 @@ func (ms *TLSConnectionInfoMetricConfig) Validate() error {
 	return nil
 }
 
+// TLSEndpointAddressesMetricConfig provides config for the tls.endpoint.addresses metric.
+type TLSEndpointAddressesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TLSEndpointAddressesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// TLSEndpointCertificatesMetricConfig provides config for the tls.endpoint.certificates metric.
+type TLSEndpointCertificatesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *TLSEndpointCertificatesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // TLSHandshakeTotalMetricAttributeKey specifies the key of an attribute for the tls.handshake.total metric.
 type TLSHandshakeTotalMetricAttributeKey string
 
 const (
+	TLSHandshakeTotalMetricAttributeKeyResult             TLSHandshakeTotalMetricAttributeKey = "result"
 	TLSHandshakeTotalMetricAttributeKeyServerAddress      TLSHandshakeTotalMetricAttributeKey = "server.address"
 	TLSHandshakeTotalMetricAttributeKeyServerPort         TLSHandshakeTotalMetricAttributeKey = "server.port"
-	TLSHandshakeTotalMetricAttributeKeyResult             TLSHandshakeTotalMetricAttributeKey = "result"
+	TLSHandshakeTotalMetricAttributeKeyNetworkPeerAddress TLSHandshakeTotalMetricAttributeKey = "network.peer.address"
 	TLSHandshakeTotalMetricAttributeKeyErrorType          TLSHandshakeTotalMetricAttributeKey = "error.type"
 	TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion TLSHandshakeTotalMetricAttributeKey = "tls.protocol.version"
 )
@@ -460,16 +490,10 @@ func (ms *TLSHandshakeTotalMetricConfig) Unmarshal(parser *confmap.Conf) error {
 func (ms *TLSHandshakeTotalMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion:
+		case TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyNetworkPeerAddress, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion:
 		default:
-			return fmt.Errorf("metric tls.handshake.total doesn't have an attribute %v, valid attributes: [server.address, server.port, result, error.type, tls.protocol.version]", val)
+			return fmt.Errorf("metric tls.handshake.total doesn't have an attribute %v, valid attributes: [result, server.address, server.port, network.peer.address, error.type, tls.protocol.version]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSHandshakeTotalMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.handshake.total metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSHandshakeTotalMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.handshake.total metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -505,9 +529,10 @@ func (ms *TLSOcspNextUpdateMetricConfig) Unmarshal(parser *confmap.Conf) error {
 type TLSOcspStatusMetricAttributeKey string
 
 const (
-	TLSOcspStatusMetricAttributeKeyServerAddress TLSOcspStatusMetricAttributeKey = "server.address"
-	TLSOcspStatusMetricAttributeKeyServerPort    TLSOcspStatusMetricAttributeKey = "server.port"
-	TLSOcspStatusMetricAttributeKeyTLSOcspStatus TLSOcspStatusMetricAttributeKey = "tls.ocsp.status"
+	TLSOcspStatusMetricAttributeKeyTLSOcspStatus      TLSOcspStatusMetricAttributeKey = "tls.ocsp.status"
+	TLSOcspStatusMetricAttributeKeyServerAddress      TLSOcspStatusMetricAttributeKey = "server.address"
+	TLSOcspStatusMetricAttributeKeyServerPort         TLSOcspStatusMetricAttributeKey = "server.port"
+	TLSOcspStatusMetricAttributeKeyNetworkPeerAddress TLSOcspStatusMetricAttributeKey = "network.peer.address"
 )
 
 // TLSOcspStatusMetricConfig provides config for the tls.ocsp.status metric.
@@ -536,16 +561,10 @@ func (ms *TLSOcspStatusMetricConfig) Unmarshal(parser *confmap.Conf) error {
 func (ms *TLSOcspStatusMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus:
+		case TLSOcspStatusMetricAttributeKeyTLSOcspStatus, TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyNetworkPeerAddress:
 		default:
-			return fmt.Errorf("metric tls.ocsp.status doesn't have an attribute %v, valid attributes: [server.address, server.port, tls.ocsp.status]", val)
+			return fmt.Errorf("metric tls.ocsp.status doesn't have an attribute %v, valid attributes: [tls.ocsp.status, server.address, server.port, network.peer.address]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.ocsp.status metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.ocsp.status metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -561,9 +580,10 @@ func (ms *TLSOcspStatusMetricConfig) Validate() error {
 type TLSProbeDurationMetricAttributeKey string
 
 const (
-	TLSProbeDurationMetricAttributeKeyServerAddress TLSProbeDurationMetricAttributeKey = "server.address"
-	TLSProbeDurationMetricAttributeKeyServerPort    TLSProbeDurationMetricAttributeKey = "server.port"
-	TLSProbeDurationMetricAttributeKeyTLSProbePhase TLSProbeDurationMetricAttributeKey = "tls.probe.phase"
+	TLSProbeDurationMetricAttributeKeyTLSProbePhase      TLSProbeDurationMetricAttributeKey = "tls.probe.phase"
+	TLSProbeDurationMetricAttributeKeyServerAddress      TLSProbeDurationMetricAttributeKey = "server.address"
+	TLSProbeDurationMetricAttributeKeyServerPort         TLSProbeDurationMetricAttributeKey = "server.port"
+	TLSProbeDurationMetricAttributeKeyNetworkPeerAddress TLSProbeDurationMetricAttributeKey = "network.peer.address"
 )
 
 // TLSProbeDurationMetricConfig provides config for the tls.probe.duration metric.
@@ -592,16 +612,10 @@ func (ms *TLSProbeDurationMetricConfig) Unmarshal(parser *confmap.Conf) error {
 func (ms *TLSProbeDurationMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyTLSProbePhase:
+		case TLSProbeDurationMetricAttributeKeyTLSProbePhase, TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyNetworkPeerAddress:
 		default:
-			return fmt.Errorf("metric tls.probe.duration doesn't have an attribute %v, valid attributes: [server.address, server.port, tls.probe.phase]", val)
+			return fmt.Errorf("metric tls.probe.duration doesn't have an attribute %v, valid attributes: [tls.probe.phase, server.address, server.port, network.peer.address]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSProbeDurationMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.probe.duration metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSProbeDurationMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.probe.duration metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -617,10 +631,12 @@ func (ms *TLSProbeDurationMetricConfig) Validate() error {
 type TLSProbeFailuresMetricAttributeKey string
 
 const (
-	TLSProbeFailuresMetricAttributeKeyServerAddress TLSProbeFailuresMetricAttributeKey = "server.address"
-	TLSProbeFailuresMetricAttributeKeyServerPort    TLSProbeFailuresMetricAttributeKey = "server.port"
-	TLSProbeFailuresMetricAttributeKeyTLSProbePhase TLSProbeFailuresMetricAttributeKey = "tls.probe.phase"
-	TLSProbeFailuresMetricAttributeKeyErrorType     TLSProbeFailuresMetricAttributeKey = "error.type"
+	TLSProbeFailuresMetricAttributeKeyTLSProbePhase      TLSProbeFailuresMetricAttributeKey = "tls.probe.phase"
+	TLSProbeFailuresMetricAttributeKeyServerAddress      TLSProbeFailuresMetricAttributeKey = "server.address"
+	TLSProbeFailuresMetricAttributeKeyServerPort         TLSProbeFailuresMetricAttributeKey = "server.port"
+	TLSProbeFailuresMetricAttributeKeyNetworkPeerAddress TLSProbeFailuresMetricAttributeKey = "network.peer.address"
+	TLSProbeFailuresMetricAttributeKeyCertificatePath    TLSProbeFailuresMetricAttributeKey = "certificate.path"
+	TLSProbeFailuresMetricAttributeKeyErrorType          TLSProbeFailuresMetricAttributeKey = "error.type"
 )
 
 // TLSProbeFailuresMetricConfig provides config for the tls.probe.failures metric.
@@ -649,16 +665,10 @@ func (ms *TLSProbeFailuresMetricConfig) Unmarshal(parser *confmap.Conf) error {
 func (ms *TLSProbeFailuresMetricConfig) Validate() error {
 	for _, val := range ms.EnabledAttributes {
 		switch val {
-		case TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyErrorType:
+		case TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyNetworkPeerAddress, TLSProbeFailuresMetricAttributeKeyCertificatePath, TLSProbeFailuresMetricAttributeKeyErrorType:
 		default:
-			return fmt.Errorf("metric tls.probe.failures doesn't have an attribute %v, valid attributes: [server.address, server.port, tls.probe.phase, error.type]", val)
+			return fmt.Errorf("metric tls.probe.failures doesn't have an attribute %v, valid attributes: [tls.probe.phase, server.address, server.port, network.peer.address, certificate.path, error.type]", val)
 		}
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSProbeFailuresMetricAttributeKeyServerAddress) {
-		return fmt.Errorf("server.address is a required attribute for tls.probe.failures metric and must be included")
-	}
-	if !slices.Contains(ms.EnabledAttributes, TLSProbeFailuresMetricAttributeKeyServerPort) {
-		return fmt.Errorf("server.port is a required attribute for tls.probe.failures metric and must be included")
 	}
 
 	switch ms.AggregationStrategy {
@@ -710,15 +720,68 @@ func (ms *TLSValidationErrorsMetricConfig) Unmarshal(parser *confmap.Conf) error
 	return nil
 }
 
+// TlscheckTimeLeftMetricAttributeKey specifies the key of an attribute for the tlscheck.time_left metric.
+type TlscheckTimeLeftMetricAttributeKey string
+
+const (
+	TlscheckTimeLeftMetricAttributeKeyTlscheckX509Issuer TlscheckTimeLeftMetricAttributeKey = "tlscheck.x509.issuer"
+	TlscheckTimeLeftMetricAttributeKeyTlscheckX509Cn     TlscheckTimeLeftMetricAttributeKey = "tlscheck.x509.cn"
+	TlscheckTimeLeftMetricAttributeKeyTlscheckX509San    TlscheckTimeLeftMetricAttributeKey = "tlscheck.x509.san"
+)
+
+// TlscheckTimeLeftMetricConfig provides config for the tlscheck.time_left metric.
+type TlscheckTimeLeftMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+
+	AggregationStrategy string                               `mapstructure:"aggregation_strategy"`
+	EnabledAttributes   []TlscheckTimeLeftMetricAttributeKey `mapstructure:"attributes"`
+}
+
+func (ms *TlscheckTimeLeftMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+func (ms *TlscheckTimeLeftMetricConfig) Validate() error {
+	for _, val := range ms.EnabledAttributes {
+		switch val {
+		case TlscheckTimeLeftMetricAttributeKeyTlscheckX509Issuer, TlscheckTimeLeftMetricAttributeKeyTlscheckX509Cn, TlscheckTimeLeftMetricAttributeKeyTlscheckX509San:
+		default:
+			return fmt.Errorf("metric tlscheck.time_left doesn't have an attribute %v, valid attributes: [tlscheck.x509.issuer, tlscheck.x509.cn, tlscheck.x509.san]", val)
+		}
+	}
+
+	switch ms.AggregationStrategy {
+	case AggregationStrategySum, AggregationStrategyAvg, AggregationStrategyMin, AggregationStrategyMax:
+	default:
+		return fmt.Errorf("invalid aggregation strategy %q, valid strategies: [%s, %s, %s, %s]", ms.AggregationStrategy, AggregationStrategySum, AggregationStrategyAvg, AggregationStrategyMin, AggregationStrategyMax)
+	}
+
+	return nil
+}
+
 // MetricsConfig provides config for tls_check metrics.
 type MetricsConfig struct {
 	TLSCertificateDaysUntilExpiry       TLSCertificateDaysUntilExpiryMetricConfig       `mapstructure:"tls.certificate.days_until_expiry"`
+	TLSCertificateFileMatch             TLSCertificateFileMatchMetricConfig             `mapstructure:"tls.certificate.file_match"`
 	TLSCertificateInfo                  TLSCertificateInfoMetricConfig                  `mapstructure:"tls.certificate.info"`
 	TLSCertificateLifetimeRemaining     TLSCertificateLifetimeRemainingMetricConfig     `mapstructure:"tls.certificate.lifetime.remaining"`
 	TLSCertificateNotAfter              TLSCertificateNotAfterMetricConfig              `mapstructure:"tls.certificate.not_after"`
 	TLSCertificateNotBefore             TLSCertificateNotBeforeMetricConfig             `mapstructure:"tls.certificate.not_before"`
 	TLSClientCertificateDaysUntilExpiry TLSClientCertificateDaysUntilExpiryMetricConfig `mapstructure:"tls.client_certificate.days_until_expiry"`
 	TLSConnectionInfo                   TLSConnectionInfoMetricConfig                   `mapstructure:"tls.connection.info"`
+	TLSEndpointAddresses                TLSEndpointAddressesMetricConfig                `mapstructure:"tls.endpoint.addresses"`
+	TLSEndpointCertificates             TLSEndpointCertificatesMetricConfig             `mapstructure:"tls.endpoint.certificates"`
 	TLSHandshakeTotal                   TLSHandshakeTotalMetricConfig                   `mapstructure:"tls.handshake.total"`
 	TLSOcspNextUpdate                   TLSOcspNextUpdateMetricConfig                   `mapstructure:"tls.ocsp.next_update"`
 	TLSOcspStatus                       TLSOcspStatusMetricConfig                       `mapstructure:"tls.ocsp.status"`
@@ -726,6 +789,7 @@ type MetricsConfig struct {
 	TLSProbeFailures                    TLSProbeFailuresMetricConfig                    `mapstructure:"tls.probe.failures"`
 	TLSProbeSuccess                     TLSProbeSuccessMetricConfig                     `mapstructure:"tls.probe.success"`
 	TLSValidationErrors                 TLSValidationErrorsMetricConfig                 `mapstructure:"tls.validation.errors"`
+	TlscheckTimeLeft                    TlscheckTimeLeftMetricConfig                    `mapstructure:"tlscheck.time_left"`
 }
 
 func DefaultMetricsConfig() MetricsConfig {
@@ -733,42 +797,51 @@ func DefaultMetricsConfig() MetricsConfig {
 		TLSCertificateDaysUntilExpiry: TLSCertificateDaysUntilExpiryMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSCertificateDaysUntilExpiryMetricAttributeKey{TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth},
+			EnabledAttributes:   []TLSCertificateDaysUntilExpiryMetricAttributeKey{TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificatePath},
+		},
+		TLSCertificateFileMatch: TLSCertificateFileMatchMetricConfig{
+			Enabled: true,
 		},
 		TLSCertificateInfo: TLSCertificateInfoMetricConfig{
 			Enabled:             false,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSCertificateInfoMetricAttributeKey{TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm},
+			EnabledAttributes:   []TLSCertificateInfoMetricAttributeKey{TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm, TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyNetworkPeerAddress, TLSCertificateInfoMetricAttributeKeyCertificatePath},
 		},
 		TLSCertificateLifetimeRemaining: TLSCertificateLifetimeRemainingMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSCertificateLifetimeRemainingMetricAttributeKey{TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth},
+			EnabledAttributes:   []TLSCertificateLifetimeRemainingMetricAttributeKey{TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth, TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyNetworkPeerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificatePath},
 		},
 		TLSCertificateNotAfter: TLSCertificateNotAfterMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSCertificateNotAfterMetricAttributeKey{TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth},
+			EnabledAttributes:   []TLSCertificateNotAfterMetricAttributeKey{TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth, TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotAfterMetricAttributeKeyCertificatePath},
 		},
 		TLSCertificateNotBefore: TLSCertificateNotBeforeMetricConfig{
 			Enabled:             false,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSCertificateNotBeforeMetricAttributeKey{TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth},
+			EnabledAttributes:   []TLSCertificateNotBeforeMetricAttributeKey{TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth, TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotBeforeMetricAttributeKeyCertificatePath},
 		},
 		TLSClientCertificateDaysUntilExpiry: TLSClientCertificateDaysUntilExpiryMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSClientCertificateDaysUntilExpiryMetricAttributeKey{TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer},
+			EnabledAttributes:   []TLSClientCertificateDaysUntilExpiryMetricAttributeKey{TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress},
 		},
 		TLSConnectionInfo: TLSConnectionInfoMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSConnectionInfoMetricAttributeKey{TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested},
+			EnabledAttributes:   []TLSConnectionInfoMetricAttributeKey{TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested, TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyNetworkPeerAddress, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol},
+		},
+		TLSEndpointAddresses: TLSEndpointAddressesMetricConfig{
+			Enabled: true,
+		},
+		TLSEndpointCertificates: TLSEndpointCertificatesMetricConfig{
+			Enabled: true,
 		},
 		TLSHandshakeTotal: TLSHandshakeTotalMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategySum,
-			EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
+			EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyNetworkPeerAddress, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
 		},
 		TLSOcspNextUpdate: TLSOcspNextUpdateMetricConfig{
 			Enabled: false,
@@ -776,22 +849,91 @@ func DefaultMetricsConfig() MetricsConfig {
 		TLSOcspStatus: TLSOcspStatusMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus},
+			EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyTLSOcspStatus, TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyNetworkPeerAddress},
 		},
 		TLSProbeDuration: TLSProbeDurationMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategyAvg,
-			EnabledAttributes:   []TLSProbeDurationMetricAttributeKey{TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyTLSProbePhase},
+			EnabledAttributes:   []TLSProbeDurationMetricAttributeKey{TLSProbeDurationMetricAttributeKeyTLSProbePhase, TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyNetworkPeerAddress},
 		},
 		TLSProbeFailures: TLSProbeFailuresMetricConfig{
 			Enabled:             true,
 			AggregationStrategy: AggregationStrategySum,
-			EnabledAttributes:   []TLSProbeFailuresMetricAttributeKey{TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyErrorType},
+			EnabledAttributes:   []TLSProbeFailuresMetricAttributeKey{TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyNetworkPeerAddress, TLSProbeFailuresMetricAttributeKeyCertificatePath, TLSProbeFailuresMetricAttributeKeyErrorType},
 		},
 		TLSProbeSuccess: TLSProbeSuccessMetricConfig{
 			Enabled: true,
 		},
 		TLSValidationErrors: TLSValidationErrorsMetricConfig{
+			Enabled: true,
+		},
+		TlscheckTimeLeft: TlscheckTimeLeftMetricConfig{
+			Enabled:             false,
+			AggregationStrategy: AggregationStrategyAvg,
+			EnabledAttributes:   []TlscheckTimeLeftMetricAttributeKey{TlscheckTimeLeftMetricAttributeKeyTlscheckX509Issuer, TlscheckTimeLeftMetricAttributeKeyTlscheckX509Cn},
+		},
+	}
+}
+
+// EventConfig provides common config for a particular event.
+type EventConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+
+	enabledSetByUser bool
+}
+
+func (ec *EventConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+	err := parser.Unmarshal(ec)
+	if err != nil {
+		return err
+	}
+	ec.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// EventsConfig provides config for tls_check events.
+type EventsConfig struct {
+	TLSCertificateChanged            EventConfig `mapstructure:"tls.certificate.changed"`
+	TLSCertificateExpired            EventConfig `mapstructure:"tls.certificate.expired"`
+	TLSCertificateExpiringSoon       EventConfig `mapstructure:"tls.certificate.expiring_soon"`
+	TLSCertificateFileMismatch       EventConfig `mapstructure:"tls.certificate.file_mismatch"`
+	TLSClientCertificateExpired      EventConfig `mapstructure:"tls.client_certificate.expired"`
+	TLSClientCertificateExpiringSoon EventConfig `mapstructure:"tls.client_certificate.expiring_soon"`
+	TLSEndpointCertificatesDiffer    EventConfig `mapstructure:"tls.endpoint.certificates_differ"`
+	TLSEndpointFailing               EventConfig `mapstructure:"tls.endpoint.failing"`
+	TLSEndpointRecovered             EventConfig `mapstructure:"tls.endpoint.recovered"`
+}
+
+func DefaultEventsConfig() EventsConfig {
+	return EventsConfig{
+		TLSCertificateChanged: EventConfig{
+			Enabled: true,
+		},
+		TLSCertificateExpired: EventConfig{
+			Enabled: true,
+		},
+		TLSCertificateExpiringSoon: EventConfig{
+			Enabled: true,
+		},
+		TLSCertificateFileMismatch: EventConfig{
+			Enabled: true,
+		},
+		TLSClientCertificateExpired: EventConfig{
+			Enabled: true,
+		},
+		TLSClientCertificateExpiringSoon: EventConfig{
+			Enabled: true,
+		},
+		TLSEndpointCertificatesDiffer: EventConfig{
+			Enabled: true,
+		},
+		TLSEndpointFailing: EventConfig{
+			Enabled: true,
+		},
+		TLSEndpointRecovered: EventConfig{
 			Enabled: true,
 		},
 	}
@@ -809,6 +951,13 @@ type ServiceNameResourceAttributeConfig struct {
 	// If the list is not empty, metrics with matching resource attribute values will not be emitted.
 	// MetricsInclude has higher priority than MetricsExclude.
 	MetricsExclude []filter.Config `mapstructure:"metrics_exclude"`
+	// Experimental: EventsInclude defines a list of filters for attribute values.
+	// If the list is not empty, only events with matching resource attribute values will be emitted.
+	EventsInclude []filter.Config `mapstructure:"events_include"`
+	// Experimental: EventsExclude defines a list of filters for attribute values.
+	// If the list is not empty, events with matching resource attribute values will not be emitted.
+	// EventsInclude has higher priority than EventsExclude.
+	EventsExclude []filter.Config `mapstructure:"events_exclude"`
 
 	enabledSetByUser bool
 }
@@ -825,14 +974,53 @@ func (rac *ServiceNameResourceAttributeConfig) Unmarshal(parser *confmap.Conf) e
 	return nil
 }
 
+// TlscheckTargetResourceAttributeConfig provides config for the tlscheck.target resource attribute.
+type TlscheckTargetResourceAttributeConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// OverrideValue allows users to override the value of this resource attribute.
+	OverrideValue *string `mapstructure:"override_value"`
+	// Experimental: MetricsInclude defines a list of filters for attribute values.
+	// If the list is not empty, only metrics with matching resource attribute values will be emitted.
+	MetricsInclude []filter.Config `mapstructure:"metrics_include"`
+	// Experimental: MetricsExclude defines a list of filters for attribute values.
+	// If the list is not empty, metrics with matching resource attribute values will not be emitted.
+	// MetricsInclude has higher priority than MetricsExclude.
+	MetricsExclude []filter.Config `mapstructure:"metrics_exclude"`
+	// Experimental: EventsInclude defines a list of filters for attribute values.
+	// If the list is not empty, only events with matching resource attribute values will be emitted.
+	EventsInclude []filter.Config `mapstructure:"events_include"`
+	// Experimental: EventsExclude defines a list of filters for attribute values.
+	// If the list is not empty, events with matching resource attribute values will not be emitted.
+	// EventsInclude has higher priority than EventsExclude.
+	EventsExclude []filter.Config `mapstructure:"events_exclude"`
+
+	enabledSetByUser bool
+}
+
+func (rac *TlscheckTargetResourceAttributeConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+	err := parser.Unmarshal(rac)
+	if err != nil {
+		return err
+	}
+	rac.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // ResourceAttributesConfig provides config for tls_check resource attributes.
 type ResourceAttributesConfig struct {
-	ServiceName ServiceNameResourceAttributeConfig `mapstructure:"service.name"`
+	ServiceName    ServiceNameResourceAttributeConfig    `mapstructure:"service.name"`
+	TlscheckTarget TlscheckTargetResourceAttributeConfig `mapstructure:"tlscheck.target"`
 }
 
 func DefaultResourceAttributesConfig() ResourceAttributesConfig {
 	return ResourceAttributesConfig{
 		ServiceName: ServiceNameResourceAttributeConfig{
+			Enabled: true,
+		},
+		TlscheckTarget: TlscheckTargetResourceAttributeConfig{
 			Enabled: true,
 		},
 	}
@@ -844,6 +1032,9 @@ func DefaultResourceAttributesConfig() ResourceAttributesConfig {
 func (rac *ResourceAttributesConfig) applyOverrideValues(res pcommon.Resource) {
 	if rac.ServiceName.Enabled && rac.ServiceName.OverrideValue != nil {
 		res.Attributes().PutStr("service.name", *rac.ServiceName.OverrideValue)
+	}
+	if rac.TlscheckTarget.Enabled && rac.TlscheckTarget.OverrideValue != nil {
+		res.Attributes().PutStr("tlscheck.target", *rac.TlscheckTarget.OverrideValue)
 	}
 }
 
@@ -863,4 +1054,17 @@ func NewDefaultMetricsBuilderConfig() MetricsBuilderConfig {
 // Deprecated: Use NewDefaultMetricsBuilderConfig.
 func DefaultMetricsBuilderConfig() MetricsBuilderConfig {
 	return NewDefaultMetricsBuilderConfig()
+}
+
+// LogsBuilderConfig is a configuration for tls_check logs builder.
+type LogsBuilderConfig struct {
+	Events             EventsConfig             `mapstructure:"events"`
+	ResourceAttributes ResourceAttributesConfig `mapstructure:"resource_attributes"`
+}
+
+func DefaultLogsBuilderConfig() LogsBuilderConfig {
+	return LogsBuilderConfig{
+		Events:             DefaultEventsConfig(),
+		ResourceAttributes: DefaultResourceAttributesConfig(),
+	}
 }

@@ -30,42 +30,51 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TLSCertificateDaysUntilExpiry: TLSCertificateDaysUntilExpiryMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateDaysUntilExpiryMetricAttributeKey{TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateDaysUntilExpiryMetricAttributeKey{TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificatePath},
+					},
+					TLSCertificateFileMatch: TLSCertificateFileMatchMetricConfig{
+						Enabled: true,
 					},
 					TLSCertificateInfo: TLSCertificateInfoMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateInfoMetricAttributeKey{TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm},
+						EnabledAttributes:   []TLSCertificateInfoMetricAttributeKey{TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm, TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyNetworkPeerAddress, TLSCertificateInfoMetricAttributeKeyCertificatePath},
 					},
 					TLSCertificateLifetimeRemaining: TLSCertificateLifetimeRemainingMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateLifetimeRemainingMetricAttributeKey{TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateLifetimeRemainingMetricAttributeKey{TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth, TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyNetworkPeerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificatePath},
 					},
 					TLSCertificateNotAfter: TLSCertificateNotAfterMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateNotAfterMetricAttributeKey{TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateNotAfterMetricAttributeKey{TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth, TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotAfterMetricAttributeKeyCertificatePath},
 					},
 					TLSCertificateNotBefore: TLSCertificateNotBeforeMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateNotBeforeMetricAttributeKey{TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateNotBeforeMetricAttributeKey{TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth, TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotBeforeMetricAttributeKeyCertificatePath},
 					},
 					TLSClientCertificateDaysUntilExpiry: TLSClientCertificateDaysUntilExpiryMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSClientCertificateDaysUntilExpiryMetricAttributeKey{TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer},
+						EnabledAttributes:   []TLSClientCertificateDaysUntilExpiryMetricAttributeKey{TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress},
 					},
 					TLSConnectionInfo: TLSConnectionInfoMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSConnectionInfoMetricAttributeKey{TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested},
+						EnabledAttributes:   []TLSConnectionInfoMetricAttributeKey{TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested, TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyNetworkPeerAddress, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol},
+					},
+					TLSEndpointAddresses: TLSEndpointAddressesMetricConfig{
+						Enabled: true,
+					},
+					TLSEndpointCertificates: TLSEndpointCertificatesMetricConfig{
+						Enabled: true,
 					},
 					TLSHandshakeTotal: TLSHandshakeTotalMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategySum,
-						EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
+						EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyNetworkPeerAddress, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
 					},
 					TLSOcspNextUpdate: TLSOcspNextUpdateMetricConfig{
 						Enabled: true,
@@ -73,17 +82,17 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TLSOcspStatus: TLSOcspStatusMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus},
+						EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyTLSOcspStatus, TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyNetworkPeerAddress},
 					},
 					TLSProbeDuration: TLSProbeDurationMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSProbeDurationMetricAttributeKey{TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyTLSProbePhase},
+						EnabledAttributes:   []TLSProbeDurationMetricAttributeKey{TLSProbeDurationMetricAttributeKeyTLSProbePhase, TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyNetworkPeerAddress},
 					},
 					TLSProbeFailures: TLSProbeFailuresMetricConfig{
 						Enabled:             true,
 						AggregationStrategy: AggregationStrategySum,
-						EnabledAttributes:   []TLSProbeFailuresMetricAttributeKey{TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyErrorType},
+						EnabledAttributes:   []TLSProbeFailuresMetricAttributeKey{TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyNetworkPeerAddress, TLSProbeFailuresMetricAttributeKeyCertificatePath, TLSProbeFailuresMetricAttributeKeyErrorType},
 					},
 					TLSProbeSuccess: TLSProbeSuccessMetricConfig{
 						Enabled: true,
@@ -91,9 +100,15 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TLSValidationErrors: TLSValidationErrorsMetricConfig{
 						Enabled: true,
 					},
+					TlscheckTimeLeft: TlscheckTimeLeftMetricConfig{
+						Enabled:             true,
+						AggregationStrategy: AggregationStrategyAvg,
+						EnabledAttributes:   []TlscheckTimeLeftMetricAttributeKey{TlscheckTimeLeftMetricAttributeKeyTlscheckX509Issuer, TlscheckTimeLeftMetricAttributeKeyTlscheckX509Cn, TlscheckTimeLeftMetricAttributeKeyTlscheckX509San},
+					},
 				},
 				ResourceAttributes: ResourceAttributesConfig{
-					ServiceName: ServiceNameResourceAttributeConfig{Enabled: true},
+					ServiceName:    ServiceNameResourceAttributeConfig{Enabled: true},
+					TlscheckTarget: TlscheckTargetResourceAttributeConfig{Enabled: true},
 				},
 			},
 		},
@@ -104,42 +119,51 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TLSCertificateDaysUntilExpiry: TLSCertificateDaysUntilExpiryMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateDaysUntilExpiryMetricAttributeKey{TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateDaysUntilExpiryMetricAttributeKey{TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificatePath},
+					},
+					TLSCertificateFileMatch: TLSCertificateFileMatchMetricConfig{
+						Enabled: false,
 					},
 					TLSCertificateInfo: TLSCertificateInfoMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateInfoMetricAttributeKey{TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm},
+						EnabledAttributes:   []TLSCertificateInfoMetricAttributeKey{TLSCertificateInfoMetricAttributeKeyCertificateSubject, TLSCertificateInfoMetricAttributeKeyCertificateIssuer, TLSCertificateInfoMetricAttributeKeyCertificateDepth, TLSCertificateInfoMetricAttributeKeyCertificateSerial, TLSCertificateInfoMetricAttributeKeyCertificateSha256, TLSCertificateInfoMetricAttributeKeyCertificateKeyAlgorithm, TLSCertificateInfoMetricAttributeKeyCertificateKeySize, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm, TLSCertificateInfoMetricAttributeKeyServerAddress, TLSCertificateInfoMetricAttributeKeyServerPort, TLSCertificateInfoMetricAttributeKeyNetworkPeerAddress, TLSCertificateInfoMetricAttributeKeyCertificatePath},
 					},
 					TLSCertificateLifetimeRemaining: TLSCertificateLifetimeRemainingMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateLifetimeRemainingMetricAttributeKey{TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateLifetimeRemainingMetricAttributeKey{TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateIssuer, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth, TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort, TLSCertificateLifetimeRemainingMetricAttributeKeyNetworkPeerAddress, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificatePath},
 					},
 					TLSCertificateNotAfter: TLSCertificateNotAfterMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateNotAfterMetricAttributeKey{TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateNotAfterMetricAttributeKey{TLSCertificateNotAfterMetricAttributeKeyCertificateSubject, TLSCertificateNotAfterMetricAttributeKeyCertificateIssuer, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth, TLSCertificateNotAfterMetricAttributeKeyServerAddress, TLSCertificateNotAfterMetricAttributeKeyServerPort, TLSCertificateNotAfterMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotAfterMetricAttributeKeyCertificatePath},
 					},
 					TLSCertificateNotBefore: TLSCertificateNotBeforeMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSCertificateNotBeforeMetricAttributeKey{TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth},
+						EnabledAttributes:   []TLSCertificateNotBeforeMetricAttributeKey{TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject, TLSCertificateNotBeforeMetricAttributeKeyCertificateIssuer, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth, TLSCertificateNotBeforeMetricAttributeKeyServerAddress, TLSCertificateNotBeforeMetricAttributeKeyServerPort, TLSCertificateNotBeforeMetricAttributeKeyNetworkPeerAddress, TLSCertificateNotBeforeMetricAttributeKeyCertificatePath},
 					},
 					TLSClientCertificateDaysUntilExpiry: TLSClientCertificateDaysUntilExpiryMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSClientCertificateDaysUntilExpiryMetricAttributeKey{TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer},
+						EnabledAttributes:   []TLSClientCertificateDaysUntilExpiryMetricAttributeKey{TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyNetworkPeerAddress},
 					},
 					TLSConnectionInfo: TLSConnectionInfoMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSConnectionInfoMetricAttributeKey{TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested},
+						EnabledAttributes:   []TLSConnectionInfoMetricAttributeKey{TLSConnectionInfoMetricAttributeKeyTLSCipher, TLSConnectionInfoMetricAttributeKeyTLSClientCertificateRequested, TLSConnectionInfoMetricAttributeKeyServerAddress, TLSConnectionInfoMetricAttributeKeyServerPort, TLSConnectionInfoMetricAttributeKeyNetworkPeerAddress, TLSConnectionInfoMetricAttributeKeyTLSProtocolVersion, TLSConnectionInfoMetricAttributeKeyTLSCurve, TLSConnectionInfoMetricAttributeKeyTLSNextProtocol},
+					},
+					TLSEndpointAddresses: TLSEndpointAddressesMetricConfig{
+						Enabled: false,
+					},
+					TLSEndpointCertificates: TLSEndpointCertificatesMetricConfig{
+						Enabled: false,
 					},
 					TLSHandshakeTotal: TLSHandshakeTotalMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategySum,
-						EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
+						EnabledAttributes:   []TLSHandshakeTotalMetricAttributeKey{TLSHandshakeTotalMetricAttributeKeyResult, TLSHandshakeTotalMetricAttributeKeyServerAddress, TLSHandshakeTotalMetricAttributeKeyServerPort, TLSHandshakeTotalMetricAttributeKeyNetworkPeerAddress, TLSHandshakeTotalMetricAttributeKeyErrorType, TLSHandshakeTotalMetricAttributeKeyTLSProtocolVersion},
 					},
 					TLSOcspNextUpdate: TLSOcspNextUpdateMetricConfig{
 						Enabled: false,
@@ -147,17 +171,17 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TLSOcspStatus: TLSOcspStatusMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyTLSOcspStatus},
+						EnabledAttributes:   []TLSOcspStatusMetricAttributeKey{TLSOcspStatusMetricAttributeKeyTLSOcspStatus, TLSOcspStatusMetricAttributeKeyServerAddress, TLSOcspStatusMetricAttributeKeyServerPort, TLSOcspStatusMetricAttributeKeyNetworkPeerAddress},
 					},
 					TLSProbeDuration: TLSProbeDurationMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategyAvg,
-						EnabledAttributes:   []TLSProbeDurationMetricAttributeKey{TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyTLSProbePhase},
+						EnabledAttributes:   []TLSProbeDurationMetricAttributeKey{TLSProbeDurationMetricAttributeKeyTLSProbePhase, TLSProbeDurationMetricAttributeKeyServerAddress, TLSProbeDurationMetricAttributeKeyServerPort, TLSProbeDurationMetricAttributeKeyNetworkPeerAddress},
 					},
 					TLSProbeFailures: TLSProbeFailuresMetricConfig{
 						Enabled:             false,
 						AggregationStrategy: AggregationStrategySum,
-						EnabledAttributes:   []TLSProbeFailuresMetricAttributeKey{TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyErrorType},
+						EnabledAttributes:   []TLSProbeFailuresMetricAttributeKey{TLSProbeFailuresMetricAttributeKeyTLSProbePhase, TLSProbeFailuresMetricAttributeKeyServerAddress, TLSProbeFailuresMetricAttributeKeyServerPort, TLSProbeFailuresMetricAttributeKeyNetworkPeerAddress, TLSProbeFailuresMetricAttributeKeyCertificatePath, TLSProbeFailuresMetricAttributeKeyErrorType},
 					},
 					TLSProbeSuccess: TLSProbeSuccessMetricConfig{
 						Enabled: false,
@@ -165,9 +189,15 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					TLSValidationErrors: TLSValidationErrorsMetricConfig{
 						Enabled: false,
 					},
+					TlscheckTimeLeft: TlscheckTimeLeftMetricConfig{
+						Enabled:             false,
+						AggregationStrategy: AggregationStrategyAvg,
+						EnabledAttributes:   []TlscheckTimeLeftMetricAttributeKey{TlscheckTimeLeftMetricAttributeKeyTlscheckX509Issuer, TlscheckTimeLeftMetricAttributeKeyTlscheckX509Cn, TlscheckTimeLeftMetricAttributeKeyTlscheckX509San},
+					},
 				},
 				ResourceAttributes: ResourceAttributesConfig{
-					ServiceName: ServiceNameResourceAttributeConfig{Enabled: false},
+					ServiceName:    ServiceNameResourceAttributeConfig{Enabled: false},
+					TlscheckTarget: TlscheckTargetResourceAttributeConfig{Enabled: false},
 				},
 			},
 		},
@@ -175,7 +205,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(TLSCertificateDaysUntilExpiryMetricConfig{}, TLSCertificateInfoMetricConfig{}, TLSCertificateLifetimeRemainingMetricConfig{}, TLSCertificateNotAfterMetricConfig{}, TLSCertificateNotBeforeMetricConfig{}, TLSClientCertificateDaysUntilExpiryMetricConfig{}, TLSConnectionInfoMetricConfig{}, TLSHandshakeTotalMetricConfig{}, TLSOcspNextUpdateMetricConfig{}, TLSOcspStatusMetricConfig{}, TLSProbeDurationMetricConfig{}, TLSProbeFailuresMetricConfig{}, TLSProbeSuccessMetricConfig{}, TLSValidationErrorsMetricConfig{}, ServiceNameResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(TLSCertificateDaysUntilExpiryMetricConfig{}, TLSCertificateFileMatchMetricConfig{}, TLSCertificateInfoMetricConfig{}, TLSCertificateLifetimeRemainingMetricConfig{}, TLSCertificateNotAfterMetricConfig{}, TLSCertificateNotBeforeMetricConfig{}, TLSClientCertificateDaysUntilExpiryMetricConfig{}, TLSConnectionInfoMetricConfig{}, TLSEndpointAddressesMetricConfig{}, TLSEndpointCertificatesMetricConfig{}, TLSHandshakeTotalMetricConfig{}, TLSOcspNextUpdateMetricConfig{}, TLSOcspStatusMetricConfig{}, TLSProbeDurationMetricConfig{}, TLSProbeFailuresMetricConfig{}, TLSProbeSuccessMetricConfig{}, TLSValidationErrorsMetricConfig{}, TlscheckTimeLeftMetricConfig{}, ServiceNameResourceAttributeConfig{}, TlscheckTargetResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}
@@ -185,7 +215,7 @@ func TestTLSCertificateDaysUntilExpiryMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSCertificateDaysUntilExpiryMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.days_until_expiry doesn't have an attribute invalid, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.days_until_expiry doesn't have an attribute invalid, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]")
 
 	cfg = DefaultMetricsConfig().TLSCertificateDaysUntilExpiry
 	cfg.AggregationStrategy = "invalid"
@@ -197,7 +227,7 @@ func TestTLSCertificateInfoMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSCertificateInfoMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.info doesn't have an attribute invalid, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth, certificate.serial, certificate.sha256, certificate.key.algorithm, certificate.key.size, certificate.signature.algorithm]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.info doesn't have an attribute invalid, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, certificate.serial, certificate.sha256, certificate.key.algorithm, certificate.key.size, certificate.signature.algorithm, server.address, server.port, network.peer.address, certificate.path]")
 
 	cfg = DefaultMetricsConfig().TLSCertificateInfo
 	cfg.AggregationStrategy = "invalid"
@@ -209,7 +239,7 @@ func TestTLSCertificateLifetimeRemainingMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSCertificateLifetimeRemainingMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.lifetime.remaining doesn't have an attribute invalid, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.lifetime.remaining doesn't have an attribute invalid, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]")
 
 	cfg = DefaultMetricsConfig().TLSCertificateLifetimeRemaining
 	cfg.AggregationStrategy = "invalid"
@@ -221,7 +251,7 @@ func TestTLSCertificateNotAfterMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSCertificateNotAfterMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.not_after doesn't have an attribute invalid, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.not_after doesn't have an attribute invalid, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]")
 
 	cfg = DefaultMetricsConfig().TLSCertificateNotAfter
 	cfg.AggregationStrategy = "invalid"
@@ -233,7 +263,7 @@ func TestTLSCertificateNotBeforeMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSCertificateNotBeforeMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.not_before doesn't have an attribute invalid, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer, certificate.depth]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.certificate.not_before doesn't have an attribute invalid, valid attributes: [certificate.subject, certificate.issuer, certificate.depth, server.address, server.port, network.peer.address, certificate.path]")
 
 	cfg = DefaultMetricsConfig().TLSCertificateNotBefore
 	cfg.AggregationStrategy = "invalid"
@@ -245,7 +275,7 @@ func TestTLSClientCertificateDaysUntilExpiryMetricsConfig_Validate(t *testing.T)
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSClientCertificateDaysUntilExpiryMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.client_certificate.days_until_expiry doesn't have an attribute invalid, valid attributes: [server.address, server.port, certificate.subject, certificate.issuer]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.client_certificate.days_until_expiry doesn't have an attribute invalid, valid attributes: [certificate.subject, certificate.issuer, server.address, server.port, network.peer.address]")
 
 	cfg = DefaultMetricsConfig().TLSClientCertificateDaysUntilExpiry
 	cfg.AggregationStrategy = "invalid"
@@ -257,7 +287,7 @@ func TestTLSConnectionInfoMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSConnectionInfoMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.connection.info doesn't have an attribute invalid, valid attributes: [server.address, server.port, tls.protocol.version, tls.cipher, tls.curve, tls.next_protocol, tls.client_certificate.requested]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.connection.info doesn't have an attribute invalid, valid attributes: [tls.cipher, tls.client_certificate.requested, server.address, server.port, network.peer.address, tls.protocol.version, tls.curve, tls.next_protocol]")
 
 	cfg = DefaultMetricsConfig().TLSConnectionInfo
 	cfg.AggregationStrategy = "invalid"
@@ -269,7 +299,7 @@ func TestTLSHandshakeTotalMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSHandshakeTotalMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.handshake.total doesn't have an attribute invalid, valid attributes: [server.address, server.port, result, error.type, tls.protocol.version]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.handshake.total doesn't have an attribute invalid, valid attributes: [result, server.address, server.port, network.peer.address, error.type, tls.protocol.version]")
 
 	cfg = DefaultMetricsConfig().TLSHandshakeTotal
 	cfg.AggregationStrategy = "invalid"
@@ -281,7 +311,7 @@ func TestTLSOcspStatusMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSOcspStatusMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.ocsp.status doesn't have an attribute invalid, valid attributes: [server.address, server.port, tls.ocsp.status]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.ocsp.status doesn't have an attribute invalid, valid attributes: [tls.ocsp.status, server.address, server.port, network.peer.address]")
 
 	cfg = DefaultMetricsConfig().TLSOcspStatus
 	cfg.AggregationStrategy = "invalid"
@@ -293,7 +323,7 @@ func TestTLSProbeDurationMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSProbeDurationMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.probe.duration doesn't have an attribute invalid, valid attributes: [server.address, server.port, tls.probe.phase]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.probe.duration doesn't have an attribute invalid, valid attributes: [tls.probe.phase, server.address, server.port, network.peer.address]")
 
 	cfg = DefaultMetricsConfig().TLSProbeDuration
 	cfg.AggregationStrategy = "invalid"
@@ -305,9 +335,21 @@ func TestTLSProbeFailuresMetricsConfig_Validate(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 
 	cfg.EnabledAttributes = []TLSProbeFailuresMetricAttributeKey{"invalid"}
-	require.ErrorContains(t, cfg.Validate(), "metric tls.probe.failures doesn't have an attribute invalid, valid attributes: [server.address, server.port, tls.probe.phase, error.type]")
+	require.ErrorContains(t, cfg.Validate(), "metric tls.probe.failures doesn't have an attribute invalid, valid attributes: [tls.probe.phase, server.address, server.port, network.peer.address, certificate.path, error.type]")
 
 	cfg = DefaultMetricsConfig().TLSProbeFailures
+	cfg.AggregationStrategy = "invalid"
+	require.ErrorContains(t, cfg.Validate(), "invalid aggregation strategy")
+}
+
+func TestTlscheckTimeLeftMetricsConfig_Validate(t *testing.T) {
+	cfg := DefaultMetricsConfig().TlscheckTimeLeft
+	require.NoError(t, cfg.Validate())
+
+	cfg.EnabledAttributes = []TlscheckTimeLeftMetricAttributeKey{"invalid"}
+	require.ErrorContains(t, cfg.Validate(), "metric tlscheck.time_left doesn't have an attribute invalid, valid attributes: [tlscheck.x509.issuer, tlscheck.x509.cn, tlscheck.x509.san]")
+
+	cfg = DefaultMetricsConfig().TlscheckTimeLeft
 	cfg.AggregationStrategy = "invalid"
 	require.ErrorContains(t, cfg.Validate(), "invalid aggregation strategy")
 }
@@ -318,6 +360,16 @@ func loadMetricsBuilderConfig(t *testing.T, name string) MetricsBuilderConfig {
 	sub, err := cm.Sub(name)
 	require.NoError(t, err)
 	cfg := NewDefaultMetricsBuilderConfig()
+	require.NoError(t, sub.Unmarshal(&cfg, confmap.WithIgnoreUnused()))
+	return cfg
+}
+
+func loadLogsBuilderConfig(t *testing.T, name string) LogsBuilderConfig {
+	cm, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	sub, err := cm.Sub(name)
+	require.NoError(t, err)
+	cfg := DefaultLogsBuilderConfig()
 	require.NoError(t, sub.Unmarshal(&cfg, confmap.WithIgnoreUnused()))
 	return cfg
 }
@@ -334,20 +386,22 @@ func TestResourceAttributesConfig(t *testing.T) {
 		{
 			name: "all_set",
 			want: ResourceAttributesConfig{
-				ServiceName: ServiceNameResourceAttributeConfig{Enabled: true},
+				ServiceName:    ServiceNameResourceAttributeConfig{Enabled: true},
+				TlscheckTarget: TlscheckTargetResourceAttributeConfig{Enabled: true},
 			},
 		},
 		{
 			name: "none_set",
 			want: ResourceAttributesConfig{
-				ServiceName: ServiceNameResourceAttributeConfig{Enabled: false},
+				ServiceName:    ServiceNameResourceAttributeConfig{Enabled: false},
+				TlscheckTarget: TlscheckTargetResourceAttributeConfig{Enabled: false},
 			},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadResourceAttributesConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(ServiceNameResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(ServiceNameResourceAttributeConfig{}, TlscheckTargetResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}
@@ -356,6 +410,7 @@ func TestResourceAttributesConfig(t *testing.T) {
 func TestResourceAttributesOverrideConfig(t *testing.T) {
 	cfg := loadResourceAttributesConfig(t, "override_set")
 	assert.NotNil(t, cfg.ServiceName.OverrideValue, "override_value should be set for service.name")
+	assert.NotNil(t, cfg.TlscheckTarget.OverrideValue, "override_value should be set for tlscheck.target")
 }
 
 func loadResourceAttributesConfig(t *testing.T, name string) ResourceAttributesConfig {

@@ -87,6 +87,7 @@ const (
 	AttributeTLSProbePhaseHandshake
 	AttributeTLSProbePhaseVerify
 	AttributeTLSProbePhaseClientAuth
+	AttributeTLSProbePhaseFile
 )
 
 // String returns the string representation of the AttributeTLSProbePhase.
@@ -106,6 +107,8 @@ func (av AttributeTLSProbePhase) String() string {
 		return "verify"
 	case AttributeTLSProbePhaseClientAuth:
 		return "client_auth"
+	case AttributeTLSProbePhaseFile:
+		return "file"
 	}
 	return ""
 }
@@ -119,75 +122,95 @@ var MapAttributeTLSProbePhase = map[string]AttributeTLSProbePhase{
 	"handshake":   AttributeTLSProbePhaseHandshake,
 	"verify":      AttributeTLSProbePhaseVerify,
 	"client_auth": AttributeTLSProbePhaseClientAuth,
+	"file":        AttributeTLSProbePhaseFile,
 }
 
 var MetricsInfo = metricsInfo{
 	TLSCertificateDaysUntilExpiry: metricInfo{
 		Name:       "tls.certificate.days_until_expiry",
-		Attributes: []string{"server.address", "server.port", "certificate.subject", "certificate.issuer", "certificate.depth"},
+		Attributes: []string{"certificate.subject", "certificate.issuer", "certificate.depth", "server.address", "server.port", "network.peer.address", "certificate.path"},
+	},
+	TLSCertificateFileMatch: metricInfo{
+		Name:       "tls.certificate.file_match",
+		Attributes: []string{"server.address", "server.port", "network.peer.address", "certificate.path"},
 	},
 	TLSCertificateInfo: metricInfo{
 		Name:       "tls.certificate.info",
-		Attributes: []string{"server.address", "server.port", "certificate.subject", "certificate.issuer", "certificate.depth", "certificate.serial", "certificate.sha256", "certificate.key.algorithm", "certificate.key.size", "certificate.signature.algorithm"},
+		Attributes: []string{"certificate.subject", "certificate.issuer", "certificate.depth", "certificate.serial", "certificate.sha256", "certificate.key.algorithm", "certificate.key.size", "certificate.signature.algorithm", "server.address", "server.port", "network.peer.address", "certificate.path"},
 	},
 	TLSCertificateLifetimeRemaining: metricInfo{
 		Name:       "tls.certificate.lifetime.remaining",
-		Attributes: []string{"server.address", "server.port", "certificate.subject", "certificate.issuer", "certificate.depth"},
+		Attributes: []string{"certificate.subject", "certificate.issuer", "certificate.depth", "server.address", "server.port", "network.peer.address", "certificate.path"},
 	},
 	TLSCertificateNotAfter: metricInfo{
 		Name:       "tls.certificate.not_after",
-		Attributes: []string{"server.address", "server.port", "certificate.subject", "certificate.issuer", "certificate.depth"},
+		Attributes: []string{"certificate.subject", "certificate.issuer", "certificate.depth", "server.address", "server.port", "network.peer.address", "certificate.path"},
 	},
 	TLSCertificateNotBefore: metricInfo{
 		Name:       "tls.certificate.not_before",
-		Attributes: []string{"server.address", "server.port", "certificate.subject", "certificate.issuer", "certificate.depth"},
+		Attributes: []string{"certificate.subject", "certificate.issuer", "certificate.depth", "server.address", "server.port", "network.peer.address", "certificate.path"},
 	},
 	TLSClientCertificateDaysUntilExpiry: metricInfo{
 		Name:       "tls.client_certificate.days_until_expiry",
-		Attributes: []string{"server.address", "server.port", "certificate.subject", "certificate.issuer"},
+		Attributes: []string{"certificate.subject", "certificate.issuer", "server.address", "server.port", "network.peer.address"},
 	},
 	TLSConnectionInfo: metricInfo{
 		Name:       "tls.connection.info",
-		Attributes: []string{"server.address", "server.port", "tls.protocol.version", "tls.cipher", "tls.curve", "tls.next_protocol", "tls.client_certificate.requested"},
+		Attributes: []string{"tls.cipher", "tls.client_certificate.requested", "server.address", "server.port", "network.peer.address", "tls.protocol.version", "tls.curve", "tls.next_protocol"},
+	},
+	TLSEndpointAddresses: metricInfo{
+		Name:       "tls.endpoint.addresses",
+		Attributes: []string{"server.address", "server.port"},
+	},
+	TLSEndpointCertificates: metricInfo{
+		Name:       "tls.endpoint.certificates",
+		Attributes: []string{"server.address", "server.port"},
 	},
 	TLSHandshakeTotal: metricInfo{
 		Name:       "tls.handshake.total",
-		Attributes: []string{"server.address", "server.port", "result", "error.type", "tls.protocol.version"},
+		Attributes: []string{"result", "server.address", "server.port", "network.peer.address", "error.type", "tls.protocol.version"},
 	},
 	TLSOcspNextUpdate: metricInfo{
 		Name:       "tls.ocsp.next_update",
-		Attributes: []string{"server.address", "server.port"},
+		Attributes: []string{"server.address", "server.port", "network.peer.address"},
 	},
 	TLSOcspStatus: metricInfo{
 		Name:       "tls.ocsp.status",
-		Attributes: []string{"server.address", "server.port", "tls.ocsp.status"},
+		Attributes: []string{"tls.ocsp.status", "server.address", "server.port", "network.peer.address"},
 	},
 	TLSProbeDuration: metricInfo{
 		Name:       "tls.probe.duration",
-		Attributes: []string{"server.address", "server.port", "tls.probe.phase"},
+		Attributes: []string{"tls.probe.phase", "server.address", "server.port", "network.peer.address"},
 	},
 	TLSProbeFailures: metricInfo{
 		Name:       "tls.probe.failures",
-		Attributes: []string{"server.address", "server.port", "tls.probe.phase", "error.type"},
+		Attributes: []string{"tls.probe.phase", "server.address", "server.port", "network.peer.address", "certificate.path", "error.type"},
 	},
 	TLSProbeSuccess: metricInfo{
 		Name:       "tls.probe.success",
-		Attributes: []string{"server.address", "server.port"},
+		Attributes: []string{"server.address", "server.port", "network.peer.address", "certificate.path"},
 	},
 	TLSValidationErrors: metricInfo{
 		Name:       "tls.validation.errors",
-		Attributes: []string{"server.address", "server.port", "error.type"},
+		Attributes: []string{"server.address", "server.port", "network.peer.address", "certificate.path", "error.type"},
+	},
+	TlscheckTimeLeft: metricInfo{
+		Name:       "tlscheck.time_left",
+		Attributes: []string{"tlscheck.x509.issuer", "tlscheck.x509.cn", "tlscheck.x509.san"},
 	},
 }
 
 type metricsInfo struct {
 	TLSCertificateDaysUntilExpiry       metricInfo
+	TLSCertificateFileMatch             metricInfo
 	TLSCertificateInfo                  metricInfo
 	TLSCertificateLifetimeRemaining     metricInfo
 	TLSCertificateNotAfter              metricInfo
 	TLSCertificateNotBefore             metricInfo
 	TLSClientCertificateDaysUntilExpiry metricInfo
 	TLSConnectionInfo                   metricInfo
+	TLSEndpointAddresses                metricInfo
+	TLSEndpointCertificates             metricInfo
 	TLSHandshakeTotal                   metricInfo
 	TLSOcspNextUpdate                   metricInfo
 	TLSOcspStatus                       metricInfo
@@ -195,6 +218,7 @@ type metricsInfo struct {
 	TLSProbeFailures                    metricInfo
 	TLSProbeSuccess                     metricInfo
 	TLSValidationErrors                 metricInfo
+	TlscheckTimeLeft                    metricInfo
 }
 
 type metricInfo struct {
@@ -212,9 +236,33 @@ func (maof metricAttributeOptionFunc) apply(dp pmetric.NumberDataPoint) {
 	maof(dp)
 }
 
+func WithCertificatePathMetricAttribute(certificatePathAttributeValue string) MetricAttributeOption {
+	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
+		dp.Attributes().PutStr("certificate.path", certificatePathAttributeValue)
+	})
+}
+
 func WithErrorTypeMetricAttribute(errorTypeAttributeValue string) MetricAttributeOption {
 	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
 		dp.Attributes().PutStr("error.type", errorTypeAttributeValue)
+	})
+}
+
+func WithNetworkPeerAddressMetricAttribute(networkPeerAddressAttributeValue string) MetricAttributeOption {
+	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
+		dp.Attributes().PutStr("network.peer.address", networkPeerAddressAttributeValue)
+	})
+}
+
+func WithServerAddressMetricAttribute(serverAddressAttributeValue string) MetricAttributeOption {
+	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
+		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
+	})
+}
+
+func WithServerPortMetricAttribute(serverPortAttributeValue int64) MetricAttributeOption {
+	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
+		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
 	})
 }
 
@@ -253,7 +301,7 @@ func (m *metricTLSCertificateDaysUntilExpiry) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSCertificateDaysUntilExpiry) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
+func (m *metricTLSCertificateDaysUntilExpiry) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -261,12 +309,6 @@ func (m *metricTLSCertificateDaysUntilExpiry) recordDataPoint(start pcommon.Time
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateDaysUntilExpiryMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject) {
 		dp.Attributes().PutStr("certificate.subject", certificateSubjectAttributeValue)
 	}
@@ -275,6 +317,9 @@ func (m *metricTLSCertificateDaysUntilExpiry) recordDataPoint(start pcommon.Time
 	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateDepth) {
 		dp.Attributes().PutInt("certificate.depth", certificateDepthAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -337,6 +382,60 @@ func newMetricTLSCertificateDaysUntilExpiry(cfg TLSCertificateDaysUntilExpiryMet
 	return m
 }
 
+type metricTLSCertificateFileMatch struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   TLSCertificateFileMatchMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills tls.certificate.file_match metric with initial data.
+func (m *metricTLSCertificateFileMatch) init() {
+	m.data.SetName("tls.certificate.file_match")
+	m.data.SetDescription("1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both.")
+	m.data.SetUnit("1")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTLSCertificateFileMatch) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	for _, op := range options {
+		op.apply(dp)
+	}
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTLSCertificateFileMatch) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTLSCertificateFileMatch) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTLSCertificateFileMatch(cfg TLSCertificateFileMatchMetricConfig) metricTLSCertificateFileMatch {
+	m := metricTLSCertificateFileMatch{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTLSCertificateInfo struct {
 	data          pmetric.Metric                 // data buffer for generated metric.
 	config        TLSCertificateInfoMetricConfig // metric config provided by user.
@@ -354,7 +453,7 @@ func (m *metricTLSCertificateInfo) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSCertificateInfo) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, certificateSerialAttributeValue string, certificateSha256AttributeValue string, certificateKeyAlgorithmAttributeValue string, certificateKeySizeAttributeValue int64, certificateSignatureAlgorithmAttributeValue string) {
+func (m *metricTLSCertificateInfo) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, certificateSerialAttributeValue string, certificateSha256AttributeValue string, certificateKeyAlgorithmAttributeValue string, certificateKeySizeAttributeValue int64, certificateSignatureAlgorithmAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -362,12 +461,6 @@ func (m *metricTLSCertificateInfo) recordDataPoint(start pcommon.Timestamp, ts p
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateInfoMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateInfoMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateInfoMetricAttributeKeyCertificateSubject) {
 		dp.Attributes().PutStr("certificate.subject", certificateSubjectAttributeValue)
 	}
@@ -391,6 +484,9 @@ func (m *metricTLSCertificateInfo) recordDataPoint(start pcommon.Timestamp, ts p
 	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateInfoMetricAttributeKeyCertificateSignatureAlgorithm) {
 		dp.Attributes().PutStr("certificate.signature.algorithm", certificateSignatureAlgorithmAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -470,7 +566,7 @@ func (m *metricTLSCertificateLifetimeRemaining) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSCertificateLifetimeRemaining) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
+func (m *metricTLSCertificateLifetimeRemaining) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -478,12 +574,6 @@ func (m *metricTLSCertificateLifetimeRemaining) recordDataPoint(start pcommon.Ti
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateLifetimeRemainingMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateLifetimeRemainingMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject) {
 		dp.Attributes().PutStr("certificate.subject", certificateSubjectAttributeValue)
 	}
@@ -492,6 +582,9 @@ func (m *metricTLSCertificateLifetimeRemaining) recordDataPoint(start pcommon.Ti
 	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateDepth) {
 		dp.Attributes().PutInt("certificate.depth", certificateDepthAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -571,7 +664,7 @@ func (m *metricTLSCertificateNotAfter) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSCertificateNotAfter) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
+func (m *metricTLSCertificateNotAfter) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -579,12 +672,6 @@ func (m *metricTLSCertificateNotAfter) recordDataPoint(start pcommon.Timestamp, 
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotAfterMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotAfterMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotAfterMetricAttributeKeyCertificateSubject) {
 		dp.Attributes().PutStr("certificate.subject", certificateSubjectAttributeValue)
 	}
@@ -593,6 +680,9 @@ func (m *metricTLSCertificateNotAfter) recordDataPoint(start pcommon.Timestamp, 
 	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotAfterMetricAttributeKeyCertificateDepth) {
 		dp.Attributes().PutInt("certificate.depth", certificateDepthAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -672,7 +762,7 @@ func (m *metricTLSCertificateNotBefore) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSCertificateNotBefore) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
+func (m *metricTLSCertificateNotBefore) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -680,12 +770,6 @@ func (m *metricTLSCertificateNotBefore) recordDataPoint(start pcommon.Timestamp,
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotBeforeMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotBeforeMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject) {
 		dp.Attributes().PutStr("certificate.subject", certificateSubjectAttributeValue)
 	}
@@ -694,6 +778,9 @@ func (m *metricTLSCertificateNotBefore) recordDataPoint(start pcommon.Timestamp,
 	}
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotBeforeMetricAttributeKeyCertificateDepth) {
 		dp.Attributes().PutInt("certificate.depth", certificateDepthAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -773,7 +860,7 @@ func (m *metricTLSClientCertificateDaysUntilExpiry) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSClientCertificateDaysUntilExpiry) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string) {
+func (m *metricTLSClientCertificateDaysUntilExpiry) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -781,17 +868,14 @@ func (m *metricTLSClientCertificateDaysUntilExpiry) recordDataPoint(start pcommo
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject) {
 		dp.Attributes().PutStr("certificate.subject", certificateSubjectAttributeValue)
 	}
 	if slices.Contains(m.config.EnabledAttributes, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateIssuer) {
 		dp.Attributes().PutStr("certificate.issuer", certificateIssuerAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -871,7 +955,7 @@ func (m *metricTLSConnectionInfo) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSConnectionInfo) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsCipherAttributeValue string, tlsClientCertificateRequestedAttributeValue bool, options ...MetricAttributeOption) {
+func (m *metricTLSConnectionInfo) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, tlsCipherAttributeValue string, tlsClientCertificateRequestedAttributeValue bool, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -879,12 +963,6 @@ func (m *metricTLSConnectionInfo) recordDataPoint(start pcommon.Timestamp, ts pc
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSConnectionInfoMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSConnectionInfoMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSConnectionInfoMetricAttributeKeyTLSCipher) {
 		dp.Attributes().PutStr("tls.cipher", tlsCipherAttributeValue)
 	}
@@ -955,6 +1033,114 @@ func newMetricTLSConnectionInfo(cfg TLSConnectionInfoMetricConfig) metricTLSConn
 	return m
 }
 
+type metricTLSEndpointAddresses struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   TLSEndpointAddressesMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills tls.endpoint.addresses metric with initial data.
+func (m *metricTLSEndpointAddresses) init() {
+	m.data.SetName("tls.endpoint.addresses")
+	m.data.SetDescription("How many addresses the endpoint has. Only where each of them is probed.")
+	m.data.SetUnit("{address}")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTLSEndpointAddresses) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	for _, op := range options {
+		op.apply(dp)
+	}
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTLSEndpointAddresses) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTLSEndpointAddresses) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTLSEndpointAddresses(cfg TLSEndpointAddressesMetricConfig) metricTLSEndpointAddresses {
+	m := metricTLSEndpointAddresses{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricTLSEndpointCertificates struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   TLSEndpointCertificatesMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills tls.endpoint.certificates metric with initial data.
+func (m *metricTLSEndpointCertificates) init() {
+	m.data.SetName("tls.endpoint.certificates")
+	m.data.SetDescription("How many different leaves the addresses of the endpoint serve. Only where each of them is probed.")
+	m.data.SetUnit("{certificate}")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricTLSEndpointCertificates) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	for _, op := range options {
+		op.apply(dp)
+	}
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTLSEndpointCertificates) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTLSEndpointCertificates) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTLSEndpointCertificates(cfg TLSEndpointCertificatesMetricConfig) metricTLSEndpointCertificates {
+	m := metricTLSEndpointCertificates{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricTLSHandshakeTotal struct {
 	data          pmetric.Metric                // data buffer for generated metric.
 	config        TLSHandshakeTotalMetricConfig // metric config provided by user.
@@ -974,7 +1160,7 @@ func (m *metricTLSHandshakeTotal) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSHandshakeTotal) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, resultAttributeValue string, options ...MetricAttributeOption) {
+func (m *metricTLSHandshakeTotal) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, resultAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -982,12 +1168,6 @@ func (m *metricTLSHandshakeTotal) recordDataPoint(start pcommon.Timestamp, ts pc
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSHandshakeTotalMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSHandshakeTotalMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSHandshakeTotalMetricAttributeKeyResult) {
 		dp.Attributes().PutStr("result", resultAttributeValue)
 	}
@@ -1070,7 +1250,7 @@ func (m *metricTLSOcspNextUpdate) init() {
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
 }
 
-func (m *metricTLSOcspNextUpdate) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64) {
+func (m *metricTLSOcspNextUpdate) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1078,8 +1258,9 @@ func (m *metricTLSOcspNextUpdate) recordDataPoint(start pcommon.Timestamp, ts pc
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	dp.SetDoubleValue(val)
-	dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	dp.Attributes().PutInt("server.port", serverPortAttributeValue)
+	for _, op := range options {
+		op.apply(dp)
+	}
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
@@ -1125,7 +1306,7 @@ func (m *metricTLSOcspStatus) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSOcspStatus) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsOcspStatusAttributeValue string) {
+func (m *metricTLSOcspStatus) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, tlsOcspStatusAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1133,14 +1314,11 @@ func (m *metricTLSOcspStatus) recordDataPoint(start pcommon.Timestamp, ts pcommo
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSOcspStatusMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSOcspStatusMetricAttributeKeyTLSOcspStatus) {
 		dp.Attributes().PutStr("tls.ocsp.status", tlsOcspStatusAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -1220,7 +1398,7 @@ func (m *metricTLSProbeDuration) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSProbeDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsProbePhaseAttributeValue string) {
+func (m *metricTLSProbeDuration) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64, tlsProbePhaseAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1228,14 +1406,11 @@ func (m *metricTLSProbeDuration) recordDataPoint(start pcommon.Timestamp, ts pco
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSProbeDurationMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSProbeDurationMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSProbeDurationMetricAttributeKeyTLSProbePhase) {
 		dp.Attributes().PutStr("tls.probe.phase", tlsProbePhaseAttributeValue)
+	}
+	for _, op := range options {
+		op.apply(dp)
 	}
 
 	var s string
@@ -1317,7 +1492,7 @@ func (m *metricTLSProbeFailures) init() {
 	m.aggDataPoints = m.aggDataPoints[:0]
 }
 
-func (m *metricTLSProbeFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsProbePhaseAttributeValue string, options ...MetricAttributeOption) {
+func (m *metricTLSProbeFailures) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, tlsProbePhaseAttributeValue string, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1325,12 +1500,6 @@ func (m *metricTLSProbeFailures) recordDataPoint(start pcommon.Timestamp, ts pco
 	dp := pmetric.NewNumberDataPoint()
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
-	if slices.Contains(m.config.EnabledAttributes, TLSProbeFailuresMetricAttributeKeyServerAddress) {
-		dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	}
-	if slices.Contains(m.config.EnabledAttributes, TLSProbeFailuresMetricAttributeKeyServerPort) {
-		dp.Attributes().PutInt("server.port", serverPortAttributeValue)
-	}
 	if slices.Contains(m.config.EnabledAttributes, TLSProbeFailuresMetricAttributeKeyTLSProbePhase) {
 		dp.Attributes().PutStr("tls.probe.phase", tlsProbePhaseAttributeValue)
 	}
@@ -1413,7 +1582,7 @@ func (m *metricTLSProbeSuccess) init() {
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
 }
 
-func (m *metricTLSProbeSuccess) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64) {
+func (m *metricTLSProbeSuccess) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1421,8 +1590,9 @@ func (m *metricTLSProbeSuccess) recordDataPoint(start pcommon.Timestamp, ts pcom
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	dp.SetIntValue(val)
-	dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	dp.Attributes().PutInt("server.port", serverPortAttributeValue)
+	for _, op := range options {
+		op.apply(dp)
+	}
 }
 
 // updateCapacity saves max length of data point slices that will be used for the slice capacity.
@@ -1468,7 +1638,7 @@ func (m *metricTLSValidationErrors) init() {
 	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
 }
 
-func (m *metricTLSValidationErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, options ...MetricAttributeOption) {
+func (m *metricTLSValidationErrors) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
 	if !m.config.Enabled {
 		return
 	}
@@ -1476,8 +1646,6 @@ func (m *metricTLSValidationErrors) recordDataPoint(start pcommon.Timestamp, ts 
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	dp.SetIntValue(val)
-	dp.Attributes().PutStr("server.address", serverAddressAttributeValue)
-	dp.Attributes().PutInt("server.port", serverPortAttributeValue)
 	for _, op := range options {
 		op.apply(dp)
 	}
@@ -1509,6 +1677,101 @@ func newMetricTLSValidationErrors(cfg TLSValidationErrorsMetricConfig) metricTLS
 	return m
 }
 
+type metricTlscheckTimeLeft struct {
+	data          pmetric.Metric               // data buffer for generated metric.
+	config        TlscheckTimeLeftMetricConfig // metric config provided by user.
+	capacity      int                          // max observed number of data points added to the metric.
+	aggDataPoints []int64                      // slice containing number of aggregated datapoints at each index
+}
+
+// init fills tlscheck.time_left metric with initial data.
+func (m *metricTlscheckTimeLeft) init() {
+	m.data.SetName("tlscheck.time_left")
+	m.data.SetDescription("Seconds until the certificate expires; negative once it has. For dashboards made for the collector-contrib receiver; its points have a resource of their own, with tlscheck.target.")
+	m.data.SetUnit("s")
+	m.data.SetEmptyGauge()
+	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
+	m.aggDataPoints = m.aggDataPoints[:0]
+}
+
+func (m *metricTlscheckTimeLeft) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, tlscheckX509IssuerAttributeValue string, tlscheckX509CnAttributeValue string, tlscheckX509SanAttributeValue []any) {
+	if !m.config.Enabled {
+		return
+	}
+
+	dp := pmetric.NewNumberDataPoint()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	if slices.Contains(m.config.EnabledAttributes, TlscheckTimeLeftMetricAttributeKeyTlscheckX509Issuer) {
+		dp.Attributes().PutStr("tlscheck.x509.issuer", tlscheckX509IssuerAttributeValue)
+	}
+	if slices.Contains(m.config.EnabledAttributes, TlscheckTimeLeftMetricAttributeKeyTlscheckX509Cn) {
+		dp.Attributes().PutStr("tlscheck.x509.cn", tlscheckX509CnAttributeValue)
+	}
+	if slices.Contains(m.config.EnabledAttributes, TlscheckTimeLeftMetricAttributeKeyTlscheckX509San) {
+		dp.Attributes().PutEmptySlice("tlscheck.x509.san").FromRaw(tlscheckX509SanAttributeValue)
+	}
+
+	var s string
+	dps := m.data.Gauge().DataPoints()
+	for i := 0; i < dps.Len(); i++ {
+		dpi := dps.At(i)
+		if dp.Attributes().Equal(dpi.Attributes()) && dp.StartTimestamp() == dpi.StartTimestamp() && dp.Timestamp() == dpi.Timestamp() {
+			switch s = m.config.AggregationStrategy; s {
+			case AggregationStrategySum, AggregationStrategyAvg:
+				dpi.SetIntValue(dpi.IntValue() + val)
+				m.aggDataPoints[i] += 1
+				return
+			case AggregationStrategyMin:
+				if dpi.IntValue() > val {
+					dpi.SetIntValue(val)
+				}
+				return
+			case AggregationStrategyMax:
+				if dpi.IntValue() < val {
+					dpi.SetIntValue(val)
+				}
+				return
+			}
+		}
+	}
+
+	dp.SetIntValue(val)
+	m.aggDataPoints = append(m.aggDataPoints, 1)
+	dp.MoveTo(dps.AppendEmpty())
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricTlscheckTimeLeft) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricTlscheckTimeLeft) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		if m.config.AggregationStrategy == AggregationStrategyAvg {
+			for i, aggCount := range m.aggDataPoints {
+				m.data.Gauge().DataPoints().At(i).SetIntValue(m.data.Gauge().DataPoints().At(i).IntValue() / aggCount)
+			}
+		}
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricTlscheckTimeLeft(cfg TlscheckTimeLeftMetricConfig) metricTlscheckTimeLeft {
+	m := metricTlscheckTimeLeft{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 // MetricsBuilder provides an interface for scrapers to report metrics while taking care of all the transformations
 // required to produce metric representation defined in metadata and user config.
 type MetricsBuilder struct {
@@ -1520,12 +1783,15 @@ type MetricsBuilder struct {
 	resourceAttributeIncludeFilter            map[string]filter.Filter
 	resourceAttributeExcludeFilter            map[string]filter.Filter
 	metricTLSCertificateDaysUntilExpiry       metricTLSCertificateDaysUntilExpiry
+	metricTLSCertificateFileMatch             metricTLSCertificateFileMatch
 	metricTLSCertificateInfo                  metricTLSCertificateInfo
 	metricTLSCertificateLifetimeRemaining     metricTLSCertificateLifetimeRemaining
 	metricTLSCertificateNotAfter              metricTLSCertificateNotAfter
 	metricTLSCertificateNotBefore             metricTLSCertificateNotBefore
 	metricTLSClientCertificateDaysUntilExpiry metricTLSClientCertificateDaysUntilExpiry
 	metricTLSConnectionInfo                   metricTLSConnectionInfo
+	metricTLSEndpointAddresses                metricTLSEndpointAddresses
+	metricTLSEndpointCertificates             metricTLSEndpointCertificates
 	metricTLSHandshakeTotal                   metricTLSHandshakeTotal
 	metricTLSOcspNextUpdate                   metricTLSOcspNextUpdate
 	metricTLSOcspStatus                       metricTLSOcspStatus
@@ -1533,6 +1799,7 @@ type MetricsBuilder struct {
 	metricTLSProbeFailures                    metricTLSProbeFailures
 	metricTLSProbeSuccess                     metricTLSProbeSuccess
 	metricTLSValidationErrors                 metricTLSValidationErrors
+	metricTlscheckTimeLeft                    metricTlscheckTimeLeft
 }
 
 // MetricBuilderOption applies changes to default metrics builder.
@@ -1559,12 +1826,15 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricsBuffer:                             pmetric.NewMetrics(),
 		buildInfo:                                 settings.BuildInfo,
 		metricTLSCertificateDaysUntilExpiry:       newMetricTLSCertificateDaysUntilExpiry(mbc.Metrics.TLSCertificateDaysUntilExpiry),
+		metricTLSCertificateFileMatch:             newMetricTLSCertificateFileMatch(mbc.Metrics.TLSCertificateFileMatch),
 		metricTLSCertificateInfo:                  newMetricTLSCertificateInfo(mbc.Metrics.TLSCertificateInfo),
 		metricTLSCertificateLifetimeRemaining:     newMetricTLSCertificateLifetimeRemaining(mbc.Metrics.TLSCertificateLifetimeRemaining),
 		metricTLSCertificateNotAfter:              newMetricTLSCertificateNotAfter(mbc.Metrics.TLSCertificateNotAfter),
 		metricTLSCertificateNotBefore:             newMetricTLSCertificateNotBefore(mbc.Metrics.TLSCertificateNotBefore),
 		metricTLSClientCertificateDaysUntilExpiry: newMetricTLSClientCertificateDaysUntilExpiry(mbc.Metrics.TLSClientCertificateDaysUntilExpiry),
 		metricTLSConnectionInfo:                   newMetricTLSConnectionInfo(mbc.Metrics.TLSConnectionInfo),
+		metricTLSEndpointAddresses:                newMetricTLSEndpointAddresses(mbc.Metrics.TLSEndpointAddresses),
+		metricTLSEndpointCertificates:             newMetricTLSEndpointCertificates(mbc.Metrics.TLSEndpointCertificates),
 		metricTLSHandshakeTotal:                   newMetricTLSHandshakeTotal(mbc.Metrics.TLSHandshakeTotal),
 		metricTLSOcspNextUpdate:                   newMetricTLSOcspNextUpdate(mbc.Metrics.TLSOcspNextUpdate),
 		metricTLSOcspStatus:                       newMetricTLSOcspStatus(mbc.Metrics.TLSOcspStatus),
@@ -1572,6 +1842,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricTLSProbeFailures:                    newMetricTLSProbeFailures(mbc.Metrics.TLSProbeFailures),
 		metricTLSProbeSuccess:                     newMetricTLSProbeSuccess(mbc.Metrics.TLSProbeSuccess),
 		metricTLSValidationErrors:                 newMetricTLSValidationErrors(mbc.Metrics.TLSValidationErrors),
+		metricTlscheckTimeLeft:                    newMetricTlscheckTimeLeft(mbc.Metrics.TlscheckTimeLeft),
 		resourceAttributeIncludeFilter:            make(map[string]filter.Filter),
 		resourceAttributeExcludeFilter:            make(map[string]filter.Filter),
 	}
@@ -1580,6 +1851,12 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 	}
 	if mbc.ResourceAttributes.ServiceName.MetricsExclude != nil {
 		mb.resourceAttributeExcludeFilter["service.name"] = filter.CreateFilter(mbc.ResourceAttributes.ServiceName.MetricsExclude)
+	}
+	if mbc.ResourceAttributes.TlscheckTarget.MetricsInclude != nil {
+		mb.resourceAttributeIncludeFilter["tlscheck.target"] = filter.CreateFilter(mbc.ResourceAttributes.TlscheckTarget.MetricsInclude)
+	}
+	if mbc.ResourceAttributes.TlscheckTarget.MetricsExclude != nil {
+		mb.resourceAttributeExcludeFilter["tlscheck.target"] = filter.CreateFilter(mbc.ResourceAttributes.TlscheckTarget.MetricsExclude)
 	}
 
 	for _, op := range options {
@@ -1651,12 +1928,15 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Scope().SetVersion(mb.buildInfo.Version)
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
 	mb.metricTLSCertificateDaysUntilExpiry.emit(ils.Metrics())
+	mb.metricTLSCertificateFileMatch.emit(ils.Metrics())
 	mb.metricTLSCertificateInfo.emit(ils.Metrics())
 	mb.metricTLSCertificateLifetimeRemaining.emit(ils.Metrics())
 	mb.metricTLSCertificateNotAfter.emit(ils.Metrics())
 	mb.metricTLSCertificateNotBefore.emit(ils.Metrics())
 	mb.metricTLSClientCertificateDaysUntilExpiry.emit(ils.Metrics())
 	mb.metricTLSConnectionInfo.emit(ils.Metrics())
+	mb.metricTLSEndpointAddresses.emit(ils.Metrics())
+	mb.metricTLSEndpointCertificates.emit(ils.Metrics())
 	mb.metricTLSHandshakeTotal.emit(ils.Metrics())
 	mb.metricTLSOcspNextUpdate.emit(ils.Metrics())
 	mb.metricTLSOcspStatus.emit(ils.Metrics())
@@ -1664,6 +1944,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricTLSProbeFailures.emit(ils.Metrics())
 	mb.metricTLSProbeSuccess.emit(ils.Metrics())
 	mb.metricTLSValidationErrors.emit(ils.Metrics())
+	mb.metricTlscheckTimeLeft.emit(ils.Metrics())
 
 	for _, op := range options {
 		op.apply(rm)
@@ -1696,73 +1977,93 @@ func (mb *MetricsBuilder) Emit(options ...ResourceMetricsOption) pmetric.Metrics
 }
 
 // RecordTLSCertificateDaysUntilExpiryDataPoint adds a data point to tls.certificate.days_until_expiry metric.
-func (mb *MetricsBuilder) RecordTLSCertificateDaysUntilExpiryDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
-	mb.metricTLSCertificateDaysUntilExpiry.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue)
+func (mb *MetricsBuilder) RecordTLSCertificateDaysUntilExpiryDataPoint(ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
+	mb.metricTLSCertificateDaysUntilExpiry.recordDataPoint(mb.startTime, ts, val, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue, options...)
+}
+
+// RecordTLSCertificateFileMatchDataPoint adds a data point to tls.certificate.file_match metric.
+func (mb *MetricsBuilder) RecordTLSCertificateFileMatchDataPoint(ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	mb.metricTLSCertificateFileMatch.recordDataPoint(mb.startTime, ts, val, options...)
 }
 
 // RecordTLSCertificateInfoDataPoint adds a data point to tls.certificate.info metric.
-func (mb *MetricsBuilder) RecordTLSCertificateInfoDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, certificateSerialAttributeValue string, certificateSha256AttributeValue string, certificateKeyAlgorithmAttributeValue string, certificateKeySizeAttributeValue int64, certificateSignatureAlgorithmAttributeValue string) {
-	mb.metricTLSCertificateInfo.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue, certificateSerialAttributeValue, certificateSha256AttributeValue, certificateKeyAlgorithmAttributeValue, certificateKeySizeAttributeValue, certificateSignatureAlgorithmAttributeValue)
+func (mb *MetricsBuilder) RecordTLSCertificateInfoDataPoint(ts pcommon.Timestamp, val int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, certificateSerialAttributeValue string, certificateSha256AttributeValue string, certificateKeyAlgorithmAttributeValue string, certificateKeySizeAttributeValue int64, certificateSignatureAlgorithmAttributeValue string, options ...MetricAttributeOption) {
+	mb.metricTLSCertificateInfo.recordDataPoint(mb.startTime, ts, val, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue, certificateSerialAttributeValue, certificateSha256AttributeValue, certificateKeyAlgorithmAttributeValue, certificateKeySizeAttributeValue, certificateSignatureAlgorithmAttributeValue, options...)
 }
 
 // RecordTLSCertificateLifetimeRemainingDataPoint adds a data point to tls.certificate.lifetime.remaining metric.
-func (mb *MetricsBuilder) RecordTLSCertificateLifetimeRemainingDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
-	mb.metricTLSCertificateLifetimeRemaining.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue)
+func (mb *MetricsBuilder) RecordTLSCertificateLifetimeRemainingDataPoint(ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
+	mb.metricTLSCertificateLifetimeRemaining.recordDataPoint(mb.startTime, ts, val, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue, options...)
 }
 
 // RecordTLSCertificateNotAfterDataPoint adds a data point to tls.certificate.not_after metric.
-func (mb *MetricsBuilder) RecordTLSCertificateNotAfterDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
-	mb.metricTLSCertificateNotAfter.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue)
+func (mb *MetricsBuilder) RecordTLSCertificateNotAfterDataPoint(ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
+	mb.metricTLSCertificateNotAfter.recordDataPoint(mb.startTime, ts, val, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue, options...)
 }
 
 // RecordTLSCertificateNotBeforeDataPoint adds a data point to tls.certificate.not_before metric.
-func (mb *MetricsBuilder) RecordTLSCertificateNotBeforeDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64) {
-	mb.metricTLSCertificateNotBefore.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue)
+func (mb *MetricsBuilder) RecordTLSCertificateNotBeforeDataPoint(ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, certificateDepthAttributeValue int64, options ...MetricAttributeOption) {
+	mb.metricTLSCertificateNotBefore.recordDataPoint(mb.startTime, ts, val, certificateSubjectAttributeValue, certificateIssuerAttributeValue, certificateDepthAttributeValue, options...)
 }
 
 // RecordTLSClientCertificateDaysUntilExpiryDataPoint adds a data point to tls.client_certificate.days_until_expiry metric.
-func (mb *MetricsBuilder) RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string) {
-	mb.metricTLSClientCertificateDaysUntilExpiry.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, certificateSubjectAttributeValue, certificateIssuerAttributeValue)
+func (mb *MetricsBuilder) RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts pcommon.Timestamp, val float64, certificateSubjectAttributeValue string, certificateIssuerAttributeValue string, options ...MetricAttributeOption) {
+	mb.metricTLSClientCertificateDaysUntilExpiry.recordDataPoint(mb.startTime, ts, val, certificateSubjectAttributeValue, certificateIssuerAttributeValue, options...)
 }
 
 // RecordTLSConnectionInfoDataPoint adds a data point to tls.connection.info metric.
-func (mb *MetricsBuilder) RecordTLSConnectionInfoDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsCipherAttributeValue string, tlsClientCertificateRequestedAttributeValue bool, options ...MetricAttributeOption) {
-	mb.metricTLSConnectionInfo.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, tlsCipherAttributeValue, tlsClientCertificateRequestedAttributeValue, options...)
+func (mb *MetricsBuilder) RecordTLSConnectionInfoDataPoint(ts pcommon.Timestamp, val int64, tlsCipherAttributeValue string, tlsClientCertificateRequestedAttributeValue bool, options ...MetricAttributeOption) {
+	mb.metricTLSConnectionInfo.recordDataPoint(mb.startTime, ts, val, tlsCipherAttributeValue, tlsClientCertificateRequestedAttributeValue, options...)
+}
+
+// RecordTLSEndpointAddressesDataPoint adds a data point to tls.endpoint.addresses metric.
+func (mb *MetricsBuilder) RecordTLSEndpointAddressesDataPoint(ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	mb.metricTLSEndpointAddresses.recordDataPoint(mb.startTime, ts, val, options...)
+}
+
+// RecordTLSEndpointCertificatesDataPoint adds a data point to tls.endpoint.certificates metric.
+func (mb *MetricsBuilder) RecordTLSEndpointCertificatesDataPoint(ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	mb.metricTLSEndpointCertificates.recordDataPoint(mb.startTime, ts, val, options...)
 }
 
 // RecordTLSHandshakeTotalDataPoint adds a data point to tls.handshake.total metric.
-func (mb *MetricsBuilder) RecordTLSHandshakeTotalDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, resultAttributeValue AttributeResult, options ...MetricAttributeOption) {
-	mb.metricTLSHandshakeTotal.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, resultAttributeValue.String(), options...)
+func (mb *MetricsBuilder) RecordTLSHandshakeTotalDataPoint(ts pcommon.Timestamp, val int64, resultAttributeValue AttributeResult, options ...MetricAttributeOption) {
+	mb.metricTLSHandshakeTotal.recordDataPoint(mb.startTime, ts, val, resultAttributeValue.String(), options...)
 }
 
 // RecordTLSOcspNextUpdateDataPoint adds a data point to tls.ocsp.next_update metric.
-func (mb *MetricsBuilder) RecordTLSOcspNextUpdateDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64) {
-	mb.metricTLSOcspNextUpdate.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue)
+func (mb *MetricsBuilder) RecordTLSOcspNextUpdateDataPoint(ts pcommon.Timestamp, val float64, options ...MetricAttributeOption) {
+	mb.metricTLSOcspNextUpdate.recordDataPoint(mb.startTime, ts, val, options...)
 }
 
 // RecordTLSOcspStatusDataPoint adds a data point to tls.ocsp.status metric.
-func (mb *MetricsBuilder) RecordTLSOcspStatusDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsOcspStatusAttributeValue AttributeTLSOcspStatus) {
-	mb.metricTLSOcspStatus.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, tlsOcspStatusAttributeValue.String())
+func (mb *MetricsBuilder) RecordTLSOcspStatusDataPoint(ts pcommon.Timestamp, val int64, tlsOcspStatusAttributeValue AttributeTLSOcspStatus, options ...MetricAttributeOption) {
+	mb.metricTLSOcspStatus.recordDataPoint(mb.startTime, ts, val, tlsOcspStatusAttributeValue.String(), options...)
 }
 
 // RecordTLSProbeDurationDataPoint adds a data point to tls.probe.duration metric.
-func (mb *MetricsBuilder) RecordTLSProbeDurationDataPoint(ts pcommon.Timestamp, val float64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsProbePhaseAttributeValue AttributeTLSProbePhase) {
-	mb.metricTLSProbeDuration.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, tlsProbePhaseAttributeValue.String())
+func (mb *MetricsBuilder) RecordTLSProbeDurationDataPoint(ts pcommon.Timestamp, val float64, tlsProbePhaseAttributeValue AttributeTLSProbePhase, options ...MetricAttributeOption) {
+	mb.metricTLSProbeDuration.recordDataPoint(mb.startTime, ts, val, tlsProbePhaseAttributeValue.String(), options...)
 }
 
 // RecordTLSProbeFailuresDataPoint adds a data point to tls.probe.failures metric.
-func (mb *MetricsBuilder) RecordTLSProbeFailuresDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, tlsProbePhaseAttributeValue AttributeTLSProbePhase, options ...MetricAttributeOption) {
-	mb.metricTLSProbeFailures.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, tlsProbePhaseAttributeValue.String(), options...)
+func (mb *MetricsBuilder) RecordTLSProbeFailuresDataPoint(ts pcommon.Timestamp, val int64, tlsProbePhaseAttributeValue AttributeTLSProbePhase, options ...MetricAttributeOption) {
+	mb.metricTLSProbeFailures.recordDataPoint(mb.startTime, ts, val, tlsProbePhaseAttributeValue.String(), options...)
 }
 
 // RecordTLSProbeSuccessDataPoint adds a data point to tls.probe.success metric.
-func (mb *MetricsBuilder) RecordTLSProbeSuccessDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64) {
-	mb.metricTLSProbeSuccess.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue)
+func (mb *MetricsBuilder) RecordTLSProbeSuccessDataPoint(ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	mb.metricTLSProbeSuccess.recordDataPoint(mb.startTime, ts, val, options...)
 }
 
 // RecordTLSValidationErrorsDataPoint adds a data point to tls.validation.errors metric.
-func (mb *MetricsBuilder) RecordTLSValidationErrorsDataPoint(ts pcommon.Timestamp, val int64, serverAddressAttributeValue string, serverPortAttributeValue int64, options ...MetricAttributeOption) {
-	mb.metricTLSValidationErrors.recordDataPoint(mb.startTime, ts, val, serverAddressAttributeValue, serverPortAttributeValue, options...)
+func (mb *MetricsBuilder) RecordTLSValidationErrorsDataPoint(ts pcommon.Timestamp, val int64, options ...MetricAttributeOption) {
+	mb.metricTLSValidationErrors.recordDataPoint(mb.startTime, ts, val, options...)
+}
+
+// RecordTlscheckTimeLeftDataPoint adds a data point to tlscheck.time_left metric.
+func (mb *MetricsBuilder) RecordTlscheckTimeLeftDataPoint(ts pcommon.Timestamp, val int64, tlscheckX509IssuerAttributeValue string, tlscheckX509CnAttributeValue string, tlscheckX509SanAttributeValue []any) {
+	mb.metricTlscheckTimeLeft.recordDataPoint(mb.startTime, ts, val, tlscheckX509IssuerAttributeValue, tlscheckX509CnAttributeValue, tlscheckX509SanAttributeValue)
 }
 
 // Reset resets metrics builder to its initial state. It should be used when external metrics source is restarted,

@@ -78,6 +78,7 @@ func TestMetricsBuilder(t *testing.T) {
 			aggMap["tls.ocsp.status"] = mb.metricTLSOcspStatus.config.AggregationStrategy
 			aggMap["tls.probe.duration"] = mb.metricTLSProbeDuration.config.AggregationStrategy
 			aggMap["tls.probe.failures"] = mb.metricTLSProbeFailures.config.AggregationStrategy
+			aggMap["tlscheck.time_left"] = mb.metricTlscheckTimeLeft.config.AggregationStrategy
 
 			expectedWarnings := 0
 			if tt.metricsSet != testDataSetReag {
@@ -88,82 +89,98 @@ func TestMetricsBuilder(t *testing.T) {
 			allMetricsCount := 0
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, 1, "server.address-val", 11, "certificate.subject-val", "certificate.issuer-val", 17)
+			mb.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, 1, "certificate.subject-val", "certificate.issuer-val", 17, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, 3, "server.address-val", 11, "certificate.subject-val-2", "certificate.issuer-val-2", 18)
+				mb.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, 3, "certificate.subject-val-2", "certificate.issuer-val-2", 18, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
+			}
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTLSCertificateFileMatchDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
+
+			allMetricsCount++
+			mb.RecordTLSCertificateInfoDataPoint(ts, 1, "certificate.subject-val", "certificate.issuer-val", 17, "certificate.serial-val", "certificate.sha256-val", "certificate.key.algorithm-val", 20, "certificate.signature.algorithm-val", WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
+			if tt.name == "reaggregate_set" {
+				mb.RecordTLSCertificateInfoDataPoint(ts, 3, "certificate.subject-val-2", "certificate.issuer-val-2", 18, "certificate.serial-val-2", "certificate.sha256-val-2", "certificate.key.algorithm-val-2", 21, "certificate.signature.algorithm-val-2", WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
+			}
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTLSCertificateLifetimeRemainingDataPoint(ts, 1, "certificate.subject-val", "certificate.issuer-val", 17, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
+			if tt.name == "reaggregate_set" {
+				mb.RecordTLSCertificateLifetimeRemainingDataPoint(ts, 3, "certificate.subject-val-2", "certificate.issuer-val-2", 18, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
+			}
+			defaultMetricsCount++
+			allMetricsCount++
+			mb.RecordTLSCertificateNotAfterDataPoint(ts, 1, "certificate.subject-val", "certificate.issuer-val", 17, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
+			if tt.name == "reaggregate_set" {
+				mb.RecordTLSCertificateNotAfterDataPoint(ts, 3, "certificate.subject-val-2", "certificate.issuer-val-2", 18, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
 			}
 
 			allMetricsCount++
-			mb.RecordTLSCertificateInfoDataPoint(ts, 1, "server.address-val", 11, "certificate.subject-val", "certificate.issuer-val", 17, "certificate.serial-val", "certificate.sha256-val", "certificate.key.algorithm-val", 20, "certificate.signature.algorithm-val")
+			mb.RecordTLSCertificateNotBeforeDataPoint(ts, 1, "certificate.subject-val", "certificate.issuer-val", 17, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSCertificateInfoDataPoint(ts, 3, "server.address-val", 11, "certificate.subject-val-2", "certificate.issuer-val-2", 18, "certificate.serial-val-2", "certificate.sha256-val-2", "certificate.key.algorithm-val-2", 21, "certificate.signature.algorithm-val-2")
+				mb.RecordTLSCertificateNotBeforeDataPoint(ts, 3, "certificate.subject-val-2", "certificate.issuer-val-2", 18, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
 			}
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSCertificateLifetimeRemainingDataPoint(ts, 1, "server.address-val", 11, "certificate.subject-val", "certificate.issuer-val", 17)
+			mb.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, 1, "certificate.subject-val", "certificate.issuer-val", WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSCertificateLifetimeRemainingDataPoint(ts, 3, "server.address-val", 11, "certificate.subject-val-2", "certificate.issuer-val-2", 18)
+				mb.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, 3, "certificate.subject-val-2", "certificate.issuer-val-2", WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"))
 			}
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSCertificateNotAfterDataPoint(ts, 1, "server.address-val", 11, "certificate.subject-val", "certificate.issuer-val", 17)
+			mb.RecordTLSConnectionInfoDataPoint(ts, 1, "tls.cipher-val", true, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"), WithTLSCurveMetricAttribute("tls.curve-val"), WithTLSNextProtocolMetricAttribute("tls.next_protocol-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSCertificateNotAfterDataPoint(ts, 3, "server.address-val", 11, "certificate.subject-val-2", "certificate.issuer-val-2", 18)
-			}
-
-			allMetricsCount++
-			mb.RecordTLSCertificateNotBeforeDataPoint(ts, 1, "server.address-val", 11, "certificate.subject-val", "certificate.issuer-val", 17)
-			if tt.name == "reaggregate_set" {
-				mb.RecordTLSCertificateNotBeforeDataPoint(ts, 3, "server.address-val", 11, "certificate.subject-val-2", "certificate.issuer-val-2", 18)
+				mb.RecordTLSConnectionInfoDataPoint(ts, 3, "tls.cipher-val-2", false, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"), WithTLSCurveMetricAttribute("tls.curve-val"), WithTLSNextProtocolMetricAttribute("tls.next_protocol-val"))
 			}
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, 1, "server.address-val", 11, "certificate.subject-val", "certificate.issuer-val")
-			if tt.name == "reaggregate_set" {
-				mb.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, 3, "server.address-val", 11, "certificate.subject-val-2", "certificate.issuer-val-2")
-			}
+			mb.RecordTLSEndpointAddressesDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11))
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSConnectionInfoDataPoint(ts, 1, "server.address-val", 11, "tls.cipher-val", true, WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"), WithTLSCurveMetricAttribute("tls.curve-val"), WithTLSNextProtocolMetricAttribute("tls.next_protocol-val"))
-			if tt.name == "reaggregate_set" {
-				mb.RecordTLSConnectionInfoDataPoint(ts, 3, "server.address-val", 11, "tls.cipher-val-2", false, WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"), WithTLSCurveMetricAttribute("tls.curve-val"), WithTLSNextProtocolMetricAttribute("tls.next_protocol-val"))
-			}
+			mb.RecordTLSEndpointCertificatesDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11))
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSHandshakeTotalDataPoint(ts, 1, "server.address-val", 11, AttributeResultSuccess, WithErrorTypeMetricAttribute("error.type-val"), WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"))
+			mb.RecordTLSHandshakeTotalDataPoint(ts, 1, AttributeResultSuccess, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithErrorTypeMetricAttribute("error.type-val"), WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSHandshakeTotalDataPoint(ts, 3, "server.address-val", 11, AttributeResultFailure, WithErrorTypeMetricAttribute("error.type-val"), WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"))
+				mb.RecordTLSHandshakeTotalDataPoint(ts, 3, AttributeResultFailure, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithErrorTypeMetricAttribute("error.type-val"), WithTLSProtocolVersionMetricAttribute("tls.protocol.version-val"))
 			}
 
 			allMetricsCount++
-			mb.RecordTLSOcspNextUpdateDataPoint(ts, 1, "server.address-val", 11)
+			mb.RecordTLSOcspNextUpdateDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"))
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSOcspStatusDataPoint(ts, 1, "server.address-val", 11, AttributeTLSOcspStatusGood)
+			mb.RecordTLSOcspStatusDataPoint(ts, 1, AttributeTLSOcspStatusGood, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSOcspStatusDataPoint(ts, 3, "server.address-val", 11, AttributeTLSOcspStatusRevoked)
+				mb.RecordTLSOcspStatusDataPoint(ts, 3, AttributeTLSOcspStatusRevoked, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"))
 			}
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSProbeDurationDataPoint(ts, 1, "server.address-val", 11, AttributeTLSProbePhaseLocal)
+			mb.RecordTLSProbeDurationDataPoint(ts, 1, AttributeTLSProbePhaseLocal, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSProbeDurationDataPoint(ts, 3, "server.address-val", 11, AttributeTLSProbePhaseDNS)
+				mb.RecordTLSProbeDurationDataPoint(ts, 3, AttributeTLSProbePhaseDNS, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"))
 			}
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSProbeFailuresDataPoint(ts, 1, "server.address-val", 11, AttributeTLSProbePhaseLocal, WithErrorTypeMetricAttribute("error.type-val"))
+			mb.RecordTLSProbeFailuresDataPoint(ts, 1, AttributeTLSProbePhaseLocal, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"), WithErrorTypeMetricAttribute("error.type-val"))
 			if tt.name == "reaggregate_set" {
-				mb.RecordTLSProbeFailuresDataPoint(ts, 3, "server.address-val", 11, AttributeTLSProbePhaseDNS, WithErrorTypeMetricAttribute("error.type-val"))
+				mb.RecordTLSProbeFailuresDataPoint(ts, 3, AttributeTLSProbePhaseDNS, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"), WithErrorTypeMetricAttribute("error.type-val"))
 			}
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSProbeSuccessDataPoint(ts, 1, "server.address-val", 11)
+			mb.RecordTLSProbeSuccessDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSValidationErrorsDataPoint(ts, 1, "server.address-val", 11, WithErrorTypeMetricAttribute("error.type-val"))
+			mb.RecordTLSValidationErrorsDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"), WithErrorTypeMetricAttribute("error.type-val"))
+
+			allMetricsCount++
+			mb.RecordTlscheckTimeLeftDataPoint(ts, 1, "tlscheck.x509.issuer-val", "tlscheck.x509.cn-val", []any{"tlscheck.x509.san-item1", "tlscheck.x509.san-item2"})
+			if tt.name == "reaggregate_set" {
+				mb.RecordTlscheckTimeLeftDataPoint(ts, 3, "tlscheck.x509.issuer-val-2", "tlscheck.x509.cn-val-2", []any{"tlscheck.x509.san-item3", "tlscheck.x509.san-item4"})
+			}
 
 			rb := mb.NewResourceBuilder()
 			rb.SetServiceName("service.name-val")
+			rb.SetTlscheckTarget("tlscheck.target-val")
 			res := rb.Emit()
 			metrics := mb.Emit(WithResource(res))
 			if tt.name == "reaggregate_set" {
@@ -178,6 +195,7 @@ func TestMetricsBuilder(t *testing.T) {
 				assert.Empty(t, mb.metricTLSOcspStatus.aggDataPoints)
 				assert.Empty(t, mb.metricTLSProbeDuration.aggDataPoints)
 				assert.Empty(t, mb.metricTLSProbeFailures.aggDataPoints)
+				assert.Empty(t, mb.metricTlscheckTimeLeft.aggDataPoints)
 			}
 
 			if tt.expectEmpty {
@@ -218,12 +236,6 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 						assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
-						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
-						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						assert.EqualValues(t, 11, serverPortAttrVal.Int())
 						certificateSubjectAttrVal, ok := dp.Attributes().Get("certificate.subject")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.subject-val", certificateSubjectAttrVal.Str())
@@ -233,6 +245,18 @@ func TestMetricsBuilder(t *testing.T) {
 						certificateDepthAttrVal, ok := dp.Attributes().Get("certificate.depth")
 						assert.True(t, ok)
 						assert.EqualValues(t, 17, certificateDepthAttrVal.Int())
+						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+						assert.True(t, ok)
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+						certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+						assert.True(t, ok)
+						assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.certificate.days_until_expiry"], "Found a duplicate in the metrics slice: tls.certificate.days_until_expiry")
 						validatedMetrics["tls.certificate.days_until_expiry"] = true
@@ -254,17 +278,37 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.InDelta(t, float64(3), dp.DoubleValue(), 0.01)
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("certificate.subject")
+						_, ok := dp.Attributes().Get("certificate.subject")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("certificate.issuer")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("certificate.depth")
 						assert.False(t, ok)
 					}
+				case "tls.certificate.file_match":
+					assert.False(t, validatedMetrics["tls.certificate.file_match"], "Found a duplicate in the metrics slice: tls.certificate.file_match")
+					validatedMetrics["tls.certificate.file_match"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both.", mi.Description())
+					assert.Equal(t, "1", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+					assert.True(t, ok)
+					assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+					serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+					assert.True(t, ok)
+					assert.EqualValues(t, 11, serverPortAttrVal.Int())
+					networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+					assert.True(t, ok)
+					assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+					certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+					assert.True(t, ok)
+					assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 				case "tls.certificate.info":
 					if tt.name != "reaggregate_set" {
 						assert.False(t, validatedMetrics["tls.certificate.info"], "Found a duplicate in the metrics slice: tls.certificate.info")
@@ -278,12 +322,6 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 						assert.Equal(t, int64(1), dp.IntValue())
-						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
-						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						assert.EqualValues(t, 11, serverPortAttrVal.Int())
 						certificateSubjectAttrVal, ok := dp.Attributes().Get("certificate.subject")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.subject-val", certificateSubjectAttrVal.Str())
@@ -308,6 +346,18 @@ func TestMetricsBuilder(t *testing.T) {
 						certificateSignatureAlgorithmAttrVal, ok := dp.Attributes().Get("certificate.signature.algorithm")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.signature.algorithm-val", certificateSignatureAlgorithmAttrVal.Str())
+						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+						assert.True(t, ok)
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+						certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+						assert.True(t, ok)
+						assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.certificate.info"], "Found a duplicate in the metrics slice: tls.certificate.info")
 						validatedMetrics["tls.certificate.info"] = true
@@ -329,11 +379,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.Equal(t, int64(3), dp.IntValue())
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("certificate.subject")
+						_, ok := dp.Attributes().Get("certificate.subject")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("certificate.issuer")
 						assert.False(t, ok)
@@ -363,12 +409,6 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 						assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
-						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
-						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						assert.EqualValues(t, 11, serverPortAttrVal.Int())
 						certificateSubjectAttrVal, ok := dp.Attributes().Get("certificate.subject")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.subject-val", certificateSubjectAttrVal.Str())
@@ -378,6 +418,18 @@ func TestMetricsBuilder(t *testing.T) {
 						certificateDepthAttrVal, ok := dp.Attributes().Get("certificate.depth")
 						assert.True(t, ok)
 						assert.EqualValues(t, 17, certificateDepthAttrVal.Int())
+						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+						assert.True(t, ok)
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+						certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+						assert.True(t, ok)
+						assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.certificate.lifetime.remaining"], "Found a duplicate in the metrics slice: tls.certificate.lifetime.remaining")
 						validatedMetrics["tls.certificate.lifetime.remaining"] = true
@@ -399,11 +451,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.InDelta(t, float64(3), dp.DoubleValue(), 0.01)
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("certificate.subject")
+						_, ok := dp.Attributes().Get("certificate.subject")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("certificate.issuer")
 						assert.False(t, ok)
@@ -423,12 +471,6 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 						assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
-						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
-						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						assert.EqualValues(t, 11, serverPortAttrVal.Int())
 						certificateSubjectAttrVal, ok := dp.Attributes().Get("certificate.subject")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.subject-val", certificateSubjectAttrVal.Str())
@@ -438,6 +480,18 @@ func TestMetricsBuilder(t *testing.T) {
 						certificateDepthAttrVal, ok := dp.Attributes().Get("certificate.depth")
 						assert.True(t, ok)
 						assert.EqualValues(t, 17, certificateDepthAttrVal.Int())
+						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+						assert.True(t, ok)
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+						certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+						assert.True(t, ok)
+						assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.certificate.not_after"], "Found a duplicate in the metrics slice: tls.certificate.not_after")
 						validatedMetrics["tls.certificate.not_after"] = true
@@ -459,11 +513,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.InDelta(t, float64(3), dp.DoubleValue(), 0.01)
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("certificate.subject")
+						_, ok := dp.Attributes().Get("certificate.subject")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("certificate.issuer")
 						assert.False(t, ok)
@@ -483,12 +533,6 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 						assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
-						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
-						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						assert.EqualValues(t, 11, serverPortAttrVal.Int())
 						certificateSubjectAttrVal, ok := dp.Attributes().Get("certificate.subject")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.subject-val", certificateSubjectAttrVal.Str())
@@ -498,6 +542,18 @@ func TestMetricsBuilder(t *testing.T) {
 						certificateDepthAttrVal, ok := dp.Attributes().Get("certificate.depth")
 						assert.True(t, ok)
 						assert.EqualValues(t, 17, certificateDepthAttrVal.Int())
+						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+						assert.True(t, ok)
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+						certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+						assert.True(t, ok)
+						assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.certificate.not_before"], "Found a duplicate in the metrics slice: tls.certificate.not_before")
 						validatedMetrics["tls.certificate.not_before"] = true
@@ -519,11 +575,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.InDelta(t, float64(3), dp.DoubleValue(), 0.01)
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("certificate.subject")
+						_, ok := dp.Attributes().Get("certificate.subject")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("certificate.issuer")
 						assert.False(t, ok)
@@ -543,18 +595,21 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 						assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
-						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
-						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						assert.EqualValues(t, 11, serverPortAttrVal.Int())
 						certificateSubjectAttrVal, ok := dp.Attributes().Get("certificate.subject")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.subject-val", certificateSubjectAttrVal.Str())
 						certificateIssuerAttrVal, ok := dp.Attributes().Get("certificate.issuer")
 						assert.True(t, ok)
 						assert.Equal(t, "certificate.issuer-val", certificateIssuerAttrVal.Str())
+						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+						assert.True(t, ok)
+						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+						assert.True(t, ok)
+						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+						assert.True(t, ok)
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.client_certificate.days_until_expiry"], "Found a duplicate in the metrics slice: tls.client_certificate.days_until_expiry")
 						validatedMetrics["tls.client_certificate.days_until_expiry"] = true
@@ -576,11 +631,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.InDelta(t, float64(3), dp.DoubleValue(), 0.01)
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("certificate.subject")
+						_, ok := dp.Attributes().Get("certificate.subject")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("certificate.issuer")
 						assert.False(t, ok)
@@ -598,27 +649,30 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 						assert.Equal(t, int64(1), dp.IntValue())
+						tlsCipherAttrVal, ok := dp.Attributes().Get("tls.cipher")
+						assert.True(t, ok)
+						assert.Equal(t, "tls.cipher-val", tlsCipherAttrVal.Str())
+						tlsClientCertificateRequestedAttrVal, ok := dp.Attributes().Get("tls.client_certificate.requested")
+						assert.True(t, ok)
+						assert.True(t, tlsClientCertificateRequestedAttrVal.Bool())
 						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
 						assert.True(t, ok)
 						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
 						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 						assert.True(t, ok)
 						assert.EqualValues(t, 11, serverPortAttrVal.Int())
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+						assert.True(t, ok)
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
 						tlsProtocolVersionAttrVal, ok := dp.Attributes().Get("tls.protocol.version")
 						assert.True(t, ok)
 						assert.Equal(t, "tls.protocol.version-val", tlsProtocolVersionAttrVal.Str())
-						tlsCipherAttrVal, ok := dp.Attributes().Get("tls.cipher")
-						assert.True(t, ok)
-						assert.Equal(t, "tls.cipher-val", tlsCipherAttrVal.Str())
 						tlsCurveAttrVal, ok := dp.Attributes().Get("tls.curve")
 						assert.True(t, ok)
 						assert.Equal(t, "tls.curve-val", tlsCurveAttrVal.Str())
 						tlsNextProtocolAttrVal, ok := dp.Attributes().Get("tls.next_protocol")
 						assert.True(t, ok)
 						assert.Equal(t, "tls.next_protocol-val", tlsNextProtocolAttrVal.Str())
-						tlsClientCertificateRequestedAttrVal, ok := dp.Attributes().Get("tls.client_certificate.requested")
-						assert.True(t, ok)
-						assert.True(t, tlsClientCertificateRequestedAttrVal.Bool())
 					} else {
 						assert.False(t, validatedMetrics["tls.connection.info"], "Found a duplicate in the metrics slice: tls.connection.info")
 						validatedMetrics["tls.connection.info"] = true
@@ -640,15 +694,47 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.Equal(t, int64(3), dp.IntValue())
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("tls.cipher")
+						_, ok := dp.Attributes().Get("tls.cipher")
 						assert.False(t, ok)
 						_, ok = dp.Attributes().Get("tls.client_certificate.requested")
 						assert.False(t, ok)
 					}
+				case "tls.endpoint.addresses":
+					assert.False(t, validatedMetrics["tls.endpoint.addresses"], "Found a duplicate in the metrics slice: tls.endpoint.addresses")
+					validatedMetrics["tls.endpoint.addresses"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "How many addresses the endpoint has. Only where each of them is probed.", mi.Description())
+					assert.Equal(t, "{address}", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+					assert.True(t, ok)
+					assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+					serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+					assert.True(t, ok)
+					assert.EqualValues(t, 11, serverPortAttrVal.Int())
+				case "tls.endpoint.certificates":
+					assert.False(t, validatedMetrics["tls.endpoint.certificates"], "Found a duplicate in the metrics slice: tls.endpoint.certificates")
+					validatedMetrics["tls.endpoint.certificates"] = true
+					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+					assert.Equal(t, "How many different leaves the addresses of the endpoint serve. Only where each of them is probed.", mi.Description())
+					assert.Equal(t, "{certificate}", mi.Unit())
+					dp := mi.Gauge().DataPoints().At(0)
+					assert.Equal(t, start, dp.StartTimestamp())
+					assert.Equal(t, ts, dp.Timestamp())
+					assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+					assert.Equal(t, int64(1), dp.IntValue())
+					serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
+					assert.True(t, ok)
+					assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
+					serverPortAttrVal, ok := dp.Attributes().Get("server.port")
+					assert.True(t, ok)
+					assert.EqualValues(t, 11, serverPortAttrVal.Int())
 				case "tls.handshake.total":
 					if tt.name != "reaggregate_set" {
 						assert.False(t, validatedMetrics["tls.handshake.total"], "Found a duplicate in the metrics slice: tls.handshake.total")
@@ -664,15 +750,18 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 						assert.Equal(t, int64(1), dp.IntValue())
+						resultAttrVal, ok := dp.Attributes().Get("result")
+						assert.True(t, ok)
+						assert.Equal(t, "success", resultAttrVal.Str())
 						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
 						assert.True(t, ok)
 						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
 						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 						assert.True(t, ok)
 						assert.EqualValues(t, 11, serverPortAttrVal.Int())
-						resultAttrVal, ok := dp.Attributes().Get("result")
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
 						assert.True(t, ok)
-						assert.Equal(t, "success", resultAttrVal.Str())
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
 						errorTypeAttrVal, ok := dp.Attributes().Get("error.type")
 						assert.True(t, ok)
 						assert.Equal(t, "error.type-val", errorTypeAttrVal.Str())
@@ -702,11 +791,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.Equal(t, int64(3), dp.IntValue())
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("result")
+						_, ok := dp.Attributes().Get("result")
 						assert.False(t, ok)
 					}
 				case "tls.ocsp.next_update":
@@ -727,6 +812,9 @@ func TestMetricsBuilder(t *testing.T) {
 					serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 					assert.True(t, ok)
 					assert.EqualValues(t, 11, serverPortAttrVal.Int())
+					networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+					assert.True(t, ok)
+					assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
 				case "tls.ocsp.status":
 					if tt.name != "reaggregate_set" {
 						assert.False(t, validatedMetrics["tls.ocsp.status"], "Found a duplicate in the metrics slice: tls.ocsp.status")
@@ -740,15 +828,18 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 						assert.Equal(t, int64(1), dp.IntValue())
+						tlsOcspStatusAttrVal, ok := dp.Attributes().Get("tls.ocsp.status")
+						assert.True(t, ok)
+						assert.Equal(t, "good", tlsOcspStatusAttrVal.Str())
 						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
 						assert.True(t, ok)
 						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
 						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 						assert.True(t, ok)
 						assert.EqualValues(t, 11, serverPortAttrVal.Int())
-						tlsOcspStatusAttrVal, ok := dp.Attributes().Get("tls.ocsp.status")
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
 						assert.True(t, ok)
-						assert.Equal(t, "good", tlsOcspStatusAttrVal.Str())
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.ocsp.status"], "Found a duplicate in the metrics slice: tls.ocsp.status")
 						validatedMetrics["tls.ocsp.status"] = true
@@ -770,11 +861,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.Equal(t, int64(3), dp.IntValue())
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("tls.ocsp.status")
+						_, ok := dp.Attributes().Get("tls.ocsp.status")
 						assert.False(t, ok)
 					}
 				case "tls.probe.duration":
@@ -790,15 +877,18 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeDouble, dp.ValueType())
 						assert.InDelta(t, float64(1), dp.DoubleValue(), 0.01)
+						tlsProbePhaseAttrVal, ok := dp.Attributes().Get("tls.probe.phase")
+						assert.True(t, ok)
+						assert.Equal(t, "local", tlsProbePhaseAttrVal.Str())
 						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
 						assert.True(t, ok)
 						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
 						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 						assert.True(t, ok)
 						assert.EqualValues(t, 11, serverPortAttrVal.Int())
-						tlsProbePhaseAttrVal, ok := dp.Attributes().Get("tls.probe.phase")
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
 						assert.True(t, ok)
-						assert.Equal(t, "local", tlsProbePhaseAttrVal.Str())
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
 					} else {
 						assert.False(t, validatedMetrics["tls.probe.duration"], "Found a duplicate in the metrics slice: tls.probe.duration")
 						validatedMetrics["tls.probe.duration"] = true
@@ -820,11 +910,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.InDelta(t, float64(3), dp.DoubleValue(), 0.01)
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("tls.probe.phase")
+						_, ok := dp.Attributes().Get("tls.probe.phase")
 						assert.False(t, ok)
 					}
 				case "tls.probe.failures":
@@ -842,15 +928,21 @@ func TestMetricsBuilder(t *testing.T) {
 						assert.Equal(t, ts, dp.Timestamp())
 						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
 						assert.Equal(t, int64(1), dp.IntValue())
+						tlsProbePhaseAttrVal, ok := dp.Attributes().Get("tls.probe.phase")
+						assert.True(t, ok)
+						assert.Equal(t, "local", tlsProbePhaseAttrVal.Str())
 						serverAddressAttrVal, ok := dp.Attributes().Get("server.address")
 						assert.True(t, ok)
 						assert.Equal(t, "server.address-val", serverAddressAttrVal.Str())
 						serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 						assert.True(t, ok)
 						assert.EqualValues(t, 11, serverPortAttrVal.Int())
-						tlsProbePhaseAttrVal, ok := dp.Attributes().Get("tls.probe.phase")
+						networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
 						assert.True(t, ok)
-						assert.Equal(t, "local", tlsProbePhaseAttrVal.Str())
+						assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+						certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+						assert.True(t, ok)
+						assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 						errorTypeAttrVal, ok := dp.Attributes().Get("error.type")
 						assert.True(t, ok)
 						assert.Equal(t, "error.type-val", errorTypeAttrVal.Str())
@@ -877,11 +969,7 @@ func TestMetricsBuilder(t *testing.T) {
 						case "max":
 							assert.Equal(t, int64(3), dp.IntValue())
 						}
-						_, ok := dp.Attributes().Get("server.address")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("server.port")
-						assert.True(t, ok)
-						_, ok = dp.Attributes().Get("tls.probe.phase")
+						_, ok := dp.Attributes().Get("tls.probe.phase")
 						assert.False(t, ok)
 					}
 				case "tls.probe.success":
@@ -902,6 +990,12 @@ func TestMetricsBuilder(t *testing.T) {
 					serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 					assert.True(t, ok)
 					assert.EqualValues(t, 11, serverPortAttrVal.Int())
+					networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+					assert.True(t, ok)
+					assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+					certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+					assert.True(t, ok)
+					assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 				case "tls.validation.errors":
 					assert.False(t, validatedMetrics["tls.validation.errors"], "Found a duplicate in the metrics slice: tls.validation.errors")
 					validatedMetrics["tls.validation.errors"] = true
@@ -922,9 +1016,62 @@ func TestMetricsBuilder(t *testing.T) {
 					serverPortAttrVal, ok := dp.Attributes().Get("server.port")
 					assert.True(t, ok)
 					assert.EqualValues(t, 11, serverPortAttrVal.Int())
+					networkPeerAddressAttrVal, ok := dp.Attributes().Get("network.peer.address")
+					assert.True(t, ok)
+					assert.Equal(t, "network.peer.address-val", networkPeerAddressAttrVal.Str())
+					certificatePathAttrVal, ok := dp.Attributes().Get("certificate.path")
+					assert.True(t, ok)
+					assert.Equal(t, "certificate.path-val", certificatePathAttrVal.Str())
 					errorTypeAttrVal, ok := dp.Attributes().Get("error.type")
 					assert.True(t, ok)
 					assert.Equal(t, "error.type-val", errorTypeAttrVal.Str())
+				case "tlscheck.time_left":
+					if tt.name != "reaggregate_set" {
+						assert.False(t, validatedMetrics["tlscheck.time_left"], "Found a duplicate in the metrics slice: tlscheck.time_left")
+						validatedMetrics["tlscheck.time_left"] = true
+						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+						assert.Equal(t, "Seconds until the certificate expires; negative once it has. For dashboards made for the collector-contrib receiver; its points have a resource of their own, with tlscheck.target.", mi.Description())
+						assert.Equal(t, "s", mi.Unit())
+						dp := mi.Gauge().DataPoints().At(0)
+						assert.Equal(t, start, dp.StartTimestamp())
+						assert.Equal(t, ts, dp.Timestamp())
+						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+						assert.Equal(t, int64(1), dp.IntValue())
+						tlscheckX509IssuerAttrVal, ok := dp.Attributes().Get("tlscheck.x509.issuer")
+						assert.True(t, ok)
+						assert.Equal(t, "tlscheck.x509.issuer-val", tlscheckX509IssuerAttrVal.Str())
+						tlscheckX509CnAttrVal, ok := dp.Attributes().Get("tlscheck.x509.cn")
+						assert.True(t, ok)
+						assert.Equal(t, "tlscheck.x509.cn-val", tlscheckX509CnAttrVal.Str())
+					} else {
+						assert.False(t, validatedMetrics["tlscheck.time_left"], "Found a duplicate in the metrics slice: tlscheck.time_left")
+						validatedMetrics["tlscheck.time_left"] = true
+						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
+						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
+						assert.Equal(t, "Seconds until the certificate expires; negative once it has. For dashboards made for the collector-contrib receiver; its points have a resource of their own, with tlscheck.target.", mi.Description())
+						assert.Equal(t, "s", mi.Unit())
+						dp := mi.Gauge().DataPoints().At(0)
+						assert.Equal(t, start, dp.StartTimestamp())
+						assert.Equal(t, ts, dp.Timestamp())
+						assert.Equal(t, pmetric.NumberDataPointValueTypeInt, dp.ValueType())
+						switch aggMap["tlscheck.time_left"] {
+						case "sum":
+							assert.Equal(t, int64(4), dp.IntValue())
+						case "avg":
+							assert.Equal(t, int64(2), dp.IntValue())
+						case "min":
+							assert.Equal(t, int64(1), dp.IntValue())
+						case "max":
+							assert.Equal(t, int64(3), dp.IntValue())
+						}
+						_, ok := dp.Attributes().Get("tlscheck.x509.issuer")
+						assert.False(t, ok)
+						_, ok = dp.Attributes().Get("tlscheck.x509.cn")
+						assert.False(t, ok)
+						_, ok = dp.Attributes().Get("tlscheck.x509.san")
+						assert.False(t, ok)
+					}
 				}
 			}
 		})

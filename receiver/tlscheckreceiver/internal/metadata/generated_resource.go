@@ -28,6 +28,13 @@ func (rb *ResourceBuilder) SetServiceName(val string) {
 	}
 }
 
+// SetTlscheckTarget sets provided value as "tlscheck.target" attribute.
+func (rb *ResourceBuilder) SetTlscheckTarget(val string) {
+	if rb.config.TlscheckTarget.Enabled {
+		rb.res.Attributes().PutStr("tlscheck.target", val)
+	}
+}
+
 // Emit returns the built resource and resets the internal builder state.
 func (rb *ResourceBuilder) Emit() pcommon.Resource {
 	rb.config.applyOverrideValues(rb.res)

@@ -17,15 +17,16 @@ func TestResourceBuilder(t *testing.T) {
 			cfg := loadResourceAttributesConfig(t, tt)
 			rb := NewResourceBuilder(cfg)
 			rb.SetServiceName("service.name-val")
+			rb.SetTlscheckTarget("tlscheck.target-val")
 
 			res := rb.Emit()
 			assert.Equal(t, 0, rb.Emit().Attributes().Len()) // Second call should return empty Resource
 
 			switch tt {
 			case "default":
-				assert.Equal(t, 1, res.Attributes().Len())
+				assert.Equal(t, 2, res.Attributes().Len())
 			case "all_set":
-				assert.Equal(t, 1, res.Attributes().Len())
+				assert.Equal(t, 2, res.Attributes().Len())
 			case "none_set":
 				assert.Equal(t, 0, res.Attributes().Len())
 				return
@@ -37,6 +38,11 @@ func TestResourceBuilder(t *testing.T) {
 			if ok {
 				assert.Equal(t, "service.name-val", serviceNameAttrVal.Str())
 			}
+			tlscheckTargetAttrVal, ok := res.Attributes().Get("tlscheck.target")
+			assert.True(t, ok)
+			if ok {
+				assert.Equal(t, "tlscheck.target-val", tlscheckTargetAttrVal.Str())
+			}
 		})
 	}
 }
@@ -46,6 +52,7 @@ func TestResourceBuilderOverrideValue(t *testing.T) {
 	require.NoError(t, confmap.Validate(cfg))
 	rb := NewResourceBuilder(cfg)
 	rb.SetServiceName("service.name-val")
+	rb.SetTlscheckTarget("tlscheck.target-val")
 
 	res := rb.Emit()
 	{
@@ -53,6 +60,13 @@ func TestResourceBuilderOverrideValue(t *testing.T) {
 		assert.True(t, ok, "service.name should be present")
 		if ok {
 			assert.Equal(t, "override-service.name", val.Str())
+		}
+	}
+	{
+		val, ok := res.Attributes().Get("tlscheck.target")
+		assert.True(t, ok, "tlscheck.target should be present")
+		if ok {
+			assert.Equal(t, "override-tlscheck.target", val.Str())
 		}
 	}
 }
@@ -71,12 +85,20 @@ func TestResourceBuilderOverrideWithoutSet(t *testing.T) {
 			assert.Equal(t, "override-service.name", val.Str())
 		}
 	}
+	{
+		val, ok := res.Attributes().Get("tlscheck.target")
+		assert.True(t, ok, "tlscheck.target should be present even without calling Set")
+		if ok {
+			assert.Equal(t, "override-tlscheck.target", val.Str())
+		}
+	}
 }
 
 // TestResourceBuilderOverrideDisabled disables all attributes, so override should not apply.
 func TestResourceBuilderOverrideDisabled(t *testing.T) {
 	cfg := loadResourceAttributesConfig(t, "override_set")
 	cfg.ServiceName.Enabled = false
+	cfg.TlscheckTarget.Enabled = false
 	require.NoError(t, confmap.Validate(cfg))
 	rb := NewResourceBuilder(cfg)
 
@@ -89,14 +111,21 @@ func TestResourceBuilderNoOverride(t *testing.T) {
 	cfg := loadResourceAttributesConfig(t, "all_set")
 	require.NoError(t, confmap.Validate(cfg))
 	assert.Nil(t, cfg.ServiceName.OverrideValue, "OverrideValue should be nil for service.name")
+	assert.Nil(t, cfg.TlscheckTarget.OverrideValue, "OverrideValue should be nil for tlscheck.target")
 	rb := NewResourceBuilder(cfg)
 	rb.SetServiceName("service.name-val")
+	rb.SetTlscheckTarget("tlscheck.target-val")
 
 	res := rb.Emit()
-	assert.Equal(t, 1, res.Attributes().Len())
+	assert.Equal(t, 2, res.Attributes().Len())
 	serviceNameAttrVal, ok := res.Attributes().Get("service.name")
 	assert.True(t, ok)
 	if ok {
 		assert.Equal(t, "service.name-val", serviceNameAttrVal.Str())
+	}
+	tlscheckTargetAttrVal, ok := res.Attributes().Get("tlscheck.target")
+	assert.True(t, ok)
+	if ok {
+		assert.Equal(t, "tlscheck.target-val", tlscheckTargetAttrVal.Str())
 	}
 }

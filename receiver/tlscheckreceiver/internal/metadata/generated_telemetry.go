@@ -29,6 +29,7 @@ type TelemetryBuilder struct {
 	TLSCheckProbeLateness      metric.Float64Histogram
 	TLSCheckProbesInFlight     metric.Int64UpDownCounter
 	TLSCheckProbesSkipped      metric.Int64Counter
+	TLSCheckTargetFilesErrors  metric.Int64UpDownCounter
 	TLSCheckVerdictCacheHits   metric.Int64Counter
 	TLSCheckVerdictCacheMisses metric.Int64Counter
 }
@@ -79,6 +80,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_tls_check_probes_skipped",
 		metric.WithDescription("Probes that were not begun because the target's last one was still running. [Alpha]"),
 		metric.WithUnit("{probe}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.TLSCheckTargetFilesErrors, err = builder.meter.Int64UpDownCounter(
+		"otelcol_tls_check_target_files_errors",
+		metric.WithDescription("Target files that cannot be read, and entries in them that are refused, at present. [Alpha]"),
+		metric.WithUnit("{error}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.TLSCheckVerdictCacheHits, err = builder.meter.Int64Counter(

@@ -22,6 +22,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.TLSCheckProbeLateness.Record(context.Background(), 1)
 	tb.TLSCheckProbesInFlight.Add(context.Background(), 1)
 	tb.TLSCheckProbesSkipped.Add(context.Background(), 1)
+	tb.TLSCheckTargetFilesErrors.Add(context.Background(), 1)
 	tb.TLSCheckVerdictCacheHits.Add(context.Background(), 1)
 	tb.TLSCheckVerdictCacheMisses.Add(context.Background(), 1)
 	AssertEqualTLSCheckProbeLateness(t, testTel,
@@ -31,6 +32,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualTLSCheckProbesSkipped(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualTLSCheckTargetFilesErrors(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualTLSCheckVerdictCacheHits(t, testTel,

@@ -2,10 +2,11 @@ package record
 
 import "github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 
-// Config is the generated configuration of metrics and resource attributes and, beside it, that of the one metric which
-// mdatagen cannot make: it knows no histograms.
+// Config is the generated configuration of metrics, events and resource attributes and, beside it, that of the one
+// metric which mdatagen cannot make: it knows no histograms.
 type Config struct {
 	Metrics            MetricsConfig                     `mapstructure:"metrics"`
+	Events             metadata.EventsConfig             `mapstructure:"events"`
 	ResourceAttributes metadata.ResourceAttributesConfig `mapstructure:"resource_attributes"`
 }
 
@@ -23,8 +24,12 @@ type DurationConfig struct {
 
 // DefaultConfig has everything on that metadata.yaml has on.
 func DefaultConfig() Config {
+	metrics := metadata.DefaultMetricsConfig()
+	// Of certificates that their attributes do not tell apart, the first to expire counts; an average would mean nothing.
+	metrics.TlscheckTimeLeft.AggregationStrategy = metadata.AggregationStrategyMin
 	return Config{
-		Metrics:            MetricsConfig{metadata.DefaultMetricsConfig(), DurationConfig{Enabled: true}},
+		Metrics:            MetricsConfig{metrics, DurationConfig{Enabled: true}},
+		Events:             metadata.DefaultEventsConfig(),
 		ResourceAttributes: metadata.DefaultResourceAttributesConfig(),
 	}
 }

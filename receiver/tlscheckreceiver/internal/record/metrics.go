@@ -3,7 +3,7 @@ package record
 import (
 	"crypto/sha256"
 	"crypto/x509"
-	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -54,107 +54,156 @@ var phases = metadata.MapAttributeTLSProbePhase
 // new point with all that it holds.
 func (r *Recorder) recordMetrics(o *probe.Outcome, s *state, ids spanIDs) {
 	b, ts := r.builder, pcommon.NewTimestampFromTime(o.End)
-	host, port := o.Target.Endpoint.Host, int64(o.Target.Endpoint.Port)
 	h := o.Handshake
 
-	b.RecordTLSProbeSuccessDataPoint(ts, boolInt(o.Failure == nil), host, port)
+	b.RecordTLSProbeSuccessDataPoint(ts, boolInt(o.Failure == nil), s.where...)
 	for _, p := range durations(o) {
-		b.RecordTLSProbeDurationDataPoint(ts, p.took.Seconds(), host, port, phases[string(p.phase)])
+		b.RecordTLSProbeDurationDataPoint(ts, p.took.Seconds(), phases[string(p.phase)], s.where...)
 	}
 	if f := o.Failure; f != nil {
 		s.failures.add(series{phase: f.Step, errorType: f.Type})
 	}
 	for _, c := range s.failures {
-		b.RecordTLSProbeFailuresDataPoint(ts, c.count, host, port, phases[string(c.series.phase)],
-			metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))
+		b.RecordTLSProbeFailuresDataPoint(ts, c.count, phases[string(c.series.phase)],
+			s.with(metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))...)
 	}
 
+	for _, t := range validationErrors(o) {
+		s.validation.add(series{errorType: t})
+	}
+	if o.File != nil {
+		r.recordCertificates(o, o.File.Certificates, s)
+	}
+	if p := o.Pool; p != nil {
+		b.RecordTLSEndpointAddressesDataPoint(ts, int64(len(p.Peers)), s.where...)
+		b.RecordTLSEndpointCertificatesDataPoint(ts, int64(p.Certificates()), s.where...)
+	}
 	if h != nil {
-		result := handshakeSeries(o)
-		s.handshakes.add(result)
-		for _, t := range validationErrors(h) {
-			s.validation.add(series{errorType: t})
-		}
-		s.observe(result, h.End.Sub(h.Start), ts, ids)
-		r.recordCertificates(o, ts)
-		if s := h.Staple; s != nil {
-			if s.Status != "" {
-				b.RecordTLSOcspStatusDataPoint(ts, 1, host, port, metadata.MapAttributeTLSOcspStatus[string(s.Status)])
-			}
-			if !s.NextUpdate.IsZero() { // a stale staple too has one: a series that ended with it could raise no alarm
-				b.RecordTLSOcspNextUpdateDataPoint(ts, float64(s.NextUpdate.Unix()), host, port)
-			}
-		}
-		if h.Established {
-			options := []metadata.MetricAttributeOption{
-				metadata.WithTLSProtocolVersionMetricAttribute(version(h.State.Version)),
-			}
-			if c := curve(h.State.CurveID); c != "" {
-				options = append(options, metadata.WithTLSCurveMetricAttribute(c))
-			}
-			if p := h.State.NegotiatedProtocol; p != "" {
-				options = append(options, metadata.WithTLSNextProtocolMetricAttribute(certs.Clean(p, maxName)))
-			}
-			b.RecordTLSConnectionInfoDataPoint(ts, 1, host, port, cipher(h.State.CipherSuite), h.ClientCertRequested, options...)
-		}
+		s.handshakes.add(handshakeSeries(o))
+		s.observe(handshakeSeries(o), h.End.Sub(h.Start))
+		r.recordHandshake(o, ts, s)
 	}
 	for _, c := range s.handshakes {
-		options := make([]metadata.MetricAttributeOption, 0, 1)
-		result := metadata.AttributeResultSuccess
-		if c.series.success {
-			options = append(options, metadata.WithTLSProtocolVersionMetricAttribute(c.series.version))
-		} else {
-			result = metadata.AttributeResultFailure
-			options = append(options, metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))
+		result, option := metadata.AttributeResultSuccess, metadata.WithTLSProtocolVersionMetricAttribute(c.series.version)
+		if !c.series.success {
+			result, option = metadata.AttributeResultFailure, metadata.WithErrorTypeMetricAttribute(string(c.series.errorType))
 		}
-		b.RecordTLSHandshakeTotalDataPoint(ts, c.count, host, port, result, options...)
+		b.RecordTLSHandshakeTotalDataPoint(ts, c.count, result, s.with(option)...)
 	}
 	for _, c := range s.validation {
-		b.RecordTLSValidationErrorsDataPoint(ts, c.count, host, port, metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))
+		b.RecordTLSValidationErrorsDataPoint(ts, c.count, s.with(metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))...)
 	}
 	if c := o.ClientCert; c != nil {
-		b.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, days(c.NotAfter.Sub(o.End)), host, port,
-			certs.Clean(certs.SubjectName(c), maxName), certs.Clean(certs.IssuerName(c), maxName))
+		b.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, days(c.NotAfter.Sub(o.End)),
+			certs.Clean(certs.SubjectName(c), maxName), certs.Clean(certs.IssuerName(c), maxName), s.where...)
 	}
 
-	emitted := b.Emit(metadata.WithResource(r.resource))
-	for _, rm := range emitted.ResourceMetrics().All() {
-		metrics := rm.ScopeMetrics().At(0).Metrics()
-		if r.durations {
-			s.appendDurations(metrics, r.start, ts, o)
+	if r.emit(o) && r.durations {
+		durations := pmetric.NewMetricSlice()
+		s.appendDurations(durations, r.start, ts, o, ids)
+		for _, m := range durations.All() {
+			r.merge(m, o)
 		}
-		for _, m := range metrics.All() {
-			r.merge(m, o.Target.Attributes)
-		}
+	}
+	if r.timeLeft {
+		r.recordTimeLeft(o, ts)
 	}
 }
 
-// recordCertificates records the certificates of the path to a trusted root, the best one, even where something else is
-// wrong with it; where none leads to one, as much of the path as was presented.
-func (r *Recorder) recordCertificates(o *probe.Outcome, ts pcommon.Timestamp) {
-	if o.Handshake.Verdict == nil {
-		return
+// emit moves the points that the builder holds to the batch, and tells whether the configured filters let them pass.
+func (r *Recorder) emit(o *probe.Outcome) (passed bool) {
+	for _, rm := range r.builder.Emit(metadata.WithResource(r.resource)).ResourceMetrics().All() {
+		passed = true
+		for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+			r.merge(m, o)
+		}
 	}
-	b := r.builder
-	host, port := o.Target.Endpoint.Host, int64(o.Target.Endpoint.Port)
-	for i, c := range o.Handshake.Verdict.Chain {
+	return passed
+}
+
+// recordTimeLeft records the one metric that names its target on the resource.
+func (r *Recorder) recordTimeLeft(o *probe.Outcome, ts pcommon.Timestamp) {
+	chain := []*x509.Certificate{o.Leaf()}
+	if o.File != nil {
+		chain = o.File.Certificates
+	}
+	for _, c := range chain {
+		if c == nil {
+			return
+		}
+		names := certs.Names(c)
+		sans := make([]any, 0, min(len(names), maxSANs))
+		for _, n := range names[:cap(sans)] {
+			sans = append(sans, certs.Clean(n, maxName))
+		}
+		r.builder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(c.NotAfter.Sub(o.End).Seconds())),
+			certs.Clean(c.Issuer.String(), maxName), certs.Clean(c.Subject.CommonName, maxName), sans)
+	}
+	resource := metadata.NewResourceBuilder(r.attributes)
+	resource.SetServiceName(metadata.Type.String())
+	resource.SetTlscheckTarget(certs.Clean(o.Name(), maxText))
+	for _, rm := range r.builder.Emit(metadata.WithResource(resource.Emit())).ResourceMetrics().All() {
+		addAttributes(rm.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints(), o.Target.Attributes)
+		rm.MoveTo(r.batch.metrics.ResourceMetrics().AppendEmpty())
+	}
+}
+
+func (r *Recorder) recordHandshake(o *probe.Outcome, ts pcommon.Timestamp, s *state) {
+	b, h := r.builder, o.Handshake
+	// Of the path to a trusted root, the best one, even where something else is wrong with it; where none leads to one, of as
+	// much of the path as was presented.
+	if h.Verdict != nil {
+		r.recordCertificates(o, h.Verdict.Chain, s)
+	}
+	for _, f := range h.OnDisk {
+		b.RecordTLSCertificateFileMatchDataPoint(ts, boolInt(f.Served), s.with(metadata.WithCertificatePathMetricAttribute(certs.Clean(f.Path, maxText)))...)
+	}
+	if staple := h.Staple; staple != nil {
+		if staple.Status != "" {
+			b.RecordTLSOcspStatusDataPoint(ts, 1, metadata.MapAttributeTLSOcspStatus[string(staple.Status)], s.where...)
+		}
+		if !staple.NextUpdate.IsZero() { // a stale staple too has one: a series that ended with it could raise no alarm
+			b.RecordTLSOcspNextUpdateDataPoint(ts, float64(staple.NextUpdate.Unix()), s.where...)
+		}
+	}
+	if h.Established {
+		options := s.with(metadata.WithTLSProtocolVersionMetricAttribute(version(h.State.Version)))
+		if c := curve(h.State.CurveID); c != "" {
+			options = append(options, metadata.WithTLSCurveMetricAttribute(c))
+		}
+		if p := h.State.NegotiatedProtocol; p != "" {
+			options = append(options, metadata.WithTLSNextProtocolMetricAttribute(certs.Clean(p, maxName)))
+		}
+		b.RecordTLSConnectionInfoDataPoint(ts, 1, suiteOf(h.State.CipherSuite).name, h.ClientCertRequested, options...)
+	}
+}
+
+// recordCertificates records certificates under their places in the chain or file.
+func (r *Recorder) recordCertificates(o *probe.Outcome, chain []*x509.Certificate, s *state) {
+	b, now := r.builder, o.End
+	ts := pcommon.NewTimestampFromTime(now)
+	for i, c := range chain {
+		if i%100 == 99 { // a file may have thousands, and the builder compares each with all that it holds
+			r.emit(o)
+		}
 		subject, issuer := certs.Clean(certs.SubjectName(c), maxName), certs.Clean(certs.IssuerName(c), maxName)
-		depth, left := int64(i), c.NotAfter.Sub(o.End)
-		b.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, days(left), host, port, subject, issuer, depth)
-		b.RecordTLSCertificateNotAfterDataPoint(ts, float64(c.NotAfter.Unix()), host, port, subject, issuer, depth)
-		b.RecordTLSCertificateNotBeforeDataPoint(ts, float64(c.NotBefore.Unix()), host, port, subject, issuer, depth)
+		depth, left := int64(i), c.NotAfter.Sub(now)
+		b.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, days(left), subject, issuer, depth, s.where...)
+		b.RecordTLSCertificateNotAfterDataPoint(ts, float64(c.NotAfter.Unix()), subject, issuer, depth, s.where...)
+		b.RecordTLSCertificateNotBeforeDataPoint(ts, float64(c.NotBefore.Unix()), subject, issuer, depth, s.where...)
 		if whole := c.NotAfter.Sub(c.NotBefore); whole > 0 {
-			b.RecordTLSCertificateLifetimeRemainingDataPoint(ts, left.Seconds()/whole.Seconds(), host, port, subject, issuer, depth)
+			b.RecordTLSCertificateLifetimeRemainingDataPoint(ts, left.Seconds()/whole.Seconds(), subject, issuer, depth, s.where...)
 		}
 		if r.info {
-			b.RecordTLSCertificateInfoDataPoint(ts, 1, host, port, subject, issuer, depth, serial(c), fmt.Sprintf("%X", fingerprint(c)),
-				c.PublicKeyAlgorithm.String(), int64(certs.KeySize(c)), c.SignatureAlgorithm.String())
+			b.RecordTLSCertificateInfoDataPoint(ts, 1, subject, issuer, depth, serial(c), hexadecimal(fingerprint(c)),
+				c.PublicKeyAlgorithm.String(), int64(certs.KeySize(c)), c.SignatureAlgorithm.String(), s.where...)
 		}
 	}
 }
 
 // merge moves the points of m to the metric of its name in the batch.
-func (r *Recorder) merge(m pmetric.Metric, attributes map[string]string) {
+func (r *Recorder) merge(m pmetric.Metric, o *probe.Outcome) {
+	attributes := o.Target.Attributes
 	into, ok := r.batch.byName[m.Name()]
 	switch m.Type() {
 	case pmetric.MetricTypeGauge:
@@ -205,8 +254,18 @@ func handshakeSeries(o *probe.Outcome) series {
 
 // validationErrors are all reasons for which a certificate is not valid, and the warnings: ours for the server's
 // certificate, and the server's for our own.
-func validationErrors(h *probe.Handshake) []failure.Type {
+func validationErrors(o *probe.Outcome) []failure.Type {
 	var types []failure.Type
+	h := o.Handshake
+	if o.File != nil {
+		if f := o.Failure; f != nil && f.Step == failure.Verify {
+			types = append(types, f.Reasons...)
+		}
+		return append(types, o.File.Warnings...)
+	}
+	if h == nil {
+		return nil
+	}
 	if h.Verdict != nil {
 		types = failure.Types(h.Verdict.Reasons)
 	} else if h.Failure != nil && h.Failure.Step == failure.Verify {
@@ -248,27 +307,26 @@ func durations(o *probe.Outcome) []duration {
 // bounds are those of tls.handshake.duration, in seconds.
 var bounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
-// histogram is one series of tls.handshake.duration.
+// histogram is one series of tls.handshake.duration. There may be ten thousand, so it is small.
 type histogram struct {
-	series   series
+	success  bool
+	version  string // empty on failure
 	count    uint64
 	sum      float64
 	min, max float64
-	buckets  [15]uint64 // one more than bounds
-	// The latest observation, with the ids of its span if it left one.
-	latest   float64
-	latestAt pcommon.Timestamp
-	ids      spanIDs
+	buckets  [15]uint32 // one more than bounds
 }
 
-func (s *state) observe(as series, took time.Duration, ts pcommon.Timestamp, ids spanIDs) {
-	as.errorType = "" // the histogram is not split by it
-	i := slices.IndexFunc(s.durations, func(h *histogram) bool { return h.series == as })
+// of tells whether a handshake belongs to the series.
+func (h *histogram) of(as series) bool { return h.success == as.success && h.version == as.version }
+
+func (s *state) observe(as series, took time.Duration) {
+	i := slices.IndexFunc(s.durations, func(h histogram) bool { return h.of(as) })
 	if i < 0 {
 		i = len(s.durations)
-		s.durations = append(s.durations, &histogram{series: as})
+		s.durations = append(s.durations, histogram{success: as.success, version: as.version})
 	}
-	h, v := s.durations[i], took.Seconds()
+	h, v := &s.durations[i], took.Seconds()
 	bucket, _ := slices.BinarySearch(bounds, v)
 	h.buckets[bucket]++
 	if h.count == 0 || v < h.min {
@@ -277,10 +335,10 @@ func (s *state) observe(as series, took time.Duration, ts pcommon.Timestamp, ids
 	h.max = max(h.max, v)
 	h.count++
 	h.sum += v
-	h.latest, h.latestAt, h.ids = v, ts, ids
 }
 
-func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.Timestamp, o *probe.Outcome) {
+// appendDurations appends the histograms, of which that of this outcome's handshake points to its span if it left one.
+func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.Timestamp, o *probe.Outcome, ids spanIDs) {
 	if len(s.durations) == 0 {
 		return
 	}
@@ -290,7 +348,8 @@ func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.T
 	m.SetUnit("s")
 	hist := m.SetEmptyHistogram()
 	hist.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
-	for _, h := range s.durations {
+	for i := range s.durations {
+		h := &s.durations[i]
 		p := hist.DataPoints().AppendEmpty()
 		p.SetStartTimestamp(start)
 		p.SetTimestamp(ts)
@@ -299,22 +358,26 @@ func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.T
 		p.SetMin(h.min)
 		p.SetMax(h.max)
 		p.ExplicitBounds().FromRaw(bounds)
-		p.BucketCounts().FromRaw(h.buckets[:])
+		counts := p.BucketCounts()
+		counts.EnsureCapacity(len(h.buckets))
+		for _, n := range h.buckets {
+			counts.Append(uint64(n))
+		}
 		a := p.Attributes()
-		a.PutStr("server.address", o.Target.Endpoint.Host)
-		a.PutInt("server.port", int64(o.Target.Endpoint.Port))
-		if h.series.success {
+		a.EnsureCapacity(5 + len(o.Target.Attributes))
+		putPlace(a, o)
+		if h.success {
 			a.PutStr("result", "success")
-			a.PutStr("tls.protocol.version", h.series.version)
+			a.PutStr("tls.protocol.version", h.version)
 		} else {
 			a.PutStr("result", "failure")
 		}
-		if h.latestAt == ts && !h.ids.trace.IsEmpty() {
+		if o.Handshake != nil && h.of(handshakeSeries(o)) && !ids.trace.IsEmpty() {
 			e := p.Exemplars().AppendEmpty()
 			e.SetTimestamp(ts)
-			e.SetDoubleValue(h.latest)
-			e.SetTraceID(h.ids.trace)
-			e.SetSpanID(h.ids.span)
+			e.SetDoubleValue(o.Handshake.End.Sub(o.Handshake.Start).Seconds())
+			e.SetTraceID(ids.trace)
+			e.SetSpanID(ids.handshake)
 		}
 	}
 }

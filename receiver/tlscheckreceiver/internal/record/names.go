@@ -2,6 +2,7 @@ package record
 
 import (
 	"crypto/tls"
+	"slices"
 	"strings"
 )
 
@@ -10,12 +11,23 @@ func version(v uint16) string {
 	return strings.TrimPrefix(tls.VersionName(v), "TLS ")
 }
 
-// cipher returns a suite's IANA name.
-func cipher(id uint16) string { return tls.CipherSuiteName(id) }
+// suite is a cipher suite's IANA name and the strength of its cipher in bits as OpenSSL counts it, 0 where the name does
+// not tell.
+type suite struct {
+	name string
+	bits int64
+}
 
-// cipherBits returns the strength of a suite's cipher as OpenSSL counts it, 0 where its name does not tell.
-func cipherBits(id uint16) int64 {
-	name := cipher(id)
+// suites are those of crypto/tls, which would make a list of all for each question.
+var suites = func() map[uint16]suite {
+	all := make(map[uint16]suite)
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		all[s.ID] = suite{s.Name, bitsOf(s.Name)}
+	}
+	return all
+}()
+
+func bitsOf(name string) int64 {
 	switch {
 	case strings.Contains(name, "AES_256"), strings.Contains(name, "CHACHA20"):
 		return 256
@@ -25,6 +37,13 @@ func cipherBits(id uint16) int64 {
 		return 112
 	}
 	return 0
+}
+
+func suiteOf(id uint16) suite {
+	if s, ok := suites[id]; ok {
+		return s
+	}
+	return suite{name: tls.CipherSuiteName(id)}
 }
 
 // curve returns a group's name in IANA's registry of TLS supported groups. It is empty for 0: no group was used.

@@ -58,7 +58,7 @@ func recorder(t *testing.T) (*Recorder, *sinks) {
 	set := receivertest.NewNopSettings(metadata.Type)
 	core, log := observer.New(zap.InfoLevel)
 	set.Logger, s.log = zap.New(core), log
-	r, err := New(set, DefaultConfig(), &s.metrics, &s.traces)
+	r, err := New(set, DefaultConfig(), Consumers{Metrics: &s.metrics, Traces: &s.traces}, nil)
 	require.NoError(t, err)
 	return r, s
 }
@@ -191,7 +191,7 @@ func TestSerial(t *testing.T) {
 
 func TestOutcomeThatCannotBeRecordedCostsItselfAlone(t *testing.T) {
 	broken := handshake(example, time.Millisecond, nil) // which no probe yields
-	s := run(t, broken, handshake(&target.Target{Endpoint: target.Endpoint{Host: "b.example", Port: 443}}, time.Millisecond, certificate()))
+	s := run(t, broken, handshake(&target.Target{ID: "b", Endpoint: target.Endpoint{Host: "b.example", Port: 443}}, time.Millisecond, certificate()))
 	assert.Equal(t, 1, s.log.FilterMessageSnippet("please report it").Len())
 	found := false
 	for _, m := range s.metrics.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
@@ -216,9 +216,9 @@ func TestRefusalOfOurCertificateIsAValidationError(t *testing.T) {
 		o.Failure = &failure.Failure{Step: failure.ClientAuth, Type: typ, Reasons: []failure.Type{typ}}
 		o.Handshake.Failure = o.Failure
 		if counted {
-			assert.Equal(t, []failure.Type{typ}, validationErrors(o.Handshake))
+			assert.Equal(t, []failure.Type{typ}, validationErrors(o))
 		} else {
-			assert.Empty(t, validationErrors(o.Handshake), typ)
+			assert.Empty(t, validationErrors(o), typ)
 		}
 	}
 }

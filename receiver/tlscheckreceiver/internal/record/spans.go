@@ -1,7 +1,7 @@
 package record
 
 import (
-	"fmt"
+	"crypto/x509"
 	"math"
 	"time"
 
@@ -18,7 +18,7 @@ const (
 	maxSANs = 100
 )
 
-// recordSpans records one probe's tree and returns the ids of its handshake's span, for exemplars.
+// recordSpans records one probe's tree and returns the ids for exemplars and events to point to.
 func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 	trace, root := newTraceID(), newSpanID()
 	add := func(name string, id, parent pcommon.SpanID, s probe.Step) pcommon.Map {
@@ -31,8 +31,7 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 		span.SetStartTimestamp(pcommon.NewTimestampFromTime(s.Start))
 		span.SetEndTimestamp(pcommon.NewTimestampFromTime(s.End))
 		a := span.Attributes()
-		a.PutStr("server.address", o.Target.Endpoint.Host)
-		a.PutInt("server.port", int64(o.Target.Endpoint.Port))
+		putPlace(a, o)
 		if f := s.Failure; f != nil {
 			span.Status().SetCode(ptrace.StatusCodeError)
 			span.Status().SetMessage(certs.Clean(f.Cause+" "+f.Fix, maxText))
@@ -68,17 +67,24 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 	if step := o.StartTLS; step != nil {
 		add("starttls", newSpanID(), root, *step).PutStr("network.protocol.name", o.Target.StartTLS)
 	}
+	ids := spanIDs{trace: trace, root: root}
 	if o.Handshake == nil {
-		return spanIDs{}
+		return ids
 	}
-	ids := spanIDs{trace, newSpanID()}
-	a := add("tls.handshake", ids.span, root, o.Handshake.Step)
+	ids.handshake = newSpanID()
+	a := add("tls.handshake", ids.handshake, root, o.Handshake.Step)
+	a.EnsureCapacity(48) // so that it grows once
 	putHandshake(a, o)
 	putCertificate(a, o)
+	putFileMatch(a, o)
 	putStaple(a, o)
 	putOwnCertificate(a, o)
-	putFailure(a, o)
-	putExpiringSoon(r.batch.spans.At(r.batch.spans.Len()-1), o)
+	finding := o.Handshake.Failure
+	if finding == nil {
+		finding = o.Handshake.Finding // where verification is skipped, of a probe that succeeded
+	}
+	putFailure(a, finding, o.Handshake.Warnings)
+	putExpiry(r.batch.spans.At(r.batch.spans.Len()-1), o)
 	if e := o.Explanation; e != nil {
 		tries := add("explain", newSpanID(), root, e.Step).PutEmptySlice("tls.explain.tries")
 		for _, t := range e.Tries {
@@ -102,8 +108,8 @@ func putHandshake(a pcommon.Map, o *probe.Outcome) {
 	a.PutStr("tls.protocol", "TLSv"+version(s.Version))
 	a.PutStr("tls.protocol.name", "tls")
 	a.PutStr("tls.protocol.version", version(s.Version))
-	a.PutStr("tls.cipher", cipher(s.CipherSuite))
-	if bits := cipherBits(s.CipherSuite); bits > 0 {
+	a.PutStr("tls.cipher", suiteOf(s.CipherSuite).name)
+	if bits := suiteOf(s.CipherSuite).bits; bits > 0 {
 		a.PutInt("tls.cipher.bits", bits)
 	}
 	putText(a, "tls.curve", curve(s.CurveID))
@@ -143,7 +149,7 @@ func putCertificate(a pcommon.Map, o *probe.Outcome) {
 	putText(a, "tls.server.issuer", c.Issuer.String())
 	a.PutStr("tls.server.not_before", notBefore)
 	a.PutStr("tls.server.not_after", notAfter)
-	a.PutStr("tls.server.hash.sha256", fmt.Sprintf("%X", fingerprint(c)))
+	a.PutStr("tls.server.hash.sha256", hexadecimal(fingerprint(c)))
 	a.PutInt("tls.cert.chain.length", int64(len(o.Handshake.State.PeerCertificates)))
 	a.PutInt("tls.cert.scts", int64(certs.SCTs(c)+len(o.Handshake.State.SignedCertificateTimestamps)))
 }
@@ -180,14 +186,9 @@ func putOwnCertificate(a pcommon.Map, o *probe.Outcome) {
 	}
 }
 
-// putFailure says what is wrong. Where verification is skipped it says so of a probe that succeeded.
-func putFailure(a pcommon.Map, o *probe.Outcome) {
-	h := o.Handshake
+// putFailure says what is wrong, on spans and on events. The failure may be nil.
+func putFailure(a pcommon.Map, f *failure.Failure, warnings []failure.Type) {
 	var reasons []failure.Type
-	f := h.Failure
-	if f == nil {
-		f = h.Finding
-	}
 	if f != nil {
 		a.PutStr("tls.error.type", f.Category)
 		putText(a, "tls.error.reason", f.SSLReason)
@@ -209,23 +210,46 @@ func putFailure(a pcommon.Map, o *probe.Outcome) {
 		putText(a, "tls.error.fix", f.Fix)
 		reasons = f.Reasons
 	}
-	if len(reasons)+len(h.Warnings) == 0 {
+	if len(reasons)+len(warnings) == 0 {
 		return
 	}
 	all := a.PutEmptySlice("tls.error.reasons")
-	for _, t := range append(reasons[:len(reasons):len(reasons)], h.Warnings...) {
+	for _, t := range append(reasons[:len(reasons):len(reasons)], warnings...) {
 		all.AppendEmpty().SetStr(string(t))
 	}
 }
 
-func putExpiringSoon(span ptrace.Span, o *probe.Outcome) {
+// putFileMatch says whether what is served is in one of the target's files.
+func putFileMatch(a pcommon.Map, o *probe.Outcome) {
+	if len(o.Handshake.OnDisk) == 0 {
+		return
+	}
+	f, differs := mismatched(o.Handshake)
+	a.PutBool("tls.certificate.file_match", !differs)
+	if differs {
+		a.PutStr("tls.certificate.file_match.since", rfc3339(f.Since))
+		putText(a, "tls.certificate.file_match.message", mismatchText(o, f, nil))
+	}
+}
+
+// putExpiry adds an event for each certificate that is to be renewed: the server's, while it is valid, and our own.
+func putExpiry(span ptrace.Span, o *probe.Outcome) {
+	add := func(name string, c *x509.Certificate) {
+		e := span.Events().AppendEmpty()
+		e.SetName(name)
+		e.SetTimestamp(span.EndTimestamp())
+		e.Attributes().PutInt("days_remaining", wholeDays(c.NotAfter.Sub(o.End)))
+	}
 	for _, w := range o.Handshake.Warnings {
 		if w == failure.NearExpiry {
-			e := span.Events().AppendEmpty()
-			e.SetName("tls.cert.expiring_soon")
-			e.SetTimestamp(span.EndTimestamp())
-			e.Attributes().PutInt("days_remaining", wholeDays(o.Handshake.Leaf().NotAfter.Sub(o.End)))
+			add("tls.cert.expiring_soon", o.Handshake.Leaf())
 		}
+	}
+	switch expiryOf(o.ClientCert, o) {
+	case expiringSoon:
+		add("tls.client_cert.expiring_soon", o.ClientCert)
+	case expired:
+		add("tls.client_cert.expired", o.ClientCert)
 	}
 }
 

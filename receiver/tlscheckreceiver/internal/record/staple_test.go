@@ -54,7 +54,7 @@ func TestStaple(t *testing.T) {
 			cfg.Metrics.TLSOcspNextUpdate.Enabled = true
 			var metrics consumertest.MetricsSink
 			var traces consumertest.TracesSink
-			r, err := New(receivertest.NewNopSettings(metadata.Type), cfg, &metrics, &traces)
+			r, err := New(receivertest.NewNopSettings(metadata.Type), cfg, Consumers{Metrics: &metrics, Traces: &traces}, nil)
 			require.NoError(t, err)
 			outcomes := make(chan *probe.Outcome, 1)
 			outcomes <- o

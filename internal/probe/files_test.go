@@ -1,0 +1,258 @@
+package probe
+
+import (
+	"crypto/tls"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+const day = 24 * time.Hour
+
+// watching returns a target that watches files in a directory of the test's.
+func watching(dir, pattern string) *target.Target {
+	return &target.Target{
+		Files: target.Files{Pattern: filepath.Join(dir, pattern)}, ExpiryWarning: target.WarnBefore(30 * day),
+		TLS: &tls.Config{RootCAs: root.Pool()},
+	}
+}
+
+func write(t *testing.T, path string, content ...[]byte) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(strings.Join(text(content), "")), 0o600))
+}
+
+func text(content [][]byte) (s []string) {
+	for _, c := range content {
+		s = append(s, string(c))
+	}
+	return s
+}
+
+func chain(c tls.Certificate) []byte { pem, _ := tlsfarm.PEM(c); return pem }
+
+func TestFileIsJudgedByItsDates(t *testing.T) {
+	old := tlsfarm.Validity(-90*day, -3*day-time.Minute)
+	intermediate := root.Intermediate("Farm Intermediate")
+	// The same CA, signed by a root that has expired: it does no harm beside a path to a trusted one.
+	expiredRoot := tlsfarm.NewAuthority("Old Root", old)
+	cross := expiredRoot.Cross(root)
+	elsewhere := tlsfarm.NewAuthority("Unknown Root")
+	for name, c := range map[string]struct {
+		content  [][]byte
+		failure  failure.Type
+		step     failure.Step
+		cause    string
+		warnings []failure.Type
+		count    int
+	}{
+		"leaf and intermediate": {content: [][]byte{chain(intermediate.Issue("www"))}, count: 2},
+		"unknown root":          {content: [][]byte{chain(elsewhere.Issue("www"))}, count: 1},
+		"key beside it": {content: func() [][]byte {
+			pem, key := tlsfarm.PEM(root.Issue("www"))
+			return [][]byte{key, pem}
+		}(), count: 1},
+		"expired leaf": {
+			content: [][]byte{chain(intermediate.Issue("www", old))}, count: 2, failure: "cert_expired", step: failure.Verify,
+			cause: `The certificate "www" in FILE expired on`,
+		},
+		"expired leaf of an unknown root": {
+			content: [][]byte{chain(elsewhere.Issue("www", old))}, count: 1, failure: "cert_expired", step: failure.Verify,
+			cause: `The certificate "www" in FILE expired on`,
+		},
+		"leaf of tomorrow": {
+			content: [][]byte{chain(root.Issue("www", tlsfarm.Validity(time.Hour, 90*day)))}, count: 1, failure: "cert_not_yet_valid", step: failure.Verify,
+			cause: `The certificate "www" in FILE is valid from`,
+		},
+		"expired intermediate": {
+			content: [][]byte{chain(root.Intermediate("Old Intermediate", old).Issue("www"))}, count: 2, failure: "cert_expired", step: failure.Verify,
+			cause: `The certificate "Old Intermediate" in FILE expired on`,
+		},
+		"expired cross-signed root beside a good path": {
+			content: [][]byte{chain(intermediate.Issue("www")), cross.PEM(), expiredRoot.PEM()}, count: 4,
+		},
+		"leaf near its expiry": {
+			content: [][]byte{chain(root.Issue("www", tlsfarm.Validity(-time.Hour, 20*day)))}, count: 1, warnings: []failure.Type{failure.NearExpiry},
+		},
+		"intermediate near its expiry": {
+			content: [][]byte{chain(root.Intermediate("Short", tlsfarm.Validity(-time.Hour, 20*day)).Issue("www"))}, count: 2,
+		},
+		"second leaf expired": {
+			content: [][]byte{chain(root.Issue("www")), chain(root.Issue("mail", old))}, count: 2, failure: "cert_expired", step: failure.Verify,
+			cause: `The certificate "mail" in FILE expired on`,
+		},
+		"bundle of CAs": {content: [][]byte{root.PEM(), elsewhere.PEM()}, count: 2},
+		"bundle of CAs with an expired one": {
+			content: [][]byte{root.PEM(), expiredRoot.PEM()}, count: 2, failure: "cert_expired", step: failure.Verify,
+			cause: `The certificate "Old Root" in FILE expired on`,
+		},
+		"bundle of CAs with one near its expiry": {
+			content: [][]byte{root.PEM(), tlsfarm.NewAuthority("Short Root", tlsfarm.Validity(-day, 20*day)).PEM()}, count: 2,
+			warnings: []failure.Type{failure.NearExpiry},
+		},
+		"one bad block": {
+			content: [][]byte{[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), chain(root.Issue("www"))}, count: 1,
+			warnings: []failure.Type{"malformed_certificate"},
+		},
+		"empty": {content: [][]byte{nil}, failure: "file_empty", step: failure.File, cause: "FILE is empty"},
+		"key alone": {content: func() [][]byte {
+			_, key := tlsfarm.PEM(root.Issue("www"))
+			return [][]byte{key}
+		}(), failure: "file_key_only", step: failure.File, cause: "FILE has a private key and no certificate."},
+		"no certificate": {
+			content: [][]byte{[]byte("hello")}, failure: "file_malformed", step: failure.File,
+			cause: "FILE has nothing that can be read as a certificate",
+		},
+		"too large": {
+			content: [][]byte{make([]byte, certs.MaxFile+1)}, failure: "file_too_large", step: failure.File,
+			cause: "FILE is too large for a certificate file: more than 16 MiB.",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt := watching(t.TempDir(), "site.pem")
+			write(t, tt.Files.Pattern, c.content...)
+			outcomes := (&Prober{}).Files(t.Context(), tt)
+			require.Len(t, outcomes, 1)
+			o := outcomes[0]
+			assert.Equal(t, tt.Files.Pattern, o.Name())
+			assert.Same(t, tt, o.Target)
+			assert.False(t, o.Start.IsZero() || o.End.Before(o.Start))
+			assert.Len(t, o.File.Certificates, c.count)
+			assert.Equal(t, c.warnings, o.File.Warnings)
+			if c.failure == "" {
+				require.Nil(t, o.Failure)
+				return
+			}
+			require.NotNil(t, o.Failure)
+			assert.Equal(t, c.failure, o.Failure.Type)
+			assert.Equal(t, c.step, o.Failure.Step)
+			assert.Contains(t, o.Failure.Cause, strings.ReplaceAll(c.cause, "FILE", tt.Files.Pattern))
+			assert.NotEmpty(t, o.Failure.Fix)
+		})
+	}
+}
+
+func TestFilesComeAndGo(t *testing.T) {
+	dir := t.TempDir()
+	tt, p := watching(dir, "*.pem"), &Prober{}
+	names := func() (names []string) {
+		for _, o := range p.Files(t.Context(), tt) {
+			name := filepath.Base(o.Name())
+			if o.Gone {
+				name = "gone: " + name
+			} else if o.Failure != nil {
+				name = string(o.Failure.Type) + ": " + name
+			}
+			names = append(names, name)
+		}
+		return names
+	}
+	assert.Equal(t, []string{"file_not_found: *.pem"}, names())
+	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
+	write(t, filepath.Join(dir, "b.pem"), chain(root.Issue("b")))
+	assert.Equal(t, []string{"a.pem", "b.pem", "gone: *.pem"}, names())
+	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
+	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
+	assert.Equal(t, []string{"b.pem", "gone: a.pem"}, names())
+	assert.Equal(t, []string{"b.pem"}, names())
+	require.NoError(t, os.Remove(filepath.Join(dir, "b.pem")))
+	assert.Equal(t, []string{"file_not_found: *.pem", "gone: b.pem"}, names())
+
+	// A path without wildcards is one that must be there.
+	tt, p = watching(dir, "c.pem"), &Prober{}
+	write(t, tt.Files.Pattern, chain(root.Issue("c")))
+	assert.Equal(t, []string{"c.pem"}, names())
+	require.NoError(t, os.Remove(tt.Files.Pattern))
+	assert.Equal(t, []string{"file_not_found: c.pem"}, names())
+
+	assert.Nil(t, p.Files(t.Context(), at(t, "localhost:1")), "a target without files")
+}
+
+func TestFileBesideEndpoint(t *testing.T) {
+	disk, other := root.Issue("disk"), root.Issue("other")
+	served := &disk
+	s := tlsfarm.TLS(&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return served, nil }})
+	t.Cleanup(s.Close)
+	tt := at(t, s.Endpoint())
+	tt.Files.Pattern = filepath.Join(t.TempDir(), "site.pem")
+	p := &Prober{}
+	probe := func() *Handshake {
+		require.Len(t, p.Files(t.Context(), tt), 1)
+		o := p.Probe(t.Context(), tt)
+		require.Nil(t, o.Failure, "it is a warning")
+		return o.Handshake
+	}
+	path := tt.Files.Pattern
+
+	write(t, path, chain(disk))
+	h := probe()
+	assert.Equal(t, []OnDisk{{Path: path, Served: true}}, h.OnDisk)
+	assert.Empty(t, h.Warnings)
+
+	// The file is renewed and the server is not reloaded: they differ since the file was written.
+	write(t, path, chain(other))
+	renewed := time.Now().Add(time.Hour).Truncate(time.Second)
+	require.NoError(t, os.Chtimes(path, renewed, renewed))
+	h = probe()
+	require.Len(t, h.OnDisk, 1)
+	assert.False(t, h.OnDisk[0].Served)
+	assert.True(t, renewed.Equal(h.OnDisk[0].Since))
+	assert.Equal(t, []failure.Type{failure.FileMismatch}, h.Warnings)
+	assert.Equal(t, h.OnDisk, probe().OnDisk, "since then, not since the latest probe")
+
+	served = &other // reloaded
+	h = probe()
+	assert.Equal(t, []OnDisk{{Path: path, Served: true}}, h.OnDisk)
+	assert.Empty(t, h.Warnings)
+
+	// The server changes and the file does not: they differ since that was first seen.
+	require.NoError(t, os.Chtimes(path, time.Unix(1e9, 0), time.Unix(1e9, 0)))
+	served = &disk
+	before := time.Now()
+	h = probe()
+	assert.False(t, h.OnDisk[0].Since.Before(before) || h.OnDisk[0].Since.After(time.Now()))
+
+	// At the start the file's own time is all there is to go by.
+	p = &Prober{}
+	assert.True(t, time.Unix(1e9, 0).Equal(probe().OnDisk[0].Since))
+
+	// One that cannot be read says nothing about the server.
+	write(t, path, nil)
+	h = probe()
+	assert.Empty(t, h.OnDisk)
+	assert.Empty(t, h.Warnings)
+
+	// Of several files one is enough, as with an ECDSA and an RSA certificate in a file each.
+	dir := t.TempDir()
+	tt.Files.Pattern = filepath.Join(dir, "*.pem")
+	write(t, filepath.Join(dir, "ecdsa.pem"), chain(disk))
+	write(t, filepath.Join(dir, "rsa.pem"), chain(other))
+	require.Len(t, p.Files(t.Context(), tt), 3) // with the one that is gone
+	h = p.Probe(t.Context(), tt).Handshake
+	require.Len(t, h.OnDisk, 2)
+	assert.True(t, h.OnDisk[0].Served)
+	assert.False(t, h.OnDisk[1].Served)
+	assert.Empty(t, h.Warnings)
+}
+
+func TestLinkIsAsNewAsItsLaying(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	write(t, file)
+	old := time.Unix(1e9, 0)
+	require.NoError(t, os.Chtimes(file, old, old))
+	require.NoError(t, os.Symlink(file, link))
+	assert.True(t, old.Equal(written(file)))
+	assert.True(t, written(link).After(old))
+	assert.True(t, written(filepath.Join(dir, "missing")).IsZero())
+}

@@ -1,0 +1,225 @@
+package tlscheckreceiver
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pavlo-v-chernykh/keystore-go/v4"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// jks is a Java keystore with a certificate and its key.
+func jks(t *testing.T, c tls.Certificate, password string) []byte {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	require.NoError(t, err)
+	entry := keystore.PrivateKeyEntry{CreationTime: time.Now(), PrivateKey: key}
+	for _, der := range c.Certificate {
+		entry.CertificateChain = append(entry.CertificateChain, keystore.Certificate{Type: "X509", Content: der})
+	}
+	store := keystore.New()
+	require.NoError(t, store.SetPrivateKeyEntry("site", entry, []byte(password)))
+	var b bytes.Buffer
+	require.NoError(t, store.Store(&b, []byte(password)))
+	return b.Bytes()
+}
+
+// p12 is a PKCS#12 file with a certificate and its key.
+func p12(t *testing.T, c tls.Certificate, password string) []byte {
+	t.Helper()
+	data, err := pkcs12.Modern2023.Encode(c.PrivateKey, c.Leaf, nil, password)
+	require.NoError(t, err)
+	return data
+}
+
+func TestKeystoresAreOpenedWithTheirPassword(t *testing.T) {
+	const secret = "hunter2-open-sesame"
+	site := root.Issue("site")
+	pem, _ := tlsfarm.PEM(site)
+	for name, c := range map[string]struct {
+		content       []byte
+		keys, failure string
+	}{
+		"PKCS#12":             {p12(t, site, secret), "password: " + secret, ""},
+		"PKCS#12 by its name": {p12(t, site, secret), "file_format: pkcs12, password: " + secret, ""},
+		"JKS":                 {jks(t, site, secret), "password: " + secret, ""},
+		"JKS by its name":     {jks(t, site, secret), "file_format: jks, password: " + secret, ""},
+		"JKS, in which certificates are in the clear":        {jks(t, site, secret), "file_format: jks", ""},
+		"PKCS#12 under the name of JKS, as keytool makes it": {p12(t, site, secret), "file_format: jks, password: " + secret, ""},
+		"PEM":                        {pem, "file_format: pem, password: " + secret, ""},
+		"PKCS#12, wrong password":    {p12(t, site, "another"), "password: " + secret, "file_wrong_password"},
+		"PKCS#12, no password":       {p12(t, site, secret), "file_format: pkcs12", "file_wrong_password"},
+		"JKS, wrong password":        {jks(t, site, "another"), "password: " + secret, "file_wrong_password"},
+		"PEM where PKCS#12 is to be": {pem, "file_format: pkcs12, password: " + secret, "file_malformed"},
+		"PKCS#12 where PEM is to be": {p12(t, site, secret), "file_format: pem, password: " + secret, "file_malformed"},
+		"PKCS#12 cut off":            {p12(t, site, secret)[:500], "password: " + secret, "file_malformed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "keystore")
+			write(t, path, c.content)
+			p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, targets: [{file_path: %q, %s}]}", path, c.keys))
+			p.batches(t, 1)
+			stop()
+			if c.failure != "" {
+				assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s error.type=%s tls.probe.phase=file 1", path, c.failure)}, sorted(p.points("tls.probe.failures")))
+				assert.Empty(t, p.points("tls.certificate.days_until_expiry"))
+			} else {
+				assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 1", path)}, p.points("tls.probe.success"))
+				assert.Contains(t, strings.Join(p.points("tls.certificate.days_until_expiry"), " "), "certificate.subject=site")
+			}
+			assert.NotContains(t, p.all(t), secret)
+		})
+	}
+}
+
+// all is all that left the receiver, its logs included, as text.
+func (p *pipeline) all(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	for _, md := range p.metrics.AllMetrics() {
+		data, err := (&pmetric.JSONMarshaler{}).MarshalMetrics(md)
+		require.NoError(t, err)
+		b.Write(data)
+	}
+	for _, td := range p.traces.AllTraces() {
+		data, err := (&ptrace.JSONMarshaler{}).MarshalTraces(td)
+		require.NoError(t, err)
+		b.Write(data)
+	}
+	for _, e := range p.log.All() {
+		fmt.Fprintln(&b, e.Message, e.ContextMap())
+	}
+	return b.String()
+}
+
+func TestSeriesOfAFileThatIsGoneEnd(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a.pem"), filepath.Join(dir, "b.pem")
+	old, _ := tlsfarm.PEM(root.Issue("old", tlsfarm.Validity(-48*time.Hour, -24*time.Hour)))
+	good, _ := tlsfarm.PEM(root.Issue("good"))
+	write(t, a, old)
+	write(t, b, good)
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 300ms, targets: [{file_path: %q}]}", filepath.Join(dir, "*.pem")))
+	// After two more readings of b the latter of them began after whatever was done before.
+	settle := func() {
+		n := len(p.of(b))
+		require.Eventually(t, func() bool { return len(p.of(b)) >= n+2 }, 30*time.Second, 10*time.Millisecond)
+	}
+	settle()
+	assert.NotEmpty(t, p.of(a))
+	first := fmt.Sprintf("certificate.path=%s error.type=cert_expired tls.probe.phase=verify 1", a)
+	assert.Equal(t, first, sorted(p.points("tls.probe.failures"))[0])
+	require.NoError(t, os.Remove(a))
+	settle()
+	n := len(p.of(a))
+	settle()
+	settle()
+	assert.Len(t, p.of(a), n, "nothing more of what is gone")
+	before := len(p.points("tls.probe.failures"))
+	write(t, a, old)
+	settle()
+	stop()
+	require.Greater(t, len(p.points("tls.probe.failures")), before)
+	assert.Equal(t, first, sorted(p.points("tls.probe.failures"))[before], "it begins anew")
+	assert.Equal(t, 2, p.log.FilterMessageSnippet("Certificate file begins to fail").Len())
+	assert.NotContains(t, p.of(b), fmt.Sprintf("certificate.path=%s 0", b))
+}
+
+// of are the points of tls.probe.success of a file.
+func (p *pipeline) of(path string) (points []string) {
+	for _, point := range p.points("tls.probe.success") {
+		if strings.HasPrefix(point, "certificate.path="+path+" ") {
+			points = append(points, point)
+		}
+	}
+	return points
+}
+
+func TestPatternWithoutFilesFails(t *testing.T) {
+	t.Parallel()
+	pattern := filepath.Join(t.TempDir(), "*.pem")
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, targets: [{file_path: %q}]}", pattern))
+	p.batches(t, 1)
+	stop()
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s error.type=file_not_found tls.probe.phase=file 1", pattern)}, sorted(p.points("tls.probe.failures")))
+	assert.Equal(t, 1, p.log.FilterMessageSnippet("Certificate file begins to fail: There is no file").Len())
+}
+
+// FAULT: two endpoints that serve from one file are two targets whose series of that file are the same, and nothing is
+// said of it. Their counters run beside each other.
+func TestFileOfTwoTargetsIsToldApartOrWarnedOf(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "site.pem")
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, targets: [{endpoint: %q, file_path: %q}, {endpoint: %q, file_path: %q}]}",
+		tlsfarm.Refused(), path, tlsfarm.Refused(), path))
+	require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) >= 3 }, 30*time.Second, 10*time.Millisecond)
+	stop()
+	if p.log.FilterMessageSnippet("cannot be told apart").Len() == 0 {
+		assert.Len(t, p.of(path), 1)
+	}
+}
+
+// trustVariable names the file with the system's roots, in the process that has its own.
+const trustVariable = "TLSCHECK_TRUST"
+
+// A process reads the system's roots once. So that they can be set, this test runs in a process of its own.
+func TestTrust(t *testing.T) {
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+		t.Skip("the system's roots cannot be set by environment variables there")
+	}
+	system := os.Getenv(trustVariable)
+	if system == "" {
+		system = filepath.Join(t.TempDir(), "system.pem")
+		child := exec.Command(os.Args[0], "-test.run", "^TestTrust$", "-test.v")
+		child.Env = append(os.Environ(), trustVariable+"="+system, "SSL_CERT_FILE="+system, "SSL_CERT_DIR="+t.TempDir())
+		out, err := child.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, string(out), "--- PASS: TestTrust")
+		return
+	}
+
+	farms := map[string]*tlsfarm.Authority{"system": tlsfarm.NewAuthority("System"), "own": tlsfarm.NewAuthority("Own"), "other": tlsfarm.NewAuthority("Other")}
+	require.NoError(t, os.WriteFile(system, farms["system"].PEM(), 0o600))
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	write(t, ca, farms["own"].PEM())
+	both := filepath.Join(t.TempDir(), "both.pem")
+	write(t, both, farms["own"].PEM(), []byte("# a comment\n"), farms["other"].PEM())
+	for block, want := range map[string][]string{
+		`{}`:                                            {"system"},
+		`{include_system_ca_certs_pool: true}`:          {"system"},
+		fmt.Sprintf(`{ca_file: %q}`, ca):                {"own"},
+		fmt.Sprintf(`{ca_file: %q}`, both):              {"other", "own"},
+		fmt.Sprintf(`{ca_pem: %q}`, farms["own"].PEM()): {"own"},
+		fmt.Sprintf(`{ca_file: %q, include_system_ca_certs_pool: true}`, ca):                {"own", "system"},
+		fmt.Sprintf(`{ca_pem: %q, include_system_ca_certs_pool: true}`, farms["own"].PEM()): {"own", "system"},
+	} {
+		assert.Equal(t, want, trusted(t, block, farms), block)
+	}
+
+	// Also where the CA file is renewed.
+	s := farm(t, &tls.Config{Certificates: []tls.Certificate{farms["system"].Issue("x")}})
+	targets, _, later := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q, include_system_ca_certs_pool: true}, targets: [{endpoint: %q}]}", ca, s.Endpoint()))
+	write(t, ca, farms["other"].PEM())
+	later()
+	want := x509.NewCertPool()
+	want.AddCert(farms["system"].Certificate)
+	want.AddCert(farms["other"].Certificate)
+	assert.True(t, targets[0].Settings().RootCAs.Equal(want))
+}
