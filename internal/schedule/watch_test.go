@@ -560,7 +560,7 @@ func TestUnreadableDirectories(t *testing.T) {
 		t.Skip("needs a user who is not permitted everything")
 	}
 	tree := newTree(t)
-	tree.write("pass/site/cert.pem", "closed/cert.pem")
+	tree.write("pass/site/cert.pem", "closed/cert.pem", "closed/site/cert.pem")
 	require.NoError(t, os.Chmod(tree.path("pass"), 0o311))
 	require.NoError(t, os.Chmod(tree.path("closed"), 0o311))
 	t.Cleanup(func() { _ = os.Chmod(tree.path("pass"), 0o755); _ = os.Chmod(tree.path("closed"), 0o755) })
@@ -569,7 +569,7 @@ func TestUnreadableDirectories(t *testing.T) {
 	tree.write("pass/site/cert.pem")
 	w.expect(tt)
 	assert.Empty(t, w.unwatched, "one may pass through")
-	w.Set([]*target.Target{tree.target("closed/cert.pem")})
+	w.Set([]*target.Target{tree.target("closed/cert.pem"), tree.target("closed/site/cert.pem")})
 	assert.Contains(t, <-w.unwatched, "closed: permission denied")
 }
 

@@ -143,7 +143,10 @@ func ParseService(s string) (Endpoint, error) {
 	if len(labels) < 3 || !strings.HasPrefix(labels[0], "_") || !strings.HasPrefix(labels[1], "_") {
 		return Endpoint{}, fmt.Errorf("is no service; %s", want)
 	}
-	name, err := dnsName(s)
+	name, err := dnsName(labels[2]) // alone, as an internationalised name has no underscores
+	if err == nil {
+		name, err = dnsName(labels[0] + "." + labels[1] + "." + name)
+	}
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("is not a name that DNS can hold: %w; %s", err, want)
 	}

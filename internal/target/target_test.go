@@ -175,3 +175,20 @@ func TestServerName(t *testing.T) {
 		})
 	}
 }
+
+func TestParseService(t *testing.T) {
+	e, err := ParseService("_imaps._tcp.münchen.example")
+	require.NoError(t, err)
+	assert.Equal(t, Endpoint{Host: "_imaps._tcp.münchen.example", DNSName: "_imaps._tcp.xn--mnchen-3ya.example"}, e)
+	assert.Equal(t, "_imaps._tcp.münchen.example", e.String())
+	assert.Equal(t, "xn--mnchen-3ya.example", e.Domain())
+	tt := &Target{Endpoint: e, TLS: &tls.Config{}}
+	assert.Equal(t, "xn--mnchen-3ya.example", tt.ServerName())
+	assert.True(t, tt.HasEndpoint())
+	tt.TLS.ServerName = "override.example"
+	assert.Equal(t, "override.example", tt.ServerName())
+	for _, bad := range []string{"", "example.com", "imaps._tcp.example.com", "_imaps.tcp.example.com", "_imaps._tcp", "_imaps._tcp.example.com:993", "_imaps._tcp..com"} {
+		_, err := ParseService(bad)
+		assert.Error(t, err, "%q", bad)
+	}
+}

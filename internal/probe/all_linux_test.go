@@ -1,0 +1,182 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// zone is a name server whose records can be changed: the addresses of names, and the servers of services.
+type zone struct {
+	addresses map[string][]string
+	services  map[string][]dnsmessage.SRVResource
+}
+
+func (z *zone) resolver(t *testing.T) *net.Resolver {
+	t.Helper()
+	resolver, stop := tlsfarm.NameServer(func(_ string, query dnsmessage.Message) [][]byte {
+		q := query.Questions[0]
+		if q.Type == dnsmessage.TypeSRV {
+			var records []dnsmessage.Resource
+			for _, s := range z.services[q.Name.String()] {
+				records = append(records, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET}, Body: &s})
+			}
+			return tlsfarm.Response(query, dnsmessage.RCodeSuccess, records...)
+		}
+		names, known := z.addresses[q.Name.String()]
+		if !known {
+			return tlsfarm.Response(query, dnsmessage.RCodeNameError)
+		}
+		var addrs []netip.Addr
+		for _, a := range names {
+			addrs = append(addrs, netip.MustParseAddr(a))
+		}
+		return tlsfarm.Response(query, dnsmessage.RCodeSuccess, tlsfarm.AddressRecords(query, 0, addrs...)...)
+	})
+	t.Cleanup(stop)
+	return resolver
+}
+
+// serveAt starts a TLS server at an address of loopback; port 0 is any.
+func serveAt(t *testing.T, address string, port uint16, c tls.Certificate) uint16 {
+	t.Helper()
+	s := tlsfarm.ServeOn(fmt.Sprintf("%s:%d", address, port), func(conn net.Conn) {
+		tlsfarm.Handshake(conn, &tls.Config{Certificates: []tls.Certificate{c}})
+	})
+	t.Cleanup(s.Close)
+	return netip.MustParseAddrPort(s.Endpoint()).Port()
+}
+
+// told says in short what became of each address.
+func told(outcomes []*Outcome) string {
+	var all []string
+	for _, o := range outcomes {
+		line := o.Name()
+		switch {
+		case o.Gone:
+			line += " gone"
+		case o.Failure != nil:
+			line += " " + string(o.Failure.Type)
+		case o.Leaf() != nil:
+			line += " " + o.Leaf().Subject.CommonName
+		}
+		all = append(all, line)
+	}
+	return strings.Join(all, ", ")
+}
+
+func TestEachAddressIsProbed(t *testing.T) {
+	one, two := root.Issue("one", tlsfarm.Names("pool.example")), root.Issue("two", tlsfarm.Names("pool.example"))
+	port := serveAt(t, "127.0.0.2", 0, one)
+	serveAt(t, "127.0.0.3", port, two)
+	serveAt(t, "127.0.0.4", port, one)
+	z := &zone{addresses: map[string][]string{"pool.example.": {"127.0.0.4", "127.0.0.3", "127.0.0.2", "127.0.0.5", "127.0.0.2"}}}
+	p := &Prober{Resolver: z.resolver(t)}
+	tt := at(t, fmt.Sprintf("pool.example.:%d", port))
+	tt.ResolveAll = true
+	e := tt.Endpoint.String()
+	name := func(address string) string { return fmt.Sprintf("%s (%s:%d)", e, address, port) }
+
+	outcomes := p.ProbeAll(t.Context(), tt)
+	assert.Equal(t, fmt.Sprintf("%s, %s one, %s two, %s one, %s connection_refused", e, name("127.0.0.2"), name("127.0.0.3"), name("127.0.0.4"), name("127.0.0.5")), told(outcomes))
+	whole := outcomes[0]
+	require.NotNil(t, whole.Pool)
+	assert.Len(t, whole.Pool.Peers, 4)
+	assert.Equal(t, 2, whole.Pool.Certificates())
+	assert.NotNil(t, whole.Lookup)
+	assert.Nil(t, whole.Handshake)
+	assert.False(t, whole.End.Before(whole.Start))
+	for _, o := range outcomes[1:] {
+		assert.Nil(t, o.Pool)
+		assert.Nil(t, o.Lookup, "it was one for all of them")
+		assert.Equal(t, port, o.Port())
+		require.Len(t, o.Dials, 1)
+		assert.Equal(t, o.Peer, o.Dials[0].Addr)
+	}
+	assert.False(t, outcomes[1].Handshake.Remembered)
+	assert.Contains(t, outcomes[4].Failure.Cause, "127.0.0.5")
+
+	// Each address has a memory of its own, and one that goes takes it along.
+	z.addresses["pool.example."] = []string{"127.0.0.2", "127.0.0.3"}
+	outcomes = p.ProbeAll(t.Context(), tt)
+	assert.ElementsMatch(t, strings.Split(fmt.Sprintf("%s, %s one, %s two, %s gone, %s gone", e, name("127.0.0.2"), name("127.0.0.3"), name("127.0.0.4"), name("127.0.0.5")), ", "), strings.Split(told(outcomes), ", "))
+	assert.True(t, outcomes[1].Handshake.Remembered && outcomes[2].Handshake.Remembered)
+
+	// Where the name can't be looked up, that is the endpoint's failure. The addresses are not gone.
+	delete(z.addresses, "pool.example.")
+	outcomes = p.ProbeAll(t.Context(), tt)
+	assert.Equal(t, e+" dns_not_found", told(outcomes))
+	assert.Nil(t, outcomes[0].Pool)
+	z.addresses["pool.example."] = []string{"127.0.0.2", "127.0.0.3"}
+	outcomes = p.ProbeAll(t.Context(), tt)
+	require.Len(t, outcomes, 3)
+	assert.True(t, outcomes[1].Handshake.Remembered)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.Empty(t, p.ProbeAll(ctx, tt))
+}
+
+func TestEachAddressOfAnAddressIsOne(t *testing.T) {
+	tt := serve(t, healthy())
+	outcomes := (&Prober{}).ProbeAll(t.Context(), tt)
+	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (%[1]s) healthy", tt.Endpoint), told(outcomes))
+	assert.Nil(t, outcomes[0].Lookup)
+}
+
+func TestFileBesideEachAddress(t *testing.T) {
+	disk, stale := root.Issue("disk", tlsfarm.Names("pool.example")), root.Issue("stale", tlsfarm.Names("pool.example"))
+	port := serveAt(t, "127.0.0.2", 0, disk)
+	serveAt(t, "127.0.0.3", port, stale)
+	z := &zone{addresses: map[string][]string{"pool.example.": {"127.0.0.2", "127.0.0.3"}}}
+	p := &Prober{Resolver: z.resolver(t)}
+	tt := at(t, fmt.Sprintf("pool.example.:%d", port))
+	tt.Files.Pattern = filepath.Join(t.TempDir(), "site.pem")
+	write(t, tt.Files.Pattern, chain(disk))
+	for range 2 {
+		require.Len(t, p.Files(t.Context(), tt), 1)
+		outcomes := p.ProbeAll(t.Context(), tt)
+		assert.Empty(t, outcomes[1].Handshake.Warnings)
+		assert.True(t, outcomes[1].Handshake.OnDisk[0].Served)
+		assert.Equal(t, []failure.Type{failure.FileMismatch}, outcomes[2].Handshake.Warnings)
+		assert.False(t, outcomes[2].Handshake.OnDisk[0].Since.IsZero())
+	}
+}
+
+func TestEachServerOfAServiceIsProbed(t *testing.T) {
+	ours := root.Issue("ours", tlsfarm.Names("example.com"))
+	port := serveAt(t, "127.0.0.2", 0, ours)
+	other := serveAt(t, "127.0.0.3", 0, root.Issue("other", tlsfarm.Names("mx.example.com")))
+	z := &zone{
+		addresses: map[string][]string{"one.example.": {"127.0.0.2"}, "two.example.": {"127.0.0.3"}},
+		services: map[string][]dnsmessage.SRVResource{"_imaps._tcp.example.com.": {
+			{Port: port, Target: dnsmessage.MustNewName("one.example.")},
+			{Port: other, Target: dnsmessage.MustNewName("two.example.")},
+			{Port: port, Target: dnsmessage.MustNewName("missing.example.")},
+		}},
+	}
+	e, err := target.ParseService("_imaps._tcp.example.com")
+	require.NoError(t, err)
+	tt := at(t, "localhost:1")
+	tt.Endpoint = e
+	p := &Prober{Resolver: z.resolver(t)}
+	outcomes := p.ProbeAll(t.Context(), tt)
+	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (127.0.0.2:%[2]d) ours, %[1]s (127.0.0.3:%[3]d) hostname_mismatch", e, port, other), told(outcomes))
+	assert.Equal(t, "example.com", tt.ServerName())
+
+	z.services = nil
+	assert.Equal(t, fmt.Sprintf("%s dns_not_found", e), told(p.ProbeAll(t.Context(), tt)))
+}
