@@ -5,10 +5,13 @@ package tlscheckreceiver
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
@@ -24,7 +27,9 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -47,12 +52,33 @@ func TestBenchFarm(t *testing.T) {
 		t.Cleanup(s.Close)
 		fmt.Println("endpoint", s.Endpoint())
 	}
+	for name, config := range kinds(intermediate) {
+		s := tlsfarm.TLS(config)
+		t.Cleanup(s.Close)
+		fmt.Printf("kind %s %s\n", s.Endpoint(), name)
+	}
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark is through
 }
 
+// kinds are servers that cost a client differently.
+func kinds(ca *tlsfarm.Authority) map[string]*tls.Config {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	ecdsa, rsa := ca.Issue("ecdsa"), ca.Issue("rsa", tlsfarm.Key(key))
+	return map[string]*tls.Config{
+		"TLS 1.3, X25519MLKEM768, ECDSA P-256": {Certificates: []tls.Certificate{ecdsa}},
+		"TLS 1.3, X25519MLKEM768, RSA 2048":    {Certificates: []tls.Certificate{rsa}},
+		"TLS 1.3, X25519, ECDSA P-256":         {Certificates: []tls.Certificate{ecdsa}, CurvePreferences: []tls.CurveID{tls.X25519}},
+		"TLS 1.2, X25519, ECDSA P-256":         {Certificates: []tls.Certificate{ecdsa}, CurvePreferences: []tls.CurveID{tls.X25519}, MaxVersion: tls.VersionTLS12},
+		"TLS 1.2, X25519, RSA 2048":            {Certificates: []tls.Certificate{rsa}, CurvePreferences: []tls.CurveID{tls.X25519}, MaxVersion: tls.VersionTLS12},
+	}
+}
+
 // startFarm starts the servers in a process of their own.
-func startFarm(b *testing.B) (endpoints []string, ca string) {
+func startFarm(b *testing.B) (endpoints []string, byKind map[string]string, ca string) {
 	b.Helper()
 	ca = b.TempDir() + "/ca.pem"
 	farm := exec.Command(os.Args[0], "-test.run", "^TestBenchFarm$")
@@ -67,20 +93,25 @@ func startFarm(b *testing.B) (endpoints []string, ca string) {
 		_, _ = io.Copy(io.Discard, stdout)
 		_ = farm.Wait()
 	})
+	byKind = make(map[string]string)
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() && lines.Text() != "ready" {
+		if kind, ok := strings.CutPrefix(lines.Text(), "kind "); ok {
+			e, name, _ := strings.Cut(kind, " ")
+			byKind[name] = e
+		}
 		if e, ok := strings.CutPrefix(lines.Text(), "endpoint "); ok {
 			endpoints = append(endpoints, e)
 		}
 	}
 	require.Len(b, endpoints, benchEndpoints)
-	return endpoints, ca
+	return endpoints, byKind, ca
 }
 
 // BenchmarkProbe prints the CPU time that this process spends on one probe, with metrics and traces on, beside that of
 // a bare verified tls.Dialer loop over the same endpoints, and the ratio. The two take turns, as machines are noisy.
 func BenchmarkProbe(b *testing.B) {
-	endpoints, ca := startFarm(b)
+	endpoints, byKind, ca := startFarm(b)
 	var receiver, dialer []float64
 	for range benchRounds {
 		dialer = append(dialer, benchDialer(b, endpoints, ca))
@@ -95,6 +126,29 @@ func BenchmarkProbe(b *testing.B) {
 	fmt.Printf("%-34s median %4.0f µs CPU per probe  (%.0f to %.0f)\n", "receiver, metrics and traces on", median(receiver), slices.Min(receiver), slices.Max(receiver))
 	fmt.Printf("%-34s median %4.0f µs CPU per probe  (%.0f to %.0f)\n", "bare verified tls.Dialer loop", median(dialer), slices.Min(dialer), slices.Max(dialer))
 	fmt.Printf("%-34s median %4.2f                   (%.2f to %.2f)\n", "ratio", median(ratios), slices.Min(ratios), slices.Max(ratios))
+	fmt.Printf("\n%-38s %s\n", "µs CPU by kind", "bare verified dial   probe alone, certificate seen before   ratio")
+	for _, name := range slices.Sorted(maps.Keys(byKind)) {
+		dial := benchDialer(b, slices.Repeat([]string{byKind[name]}, 300), ca)
+		probe := benchProber(b, byKind[name], ca)
+		fmt.Printf("%-38s %18.0f   %38.0f   %5.2f\n", name, dial, probe, probe/dial)
+	}
+}
+
+// benchProber returns the microseconds of CPU for one probe without the telemetry.
+func benchProber(b *testing.B, endpoint, ca string) float64 {
+	b.Helper()
+	cfg, err := configure(b, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", ca, endpoint))
+	require.NoError(b, err)
+	targets, err := cfg.build(newBuilder(zap.NewNop()))
+	require.NoError(b, err)
+	p := &probe.Prober{}
+	require.Nil(b, p.Probe(b.Context(), targets[0]).Failure)
+	const turns = 600
+	before := cpu()
+	for range turns {
+		p.Probe(b.Context(), targets[0])
+	}
+	return float64((cpu() - before).Microseconds()) / turns
 }
 
 // benchDialer returns the microseconds of CPU for one connection.
