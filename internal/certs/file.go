@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -285,7 +286,12 @@ var (
 	errTooMany   = fmt.Errorf("not read, as there are more than %d certificates", maxCertificates)
 )
 
-const beginPEM = "-----BEGIN "
+const (
+	beginPEM   = "-----BEGIN "
+	maxTypePEM = 80 // bytes that the type of a block and the dashes behind it may take
+)
+
+var typePEM = regexp.MustCompile(`^[A-Z0-9 ]+-----`)
 
 // readPEM cuts the file where blocks begin, as pem.Decode passes over malformed ones in silence. So a block may also
 // begin in the line in which another ends, as where files without a last newline were joined.
@@ -305,8 +311,13 @@ func (r *reader) readPEM(data []byte) {
 }
 
 func (r *reader) readBlock(text []byte, line int) {
-	header, _, _ := bytes.Cut(text[len(beginPEM):], []byte("\n"))
-	kind := Clean(strings.TrimRight(string(header), "- \t\r"), 64)
+	// Nothing but a type is ever told: what stands in the same line may be a key, as where its newlines were lost.
+	kind := typePEM.FindString(string(text[len(beginPEM):min(len(text), len(beginPEM)+maxTypePEM)]))
+	kind, closed := strings.CutSuffix(kind, "-----")
+	if !closed {
+		r.bad(errMalformed, "PEM block in line %d", line)
+		return
+	}
 	switch kind {
 	case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PKCS7", "CMS":
 	default:

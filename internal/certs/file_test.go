@@ -277,7 +277,7 @@ func TestFilesWithoutCertificates(t *testing.T) {
 		"cut off":                {fileLeaf.Leaf.Raw[:100], FileMalformed, "begins like DER"},
 		"BER":                    {indefinite, FileMalformed, "begins like DER"},
 		"text":                   {[]byte("Hello, world!"), FileMalformed, "neither PEM, DER, PKCS#12 nor JKS"},
-		"a hostile type of PEM":  {[]byte("-----BEGIN \x1b[2J" + strings.Repeat("\xff", 1000) + "-----"), FileMalformed, `it holds "�[2J` + strings.Repeat("�", 18) + `…"`},
+		"a hostile type of PEM":  {[]byte("-----BEGIN \x1b[2J" + strings.Repeat("\xff", 1000) + "-----"), FileMalformed, "PEM block in line 1: malformed"},
 		"PKCS#7 of no kind":      {bytes.Replace(pkcs7(fileLeaf.Leaf.Raw), []byte(oidSignedData), []byte(oidEncryptedData), 1), FileMalformed, "PKCS#7: malformed"},
 		"PKCS#7 without any":     {pkcs7(), FileEmpty, "the file is empty: no entry is in it"},
 		"PKCS#7 in PEM, no base": {[]byte("-----BEGIN PKCS7-----\n*\n-----END PKCS7-----\n"), FileMalformed, "PEM block in line 1: malformed"},
@@ -492,4 +492,25 @@ func FuzzBetweenBlocksOfPEM(f *testing.F) {
 		begins := bytes.Count(between, []byte("-----BEGIN "))
 		assert.LessOrEqual(t, len(b.Certificates)+b.BadCount, 2+begins)
 	})
+}
+
+// A key whose newlines were lost, as in an environment variable, is a key still, and nothing of it is told.
+func TestKeyInOneLineIsNotTold(t *testing.T) {
+	_, key := tlsfarm.PEM(tlsfarm.NewAuthority("Root").Issue("leaf"))
+	lines := strings.Split(strings.TrimSpace(string(key)), "\n")
+	for _, newline := range []string{" ", "\r", "", "\\n"} {
+		text := strings.Join(lines, newline)
+		_, err := ParseFile([]byte(text), FormatAuto, "")
+		var file *FileError
+		require.ErrorAs(t, err, &file)
+		assert.Equal(t, FileKeyOnly, file.Fault, "%q", newline)
+		for _, line := range lines[1 : len(lines)-1] {
+			assert.NotContains(t, err.Error(), line[:8])
+		}
+	}
+	for _, header := range []string{"-----BEGIN PRIVATE KEY MHcCAQEEIL-----", "-----BEGIN private key-----", "-----BEGIN ", "-----BEGIN -----", "-----BEGIN " + strings.Repeat("A", 100) + "-----"} {
+		_, err := ParseFile([]byte(header+"\nMHcCAQEEIL\n"), FormatAuto, "")
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "MHcC")
+	}
 }

@@ -149,6 +149,19 @@ func TestTroubleshootingHasASectionForEachType(t *testing.T) {
 	}
 }
 
+func TestTelemetryHasARowForEachType(t *testing.T) {
+	b, err := os.ReadFile("../../docs/telemetry.md")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(b), "\n## error.type\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	for _, typ := range types(t) {
+		assert.Contains(t, table, fmt.Sprintf("`%s`", typ))
+	}
+	for _, step := range constants(t, ".", "Step") {
+		assert.Contains(t, table, fmt.Sprintf("\n| `%s` |", step))
+	}
+}
+
 func TestTroubleshootingLinksLeadSomewhere(t *testing.T) {
 	g := readGuide(t)
 	for _, link := range regexp.MustCompile(`\]\(#([^)]*)\)`).FindAllStringSubmatch(g.text, -1) {

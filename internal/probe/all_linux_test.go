@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -21,6 +22,7 @@ import (
 
 // zone is a name server whose records can be changed: the addresses of names, and the servers of services.
 type zone struct {
+	mu        sync.Mutex
 	addresses map[string][]string
 	services  map[string][]dnsmessage.SRVResource
 }
@@ -28,6 +30,8 @@ type zone struct {
 func (z *zone) resolver(t *testing.T) *net.Resolver {
 	t.Helper()
 	resolver, stop := tlsfarm.NameServer(func(_ string, query dnsmessage.Message) [][]byte {
+		z.mu.Lock()
+		defer z.mu.Unlock()
 		q := query.Questions[0]
 		if q.Type == dnsmessage.TypeSRV {
 			var records []dnsmessage.Resource
@@ -48,6 +52,15 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 	})
 	t.Cleanup(stop)
 	return resolver
+}
+
+func (z *zone) set(name string, addresses ...string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	delete(z.addresses, name)
+	if len(addresses) > 0 {
+		z.addresses[name] = addresses
+	}
 }
 
 // serveAt starts a TLS server at an address of loopback; port 0 is any.
@@ -110,17 +123,17 @@ func TestEachAddressIsProbed(t *testing.T) {
 	assert.Contains(t, outcomes[4].Failure.Cause, "127.0.0.5")
 
 	// Each address has a memory of its own, and one that goes takes it along.
-	z.addresses["pool.example."] = []string{"127.0.0.2", "127.0.0.3"}
+	z.set("pool.example.", "127.0.0.2", "127.0.0.3")
 	outcomes = p.ProbeAll(t.Context(), tt)
 	assert.ElementsMatch(t, strings.Split(fmt.Sprintf("%s, %s one, %s two, %s gone, %s gone", e, name("127.0.0.2"), name("127.0.0.3"), name("127.0.0.4"), name("127.0.0.5")), ", "), strings.Split(told(outcomes), ", "))
 	assert.True(t, outcomes[1].Handshake.Remembered && outcomes[2].Handshake.Remembered)
 
 	// Where the name can't be looked up, that is the endpoint's failure. The addresses are not gone.
-	delete(z.addresses, "pool.example.")
+	z.set("pool.example.")
 	outcomes = p.ProbeAll(t.Context(), tt)
 	assert.Equal(t, e+" dns_not_found", told(outcomes))
 	assert.Nil(t, outcomes[0].Pool)
-	z.addresses["pool.example."] = []string{"127.0.0.2", "127.0.0.3"}
+	z.set("pool.example.", "127.0.0.2", "127.0.0.3")
 	outcomes = p.ProbeAll(t.Context(), tt)
 	require.Len(t, outcomes, 3)
 	assert.True(t, outcomes[1].Handshake.Remembered)
@@ -177,6 +190,8 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (127.0.0.2:%[2]d) ours, %[1]s (127.0.0.3:%[3]d) hostname_mismatch", e, port, other), told(outcomes))
 	assert.Equal(t, "example.com", tt.ServerName())
 
+	z.mu.Lock()
 	z.services = nil
+	z.mu.Unlock()
 	assert.Equal(t, fmt.Sprintf("%s dns_not_found", e), told(p.ProbeAll(t.Context(), tt)))
 }

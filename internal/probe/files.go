@@ -21,11 +21,13 @@ type onDisk struct {
 	written      time.Time           // the file, or the link to it
 	served       time.Time           // when its leaf was last seen to be served
 	differs      time.Time           // since when it is not; zero while it is
+	missing      bool                // whether it was not there at the reading before, and had been
 }
 
 // Files reads the target's certificate files, each of which has an Outcome. There is one too for each file that is no
-// longer among them, and one for a pattern that stands for none. It is called before the target's endpoint is probed,
-// and by one goroutine at a time for one target.
+// longer among them, and one for a pattern that stands for none: but at the second reading only, as some programs remove
+// a file before they write it anew. It is called before the target's endpoint is probed, and by one goroutine at a time
+// for one target.
 func (p *Prober) Files(ctx context.Context, t *target.Target) (outcomes []*Outcome) {
 	if t.Files.Pattern == "" {
 		return nil
@@ -34,16 +36,6 @@ func (p *Prober) Files(ctx context.Context, t *target.Target) (outcomes []*Outco
 	before, now := m.files, time.Now()
 	m.files = make(map[string]*onDisk, len(before))
 	paths, err := t.Files.Match()
-	if err == nil && len(paths) == 0 {
-		err = errors.New("no file is of this pattern")
-	}
-	if err != nil {
-		o := &Outcome{Target: t, Start: now, File: &File{Path: t.Files.Pattern}}
-		o.failFile(&certs.FileError{Fault: certs.FileNotFound, Err: err})
-		o.End = time.Now()
-		m.files[t.Files.Pattern] = &onDisk{}
-		outcomes = append(outcomes, o)
-	}
 	for _, path := range paths {
 		if ctx.Err() != nil {
 			m.files = before
@@ -54,14 +46,36 @@ func (p *Prober) Files(ctx context.Context, t *target.Target) (outcomes []*Outco
 		if d == nil {
 			d = &onDisk{}
 		}
-		d.certificates, d.written = o.File.Certificates, written(path)
+		d.certificates, d.written, d.missing = o.File.Certificates, written(path), false
 		m.files[path] = d
 		outcomes = append(outcomes, o)
 	}
-	for path := range before {
-		if m.files[path] == nil {
-			outcomes = append(outcomes, &Outcome{Target: t, Start: now, End: now, File: &File{Path: path}, Gone: true})
+	for path, d := range before {
+		if m.files[path] != nil || path == t.Files.Pattern {
+			continue
 		}
+		if d.missing {
+			outcomes = append(outcomes, &Outcome{Target: t, Start: now, End: now, File: &File{Path: path}, Gone: true})
+			continue
+		}
+		d.missing, d.certificates = true, nil
+		m.files[path] = d
+	}
+	if err == nil && len(m.files) == 0 {
+		err = errors.New("no file is of this pattern")
+	}
+	whole := &Outcome{Target: t, Start: now, File: &File{Path: t.Files.Pattern}} // the pattern, where it has no files
+	switch {
+	case err != nil:
+		whole.failFile(&certs.FileError{Fault: certs.FileNotFound, Err: err})
+		m.files[t.Files.Pattern] = &onDisk{}
+		outcomes = append(outcomes, whole)
+	case before[t.Files.Pattern] != nil && m.files[t.Files.Pattern] == nil: // it has some again
+		outcomes = append(outcomes, whole, &Outcome{Target: t, Start: now, End: now, File: &File{Path: t.Files.Pattern}, Gone: true})
+	}
+	whole.End = time.Now()
+	if t.Files.Silent {
+		return nil
 	}
 	return outcomes
 }
@@ -77,6 +91,7 @@ func readFile(t *target.Target, path string) *Outcome {
 	f := o.File
 	f.Certificates, f.Bad = bundle.Certificates, bundle.BadCount
 	if f.Bad > 0 {
+		f.FirstBad = bundle.Bad[0].Error()
 		f.Warnings = append(f.Warnings, failure.Type(certs.Malformed))
 	}
 	roots := t.Settings().RootCAs
@@ -116,9 +131,13 @@ func (m *memory) compare(leaf *x509.Certificate, now time.Time) []OnDisk {
 		case f.Served:
 			d.served, d.differs = now, time.Time{}
 		case d.differs.IsZero():
-			// They differ since the file was written, unless they were the same after that: then the server changed.
+			// They differ since the file was written, or, if that is later, what is served was issued; unless they were
+			// the same after that: then the server changed.
 			d.differs = d.written
-			if d.differs.Before(d.served) || d.differs.IsZero() {
+			if leaf.NotBefore.After(d.differs) && leaf.NotBefore.Before(now) {
+				d.differs = leaf.NotBefore
+			}
+			if d.differs.Before(d.served) {
 				d.differs = now
 			}
 		}

@@ -160,13 +160,24 @@ func TestFilesComeAndGo(t *testing.T) {
 	assert.Equal(t, []string{"file_not_found: *.pem"}, names())
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	write(t, filepath.Join(dir, "b.pem"), chain(root.Issue("b")))
-	assert.Equal(t, []string{"a.pem", "b.pem", "gone: *.pem"}, names())
+	assert.Equal(t, []string{"a.pem", "b.pem", "*.pem", "gone: *.pem"}, names(), "the pattern is in good health again, and has nothing more to say")
 	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
+	assert.Equal(t, []string{"b.pem"}, names(), "it may be about to be written anew")
+	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
+	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
+	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
+	assert.Equal(t, []string{"b.pem"}, names())
 	assert.Equal(t, []string{"b.pem", "gone: a.pem"}, names())
 	assert.Equal(t, []string{"b.pem"}, names())
 	require.NoError(t, os.Remove(filepath.Join(dir, "b.pem")))
-	assert.Equal(t, []string{"file_not_found: *.pem", "gone: b.pem"}, names())
+	assert.Empty(t, names())
+	assert.Equal(t, []string{"gone: b.pem", "file_not_found: *.pem"}, names())
+	assert.Equal(t, []string{"file_not_found: *.pem"}, names())
+
+	tt.Files.Silent = true
+	assert.Empty(t, names())
+	tt.Files.Silent = false
 
 	// A path without wildcards is one that must be there.
 	tt, p = watching(dir, "c.pem"), &Prober{}
@@ -222,9 +233,13 @@ func TestFileBesideEndpoint(t *testing.T) {
 	h = probe()
 	assert.False(t, h.OnDisk[0].Since.Before(before) || h.OnDisk[0].Since.After(time.Now()))
 
-	// At the start the file's own time is all there is to go by.
+	// At the start there is only the file's own time to go by, and that of the certificate.
 	p = &Prober{}
-	assert.True(t, time.Unix(1e9, 0).Equal(probe().OnDisk[0].Since))
+	assert.True(t, disk.Leaf.NotBefore.Equal(probe().OnDisk[0].Since))
+	recent := time.Now().Add(-time.Minute).Truncate(time.Second)
+	require.NoError(t, os.Chtimes(path, recent, recent))
+	p = &Prober{}
+	assert.True(t, recent.Equal(probe().OnDisk[0].Since))
 
 	// One that cannot be read says nothing about the server.
 	write(t, path, nil)
@@ -237,7 +252,7 @@ func TestFileBesideEndpoint(t *testing.T) {
 	tt.Files.Pattern = filepath.Join(dir, "*.pem")
 	write(t, filepath.Join(dir, "ecdsa.pem"), chain(disk))
 	write(t, filepath.Join(dir, "rsa.pem"), chain(other))
-	require.Len(t, p.Files(t.Context(), tt), 3) // with the one that is gone
+	require.Len(t, p.Files(t.Context(), tt), 2)
 	h = p.Probe(t.Context(), tt).Handshake
 	require.Len(t, h.OnDisk, 2)
 	assert.True(t, h.OnDisk[0].Served)

@@ -103,6 +103,7 @@ type File struct {
 	Path         string
 	Certificates []*x509.Certificate // in the file's order
 	Bad          int                 // how many blocks of it could not be read
+	FirstBad     string              // which is the first of them, and why, clean; empty where there is none
 	Warnings     []failure.Type      // near_expiry, malformed_certificate
 }
 

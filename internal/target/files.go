@@ -15,6 +15,8 @@ type Files struct {
 	Pattern  string // a path, or one with the wildcards *, **, ?, [class] and {a,b}
 	Format   string // empty where the content tells
 	Password string // of keystores; may be empty
+	// Silent tells that the files are only compared with what the endpoint serves, as another target reports them.
+	Silent bool
 }
 
 // maxFiles bounds how many files one pattern stands for.

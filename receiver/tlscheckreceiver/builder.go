@@ -24,6 +24,10 @@ func newBuilder(log *zap.Logger) *builder {
 	return &builder{log: log, blocks: make(map[string]*tlsBlock), ids: make(map[string]int)}
 }
 
+// filesAlone stands among the certificate types for the target that reports the files, of no type, where they are
+// compared with what is served of each.
+const filesAlone = "files"
+
 // make makes the targets that an entry stands for, one for each of its certificate types, or tells what is wrong with it,
 // each beginning with the key.
 func (b *builder) make(t *TargetConfig) (targets []*target.Target, errs []error) {
@@ -63,8 +67,14 @@ func (b *builder) make(t *TargetConfig) (targets []*target.Target, errs []error)
 	if len(types) == 0 || t.Endpoint == "" {
 		types = []string{""}
 	}
+	if types[0] != "" && t.FilePath != "" {
+		types = append([]string{filesAlone}, types...)
+	}
 	for _, certificateType := range types {
-		o := offer{certificateType: certificateType}
+		var o offer
+		if certificateType != filesAlone {
+			o.certificateType = certificateType
+		}
 		for _, p := range t.ALPN {
 			o.alpn += p + "\x00"
 		}
@@ -72,9 +82,14 @@ func (b *builder) make(t *TargetConfig) (targets []*target.Target, errs []error)
 			Endpoint: endpoint, Files: files, ResolveAll: t.SRV || t.Resolve == "all",
 			Interval: t.CollectionInterval, InitialDelay: t.InitialDelay, Timeout: t.Timeout, ConnectTimeout: t.Dialer.Timeout,
 			ExpiryWarning: t.ExpiryWarning, Spans: t.Spans.When, Explain: t.Explain.When, Attributes: t.Attributes,
-			StartTLS: t.StartTLS, CertificateType: certificateType, TLS: block.with(o),
+			StartTLS: t.StartTLS, CertificateType: o.certificateType, TLS: block.with(o),
 		}
-		if certificateType != "" {
+		switch certificateType {
+		case "":
+		case filesAlone:
+			made.Endpoint = target.Endpoint{}
+		default:
+			made.Files.Silent = true
 			made.Attributes = map[string]string{"certificate.type": certificateType}
 			maps.Copy(made.Attributes, t.Attributes)
 		}

@@ -328,7 +328,6 @@ func TestGoodConfigurationIsAccepted(t *testing.T) {
 	}
 }
 
-// FAULT: certificate_types at the top is held against each target, and told of as if it stood there.
 func TestWrongDefaultsOfCertificateTypesAreToldOnce(t *testing.T) {
 	_, err := configure(t, `{certificate_types: [dsa], targets: [{endpoint: "a:1"}, {endpoint: "b:1"}, {endpoint: "c:1", tls: {min_version: "1.3"}}]}`)
 	require.Error(t, err)

@@ -129,37 +129,33 @@ func TestConfigurationsOfContribRun(t *testing.T) {
 		},
 		"the metric switched off": {"targets: [{endpoint: \"$SITE\"}]\nmetrics: {tlscheck.time_left: {enabled: false}}", nil},
 	} {
-		for _, typ := range []string{"tls_check", "tlscheck"} {
-			t.Run(name+", type "+typ, func(t *testing.T) {
-				t.Parallel()
-				cfg, err := configure(t, here.Replace(c.yaml))
-				require.NoError(t, err)
-				cfg.InitialDelay = 0
-				for i := range cfg.Targets {
-					cfg.Targets[i].InitialDelay = 0 // so that the test need not wait
-				}
-				factory := NewFactory()
-				set := receivertest.NewNopSettings(component.MustNewType(typ))
-				var sink consumertest.MetricsSink
-				r, err := factory.CreateMetrics(t.Context(), set, cfg, &sink)
-				require.NoError(t, err)
-				require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
-				probed := func() (n int) {
-					for _, md := range sink.AllMetrics() {
-						for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
-							if m.Name() == "tls.probe.success" {
-								n += m.Gauge().DataPoints().Len()
-							}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, err := configure(t, here.Replace(c.yaml))
+			require.NoError(t, err)
+			for i := range cfg.Targets {
+				cfg.Targets[i].InitialDelay = 0 // so that the test need not wait
+			}
+			factory := NewFactory()
+			set := receivertest.NewNopSettings(component.MustNewType("tlscheck"))
+			var sink consumertest.MetricsSink
+			r, err := factory.CreateMetrics(t.Context(), set, cfg, &sink)
+			require.NoError(t, err)
+			require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+			probed := func() (n int) {
+				for _, md := range sink.AllMetrics() {
+					for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+						if m.Name() == "tls.probe.success" {
+							n += m.Gauge().DataPoints().Len()
 						}
 					}
-					return n
 				}
-				require.Eventually(t, func() bool { return probed() >= len(cfg.Targets) }, 30*time.Second, 10*time.Millisecond)
-				require.NoError(t, r.Shutdown(context.Background()))
-				slices.Sort(c.want)
-				assert.Equal(t, c.want, timeLeft(&sink))
-			})
-		}
+				return n
+			}
+			require.Eventually(t, func() bool { return probed() >= len(cfg.Targets) }, 30*time.Second, 10*time.Millisecond)
+			require.NoError(t, r.Shutdown(context.Background()))
+			assert.Equal(t, slices.Sorted(slices.Values(c.want)), timeLeft(&sink))
+		})
 	}
 }
 

@@ -48,44 +48,51 @@ func p12(t *testing.T, c tls.Certificate, password string) []byte {
 }
 
 func TestKeystoresAreOpenedWithTheirPassword(t *testing.T) {
+	t.Parallel()
 	const secret = "hunter2-open-sesame"
-	site := root.Issue("site")
+	site := tlsfarm.NewAuthority("Farm_Root").Issue("site") // sorted splits at blanks
 	pem, _ := tlsfarm.PEM(site)
-	for name, c := range map[string]struct {
+	dir := t.TempDir()
+	cases := []struct {
+		name          string
 		content       []byte
 		keys, failure string
 	}{
-		"PKCS#12":             {p12(t, site, secret), "password: " + secret, ""},
-		"PKCS#12 by its name": {p12(t, site, secret), "file_format: pkcs12, password: " + secret, ""},
-		"JKS":                 {jks(t, site, secret), "password: " + secret, ""},
-		"JKS by its name":     {jks(t, site, secret), "file_format: jks, password: " + secret, ""},
-		"JKS, in which certificates are in the clear":        {jks(t, site, secret), "file_format: jks", ""},
-		"PKCS#12 under the name of JKS, as keytool makes it": {p12(t, site, secret), "file_format: jks, password: " + secret, ""},
-		"PEM":                        {pem, "file_format: pem, password: " + secret, ""},
-		"PKCS#12, wrong password":    {p12(t, site, "another"), "password: " + secret, "file_wrong_password"},
-		"PKCS#12, no password":       {p12(t, site, secret), "file_format: pkcs12", "file_wrong_password"},
-		"JKS, wrong password":        {jks(t, site, "another"), "password: " + secret, "file_wrong_password"},
-		"PEM where PKCS#12 is to be": {pem, "file_format: pkcs12, password: " + secret, "file_malformed"},
-		"PKCS#12 where PEM is to be": {p12(t, site, secret), "file_format: pem, password: " + secret, "file_malformed"},
-		"PKCS#12 cut off":            {p12(t, site, secret)[:500], "password: " + secret, "file_malformed"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			path := filepath.Join(t.TempDir(), "keystore")
-			write(t, path, c.content)
-			p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, targets: [{file_path: %q, %s}]}", path, c.keys))
-			p.batches(t, 1)
-			stop()
-			if c.failure != "" {
-				assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s error.type=%s tls.probe.phase=file 1", path, c.failure)}, sorted(p.points("tls.probe.failures")))
-				assert.Empty(t, p.points("tls.certificate.days_until_expiry"))
-			} else {
-				assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 1", path)}, p.points("tls.probe.success"))
-				assert.Contains(t, strings.Join(p.points("tls.certificate.days_until_expiry"), " "), "certificate.subject=site")
-			}
-			assert.NotContains(t, p.all(t), secret)
-		})
+		{"PKCS#12", p12(t, site, secret), "password: " + secret, ""},
+		{"PKCS#12 by its name", p12(t, site, secret), "file_format: pkcs12, password: " + secret, ""},
+		{"JKS", jks(t, site, secret), "password: " + secret, ""},
+		{"JKS by its name", jks(t, site, secret), "file_format: jks, password: " + secret, ""},
+		{"JKS, in which certificates are in the clear", jks(t, site, secret), "file_format: jks", ""},
+		{"PKCS#12 under the name of JKS, as keytool makes it", p12(t, site, secret), "file_format: jks, password: " + secret, ""},
+		{"PEM", pem, "file_format: pem, password: " + secret, ""},
+		{"PKCS#12, wrong password", p12(t, site, "another"), "password: " + secret, "file_wrong_password"},
+		{"PKCS#12, no password", p12(t, site, secret), "file_format: pkcs12", "file_wrong_password"},
+		{"JKS, wrong password", jks(t, site, "another"), "password: " + secret, "file_wrong_password"},
+		{"PEM where PKCS#12 is to be", pem, "file_format: pkcs12, password: " + secret, "file_malformed"},
+		{"PKCS#12 where PEM is to be", p12(t, site, secret), "file_format: pem, password: " + secret, "file_malformed"},
+		{"PKCS#12 cut off", p12(t, site, secret)[:500], "password: " + secret, "file_malformed"},
 	}
+	path := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
+	yaml := "initial_delay: 0s\ntargets:\n"
+	for i, c := range cases {
+		write(t, path(i), c.content)
+		yaml += fmt.Sprintf("  - {file_path: %q, %s}\n", path(i), c.keys)
+	}
+	p, stop := start(t, yaml)
+	require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) >= len(cases) }, 30*time.Second, 10*time.Millisecond)
+	stop()
+	for i, c := range cases {
+		leaf := fmt.Sprintf("certificate.depth=0 certificate.issuer=Farm_Root certificate.path=%s certificate.subject=site 90.00", path(i))
+		failure := fmt.Sprintf("certificate.path=%s error.type=%s tls.probe.phase=file 1", path(i), c.failure)
+		if c.failure == "" {
+			assert.Contains(t, sorted(p.points("tls.certificate.days_until_expiry")), leaf, c.name)
+			assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 1", path(i))}, p.of(path(i)), c.name)
+		} else {
+			assert.Contains(t, sorted(p.points("tls.probe.failures")), failure, c.name)
+			assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 0", path(i))}, p.of(path(i)), c.name)
+		}
+	}
+	assert.NotContains(t, p.all(t), secret)
 }
 
 // all is all that left the receiver, its logs included, as text.
@@ -162,18 +169,20 @@ func TestPatternWithoutFilesFails(t *testing.T) {
 	assert.Equal(t, 1, p.log.FilterMessageSnippet("Certificate file begins to fail: There is no file").Len())
 }
 
-// FAULT: two endpoints that serve from one file are two targets whose series of that file are the same, and nothing is
-// said of it. Their counters run beside each other.
-func TestFileOfTwoTargetsIsToldApartOrWarnedOf(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "site.pem")
-	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, targets: [{endpoint: %q, file_path: %q}, {endpoint: %q, file_path: %q}]}",
-		tlsfarm.Refused(), path, tlsfarm.Refused(), path))
-	require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) >= 3 }, 30*time.Second, 10*time.Millisecond)
+// Two endpoints that serve from one file have series of it that are the same.
+func TestFileOfTwoTargetsIsWarnedOf(t *testing.T) {
+	p, stop := start(t, `
+initial_delay: 1h
+targets:
+  - {endpoint: "a:1", file_path: /etc/ssl/site.pem}
+  - {endpoint: "b:1", file_path: /etc/ssl/site.pem}
+  - {endpoint: "c:1", file_path: /etc/ssl/site.pem, attributes: {n: "3"}}
+`)
 	stop()
-	if p.log.FilterMessageSnippet("cannot be told apart").Len() == 0 {
-		assert.Len(t, p.of(path), 1)
-	}
+	warnings := p.log.FilterMessageSnippet("Two targets have the same file_path and the same attributes").All()
+	require.Len(t, warnings, 1)
+	assert.Equal(t, "/etc/ssl/site.pem", warnings[0].ContextMap()["file_path"])
+	assert.Equal(t, 1, p.log.Len())
 }
 
 // trustVariable names the file with the system's roots, in the process that has its own.

@@ -21,6 +21,7 @@ import (
 type health struct {
 	log     *zap.Logger
 	failing map[subject]failure.Type
+	flawed  map[subject]string // which block of a file cannot be read
 
 	mu    sync.Mutex // guards what follows
 	hosts []component.Host
@@ -34,7 +35,7 @@ type subject struct {
 }
 
 func newHealth(log *zap.Logger) *health {
-	return &health{log: log, failing: make(map[subject]failure.Type)}
+	return &health{log: log, failing: make(map[subject]failure.Type), flawed: make(map[subject]string)}
 }
 
 // join adds a host to be told; there is one for each signal that the receiver is used for.
@@ -55,8 +56,18 @@ func (h *health) observe(o *probe.Outcome) {
 		maps.DeleteFunc(h.failing, func(s subject, _ failure.Type) bool {
 			return s == at || s.id == at.id && o.File == nil && !o.Peer.IsValid()
 		})
+		delete(h.flawed, at)
 		h.report()
 		return
+	}
+	if o.File != nil && o.File.FirstBad != h.flawed[at] {
+		h.flawed[at] = o.File.FirstBad
+		if o.File.FirstBad == "" {
+			delete(h.flawed, at)
+		} else {
+			h.log.Warn("Parts of a certificate file cannot be read; the others are watched. The first: "+o.File.FirstBad,
+				zap.String("file", o.Name()), zap.Int("parts", o.File.Bad))
+		}
 	}
 	switch {
 	case f != nil && !failed:

@@ -51,17 +51,20 @@ func newTLSBlock(c *configtls.ClientConfig, log *zap.Logger) *tlsBlock {
 	return b
 }
 
-// load lets configtls do it.
+// load lets configtls do it, but for the CAs.
 func load(c *configtls.ClientConfig) (*tls.Config, []error) {
-	if errs := checkTLS(c); len(errs) > 0 {
+	roots, errs := rootsOf(c)
+	if errs = append(errs, checkTLS(c)...); len(errs) > 0 {
 		return nil, errs
 	}
 	once := *c
+	once.CAFile, once.CAPem, once.IncludeSystemCACertsPool = "", "", false
 	once.ReloadInterval = 0 // reading them again is the block's affair, which never lets go of the former ones too early
 	config, err := once.LoadTLSConfig(context.Background())
 	if err != nil {
 		return nil, []error{err}
 	}
+	config.RootCAs = roots
 	if len(c.CurvePreferences) == 0 {
 		// configtls would offer the few that it knows by name, in random order, and withhold Go's newer ones.
 		config.CurvePreferences = nil

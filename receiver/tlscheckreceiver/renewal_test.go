@@ -78,6 +78,7 @@ func mutual(t *testing.T, clients *tlsfarm.Authority) (s *tlsfarm.Server, seen <
 	names := make(chan string, 1000)
 	return farm(t, &tls.Config{
 		Certificates: []tls.Certificate{root.Issue("healthy")},
+		MaxVersion:   tls.VersionTLS12, // in TLS 1.3 a probe would wait for the server's word on each
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients.Pool(),
 		VerifyConnection: func(state tls.ConnectionState) error {
 			names <- state.PeerCertificates[0].Subject.CommonName
@@ -166,11 +167,11 @@ targets: [{endpoint: %q}]
 	write(t, ca, tlsfarm.NewAuthority("Other").PEM())
 	p.await(t, "tls.probe.failures", "tls.probe.phase=verify error.type=untrusted_ca 1")
 	stop()
-	close := map[string]bool{}
+	names := map[string]bool{}
 	for len(seen) > 0 {
-		close[<-seen] = true
+		names[<-seen] = true
 	}
-	assert.Equal(t, map[string]bool{"first": true, "second": true}, close)
+	assert.Equal(t, map[string]bool{"first": true, "second": true}, names)
 }
 
 // await waits until a metric has a point, as points writes it.
@@ -542,7 +543,7 @@ targets:
 		ids[tt.ID] = true
 	}
 	assert.Equal(t, []string{
-		"a:1  [edge rsa]", "a:1  [ecdsa edge]", "b:1  [edge]", "c:1 /etc/ssl/c.pem [edge rsa]", "/etc/ssl/d.pem /etc/ssl/d.pem [edge]",
+		"a:1  [edge rsa]", "a:1  [ecdsa edge]", "b:1  [edge]", "/etc/ssl/c.pem /etc/ssl/c.pem [edge]", "c:1 /etc/ssl/c.pem [edge rsa]", "/etc/ssl/d.pem /etc/ssl/d.pem [edge]",
 	}, got)
 	assert.Len(t, ids, len(targets))
 }

@@ -29,7 +29,7 @@ type targetFiles struct {
 	timeoutSet bool // in the defaults
 	builder    *builder
 	log        *zap.Logger
-	undropped  bool // whether entries may be in no file any more and have not been let go of yet
+	waited     int // how often in a row, for a file that is being written
 
 	files map[string]*targetFile       // by path
 	live  map[entryID][]*target.Target // of all files
@@ -94,6 +94,9 @@ type entry struct {
 	err     error
 }
 
+// maxWaits bounds how often in a row nothing is read because a file is being written.
+const maxWaits = 10
+
 // maxRetries bounds how many refused entries of a file are looked at again each time, as what stood in their way may have
 // gone: a certificate that was not there yet, or another target that was the same.
 const maxRetries = 100
@@ -104,6 +107,13 @@ const maxTargetFile = 64 << 20
 // read reads the files that changed, and tells whether the targets did.
 func (f *targetFiles) read() (changed bool) {
 	paths, unsure := f.find()
+	// What moves from one file to another is to be seen in both. So while one is being written, all wait, if not for ever.
+	if f.waited < maxWaits && slices.ContainsFunc(slices.Collect(maps.Keys(paths)), f.beingWritten) {
+		f.waited++
+		return false
+	}
+	f.waited = 0
+	gone := false
 	for path, file := range f.files {
 		if paths[path] || unsure {
 			continue
@@ -114,18 +124,15 @@ func (f *targetFiles) read() (changed bool) {
 			f.tell(path, file, "")
 		}
 		delete(f.files, path)
-		f.undropped = true
+		gone = true
 	}
-	parsed, waiting := make(map[string][]entry), false
+	parsed := make(map[string][]entry)
 	for path := range paths {
 		file, now := f.files[path], look(path)
 		if file == nil {
 			file = &targetFile{}
 			f.files[path] = file
 		} else if file.file.same(now) {
-			continue
-		} else if len(file.entries) > 0 && beingWritten(path) {
-			waiting = true
 			continue
 		}
 		file.file = now
@@ -135,17 +142,15 @@ func (f *targetFiles) read() (changed bool) {
 				file.file.info = nil // that it may be read now leaves no trace in the file
 			}
 			file.refused = nil
-			f.tell(path, file, certs.Clean(err.Error(), 512)+"; its targets stay what they were")
+			f.tell(path, file, oneLine(err)+"; its targets stay what they were")
 			continue
 		}
-		parsed[path], file.entries, f.undropped = entries, make([]entryID, len(entries)), true
+		parsed[path], file.entries = entries, make([]entryID, len(entries))
 		for i, e := range entries {
 			file.entries[i] = idOf(e.written)
 		}
 	}
-	// An entry may be about to move to a file that is still being written.
-	if f.undropped && !waiting {
-		f.undropped = false
+	if len(parsed) > 0 || gone {
 		changed = f.drop()
 	}
 	for _, path := range slices.Sorted(maps.Keys(f.files)) {
@@ -156,15 +161,28 @@ func (f *targetFiles) read() (changed bool) {
 			retried := min(len(file.refused), maxRetries)
 			entries, rest = file.refused[:retried], file.refused[retried:]
 		}
-		if made := f.take(file, entries); made || isNew {
-			changed = changed || made
-			file.refused = append(file.refused, rest...)
+		made := f.take(file, entries)
+		file.refused = append(file.refused, rest...)
+		changed = changed || made
+		if made || isNew {
 			f.tell(path, file, file.mistakes())
-		} else {
-			file.refused = append(file.refused, rest...)
 		}
 	}
 	return changed
+}
+
+// beingWritten tells whether a file with targets changed so lately that more of it may be to come.
+func (f *targetFiles) beingWritten(path string) bool {
+	file := f.files[path]
+	if file == nil || len(file.entries) == 0 || file.file.same(look(path)) {
+		return false
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	age := time.Since(info.ModTime())
+	return age >= 0 && age < lookEvery // a time that lies ahead says nothing
 }
 
 // find returns the paths of the files. It is unsure where a pattern stands for more than can be: then none counts as gone.
@@ -185,16 +203,6 @@ func (f *targetFiles) find() (paths map[string]bool, unsure bool) {
 		}
 	}
 	return paths, unsure
-}
-
-// beingWritten tells whether a file is so new that more of it may be to come.
-func beingWritten(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
-	age := time.Since(info.ModTime())
-	return age >= 0 && age < lookEvery // a time that lies ahead says nothing
 }
 
 // drop lets go of the entries that are in no file any more, and tells whether there were any.
@@ -241,12 +249,17 @@ func (f *targetFiles) take(file *targetFile, entries []entry) (made bool) {
 	return made
 }
 
+// oneLine says what is wrong in a line of the log.
+func oneLine(err error) string {
+	return certs.Clean(strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; "), 512)
+}
+
 // mistakes says what is wrong with the entries, empty where nothing is.
 func (file *targetFile) mistakes() string {
 	const most = 10
 	var told []string
 	for _, e := range file.refused[:min(len(file.refused), most)] {
-		told = append(told, fmt.Sprintf("entry %d: %s", e.index, certs.Clean(e.err.Error(), 512)))
+		told = append(told, fmt.Sprintf("entry %d: %s", e.index, oneLine(e.err)))
 	}
 	if more := len(file.refused) - most; more > 0 {
 		told = append(told, fmt.Sprintf("and %d more", more))

@@ -2,7 +2,6 @@ package tlscheckreceiver
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -80,7 +79,6 @@ func checkTLS(c *configtls.ClientConfig) (errs []error) {
 	if !validName(c.ServerName) {
 		bad("server_name_override: %q is no host name or address; write one, such as example.com", c.ServerName)
 	}
-	checkCA(c, bad)
 	checkKeyPair(c, bad)
 	if c.ReloadInterval < 0 {
 		bad("reload_interval: %s is negative; use 0s or more", c.ReloadInterval)
@@ -130,21 +128,6 @@ func checkSuite(name string, insecureToo bool, bad func(string, ...any)) {
 		}
 	default:
 		bad("cipher_suites: %q is not known; use names such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", name)
-	}
-}
-
-func checkCA(c *configtls.ClientConfig, bad func(string, ...any)) {
-	switch {
-	case c.CAFile != "" && c.CAPem != "":
-		bad("ca_file: %q stands beside ca_pem; use one of the two", c.CAFile)
-	case c.CAFile != "":
-		if data, ok := readFile("ca_file", c.CAFile, bad); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-			bad("ca_file: %q has no certificate that can be read; it must hold PEM blocks of type CERTIFICATE", c.CAFile)
-		}
-	case c.CAPem != "":
-		if !x509.NewCertPool().AppendCertsFromPEM([]byte(c.CAPem)) {
-			bad("ca_pem: has no certificate that can be read; it must hold PEM blocks of type CERTIFICATE")
-		}
 	}
 }
 

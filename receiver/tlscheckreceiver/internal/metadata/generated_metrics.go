@@ -391,7 +391,7 @@ type metricTLSCertificateFileMatch struct {
 // init fills tls.certificate.file_match metric with initial data.
 func (m *metricTLSCertificateFileMatch) init() {
 	m.data.SetName("tls.certificate.file_match")
-	m.data.SetDescription("1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both.")
+	m.data.SetDescription("1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both; of several files those that do not have it have no point while another has.")
 	m.data.SetUnit("1")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)

@@ -290,7 +290,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.certificate.file_match"] = true
 					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-					assert.Equal(t, "1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both.", mi.Description())
+					assert.Equal(t, "1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both; of several files those that do not have it have no point while another has.", mi.Description())
 					assert.Equal(t, "1", mi.Unit())
 					dp := mi.Gauge().DataPoints().At(0)
 					assert.Equal(t, start, dp.StartTimestamp())

@@ -155,7 +155,11 @@ func (r *Recorder) recordHandshake(o *probe.Outcome, ts pcommon.Timestamp, s *st
 	if h.Verdict != nil {
 		r.recordCertificates(o, h.Verdict.Chain, s)
 	}
+	_, differs := mismatched(h)
 	for _, f := range h.OnDisk {
+		if !f.Served && !differs {
+			continue // another of the target's files has what is served, as with an ECDSA and an RSA certificate
+		}
 		b.RecordTLSCertificateFileMatchDataPoint(ts, boolInt(f.Served), s.with(metadata.WithCertificatePathMetricAttribute(certs.Clean(f.Path, maxText)))...)
 	}
 	if staple := h.Staple; staple != nil {
