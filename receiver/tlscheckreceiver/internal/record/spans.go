@@ -21,6 +21,7 @@ const (
 // recordSpans records one probe's tree and returns the ids for exemplars and events to point to.
 func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 	trace, root := newTraceID(), newSpanID()
+	room := 8
 	add := func(name string, id, parent pcommon.SpanID, s probe.Step) pcommon.Map {
 		span := r.batch.spans.AppendEmpty()
 		span.SetName(name)
@@ -31,6 +32,7 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 		span.SetStartTimestamp(pcommon.NewTimestampFromTime(s.Start))
 		span.SetEndTimestamp(pcommon.NewTimestampFromTime(s.End))
 		a := span.Attributes()
+		a.EnsureCapacity(room + len(o.Target.Attributes)) // at once, and not by doubling
 		putPlace(a, o)
 		if f := s.Failure; f != nil {
 			span.Status().SetCode(ptrace.StatusCodeError)
@@ -72,8 +74,9 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 		return ids
 	}
 	ids.handshake = newSpanID()
+	room = 56
 	a := add("tls.handshake", ids.handshake, root, o.Handshake.Step)
-	a.EnsureCapacity(48) // so that it grows once
+	room = 8
 	putHandshake(a, o)
 	putCertificate(a, o)
 	putFileMatch(a, o)
