@@ -21,13 +21,15 @@ type onDisk struct {
 	written      time.Time           // the file, or the link to it
 	served       time.Time           // when its leaf was last seen to be served
 	differs      time.Time           // since when it is not; zero while it is
-	missing      bool                // whether it was not there at the reading before, and had been
+	missing      time.Time           // since when it is not there, and had been; zero while it is
 }
 
+// patience is how long a file may be missing before it counts as gone: some programs remove it before they write it anew.
+const patience = 10 * time.Second
+
 // Files reads the target's certificate files, each of which has an Outcome. There is one too for each file that is no
-// longer among them, and one for a pattern that stands for none: but at the second reading only, as some programs remove
-// a file before they write it anew. It is called before the target's endpoint is probed, and by one goroutine at a time
-// for one target.
+// longer among them, and one for a pattern that stands for none. It is called before the target's endpoint is probed,
+// and by one goroutine at a time for one target.
 func (p *Prober) Files(ctx context.Context, t *target.Target) (outcomes []*Outcome) {
 	if t.Files.Pattern == "" {
 		return nil
@@ -46,7 +48,7 @@ func (p *Prober) Files(ctx context.Context, t *target.Target) (outcomes []*Outco
 		if d == nil {
 			d = &onDisk{}
 		}
-		d.certificates, d.written, d.missing = o.File.Certificates, written(path), false
+		d.certificates, d.written, d.missing = o.File.Certificates, written(path), time.Time{}
 		m.files[path] = d
 		outcomes = append(outcomes, o)
 	}
@@ -54,30 +56,43 @@ func (p *Prober) Files(ctx context.Context, t *target.Target) (outcomes []*Outco
 		if m.files[path] != nil || path == t.Files.Pattern {
 			continue
 		}
-		if d.missing {
-			outcomes = append(outcomes, &Outcome{Target: t, Start: now, End: now, File: &File{Path: path}, Gone: true})
-			continue
+		if d.missing.IsZero() {
+			d.missing, d.certificates = now, nil
+			if p.Again != nil {
+				p.Again(t, patience)
+			}
 		}
-		d.missing, d.certificates = true, nil
-		m.files[path] = d
+		if err == nil && now.Sub(d.missing) >= patience {
+			outcomes = append(outcomes, &Outcome{Target: t, Start: now, End: now, File: &File{Path: path}, Gone: true})
+		} else {
+			m.files[path] = d
+		}
 	}
-	if err == nil && len(m.files) == 0 {
-		err = errors.New("no file is of this pattern")
-	}
-	whole := &Outcome{Target: t, Start: now, File: &File{Path: t.Files.Pattern}} // the pattern, where it has no files
-	switch {
-	case err != nil:
-		whole.failFile(&certs.FileError{Fault: certs.FileNotFound, Err: err})
-		m.files[t.Files.Pattern] = &onDisk{}
-		outcomes = append(outcomes, whole)
-	case before[t.Files.Pattern] != nil && m.files[t.Files.Pattern] == nil: // it has some again
-		outcomes = append(outcomes, whole, &Outcome{Target: t, Start: now, End: now, File: &File{Path: t.Files.Pattern}, Gone: true})
-	}
-	whole.End = time.Now()
+	outcomes = append(outcomes, m.pattern(t, before, err, now)...)
 	if t.Files.Silent {
 		return nil
 	}
 	return outcomes
+}
+
+// pattern tells of the pattern itself: that it stands for no file or cannot be matched, and that it is in good health again,
+// with which it has nothing more to say. That it was not before this process was started, others may remember.
+func (m *memory) pattern(t *target.Target, before map[string]*onDisk, err error, now time.Time) []*Outcome {
+	path := t.Files.Pattern
+	whole := &Outcome{Target: t, Start: now, End: now, File: &File{Path: path}}
+	switch {
+	case err == nil && len(m.files) == 0:
+		err = &certs.FileError{Fault: certs.FileNotFound, Err: errors.New("no file is of this pattern")}
+	case err != nil:
+		err = &certs.FileError{Fault: certs.FileUnreadable, Err: err}
+	case m.files[path] == nil && (before == nil || before[path] != nil):
+		return []*Outcome{whole, {Target: t, Start: now, End: now, File: &File{Path: path}, Gone: true}}
+	default:
+		return nil
+	}
+	whole.failFile(err)
+	m.files[path] = &onDisk{}
+	return []*Outcome{whole}
 }
 
 func readFile(t *target.Target, path string) *Outcome {
@@ -120,13 +135,19 @@ func written(path string) (at time.Time) {
 }
 
 // compare tells for each file that could be read whether it has the leaf that is served.
-func (m *memory) compare(leaf *x509.Certificate, now time.Time) []OnDisk {
+func (m *memory) compare(t *target.Target, leaf *x509.Certificate, now time.Time) []OnDisk {
 	var files []OnDisk
 	for path, d := range m.files {
-		if len(d.certificates) == 0 {
-			continue
-		}
 		f := OnDisk{Path: path, Served: slices.ContainsFunc(d.certificates, leaf.Equal)}
+		// A bundle of CAs is not there to be served, nor is a certificate of the kind that was not asked for.
+		i := slices.IndexFunc(d.certificates, func(c *x509.Certificate) bool { return !c.IsCA && ofType(c, t.CertificateType) })
+		switch {
+		case f.Served:
+		case i < 0:
+			continue
+		default:
+			f.Leaf = d.certificates[i]
+		}
 		switch {
 		case f.Served:
 			d.served, d.differs = now, time.Time{}
@@ -137,7 +158,7 @@ func (m *memory) compare(leaf *x509.Certificate, now time.Time) []OnDisk {
 			if leaf.NotBefore.After(d.differs) && leaf.NotBefore.Before(now) {
 				d.differs = leaf.NotBefore
 			}
-			if d.differs.Before(d.served) {
+			if d.differs.Before(d.served) || d.differs.IsZero() {
 				d.differs = now
 			}
 		}
@@ -146,4 +167,14 @@ func (m *memory) compare(leaf *x509.Certificate, now time.Time) []OnDisk {
 	}
 	slices.SortFunc(files, func(a, b OnDisk) int { return cmp.Compare(a.Path, b.Path) })
 	return files
+}
+
+func ofType(c *x509.Certificate, certificateType string) bool {
+	switch certificateType {
+	case "ecdsa":
+		return c.PublicKeyAlgorithm != x509.RSA // Ed25519 is offered with ECDSA
+	case "rsa":
+		return c.PublicKeyAlgorithm == x509.RSA
+	}
+	return true
 }

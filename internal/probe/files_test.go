@@ -144,7 +144,9 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 
 func TestFilesComeAndGo(t *testing.T) {
 	dir := t.TempDir()
+	var again []time.Duration
 	tt, p := watching(dir, "*.pem"), &Prober{}
+	p.Again = func(_ *target.Target, after time.Duration) { again = append(again, after) }
 	names := func() (names []string) {
 		for _, o := range p.Files(t.Context(), tt) {
 			name := filepath.Base(o.Name())
@@ -164,20 +166,37 @@ func TestFilesComeAndGo(t *testing.T) {
 	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
 	assert.Equal(t, []string{"b.pem"}, names(), "it may be about to be written anew")
+	assert.Equal(t, []string{"b.pem"}, names())
+	assert.Equal(t, []time.Duration{patience}, again, "so it is looked for once more then")
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
+	later := func() {
+		for _, d := range p.memory(tt).files {
+			if !d.missing.IsZero() {
+				d.missing = d.missing.Add(-patience)
+			}
+		}
+	}
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
 	assert.Equal(t, []string{"b.pem"}, names())
+	later()
 	assert.Equal(t, []string{"b.pem", "gone: a.pem"}, names())
 	assert.Equal(t, []string{"b.pem"}, names())
 	require.NoError(t, os.Remove(filepath.Join(dir, "b.pem")))
 	assert.Empty(t, names())
+	later()
 	assert.Equal(t, []string{"gone: b.pem", "file_not_found: *.pem"}, names())
 	assert.Equal(t, []string{"file_not_found: *.pem"}, names())
 
 	tt.Files.Silent = true
 	assert.Empty(t, names())
 	tt.Files.Silent = false
+
+	// Of a pattern that was in bad health before this process, others may know.
+	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
+	p = &Prober{}
+	assert.Equal(t, []string{"a.pem", "*.pem", "gone: *.pem"}, names())
+	assert.Equal(t, []string{"a.pem"}, names())
 
 	// A path without wildcards is one that must be there.
 	tt, p = watching(dir, "c.pem"), &Prober{}
@@ -253,11 +272,37 @@ func TestFileBesideEndpoint(t *testing.T) {
 	write(t, filepath.Join(dir, "ecdsa.pem"), chain(disk))
 	write(t, filepath.Join(dir, "rsa.pem"), chain(other))
 	require.Len(t, p.Files(t.Context(), tt), 2)
+	write(t, filepath.Join(dir, "ca.pem"), root.PEM())
+	require.Len(t, p.Files(t.Context(), tt), 3)
 	h = p.Probe(t.Context(), tt).Handshake
 	require.Len(t, h.OnDisk, 2)
 	assert.True(t, h.OnDisk[0].Served)
 	assert.False(t, h.OnDisk[1].Served)
 	assert.Empty(t, h.Warnings)
+
+	// Where one kind of certificate was asked for, the others are not what could be served.
+	tt.CertificateType = "rsa"
+	served = &other
+	require.NoError(t, os.Remove(filepath.Join(dir, "rsa.pem")))
+	p = &Prober{}
+	require.NotEmpty(t, p.Files(t.Context(), tt))
+	assert.Empty(t, p.Probe(t.Context(), tt).Handshake.OnDisk)
+}
+
+func TestFilesOutOfReach(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	dir := filepath.Join(t.TempDir(), "locked")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	tt, p := watching(dir, "*.pem"), &Prober{}
+	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
+	require.Nil(t, p.Files(t.Context(), tt)[0].Failure)
+	require.NoError(t, os.Chmod(dir, 0))
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+	outcomes := p.Files(t.Context(), tt)
+	require.Len(t, outcomes, 1, "and nothing is gone")
+	assert.Equal(t, failure.Type(certs.FileUnreadable), outcomes[0].Failure.Type)
 }
 
 func TestLinkIsAsNewAsItsLaying(t *testing.T) {

@@ -119,8 +119,9 @@ func (f *File) Judged() []*x509.Certificate {
 // OnDisk is a certificate file beside what the endpoint serves.
 type OnDisk struct {
 	Path   string
-	Served bool      // whether the file has the leaf that is served
-	Since  time.Time // when they began to differ, as far as can be told; zero where Served
+	Served bool              // whether the file has the leaf that is served
+	Leaf   *x509.Certificate // the first one of the file that could be served; nil where Served, and that is a CA's
+	Since  time.Time         // when they began to differ, as far as can be told; zero where Served
 }
 
 // Step is when a part of the probe began and ended, and why it failed, nil where it did not.

@@ -27,6 +27,9 @@ type Prober struct {
 	// Resolver looks names up. Nil means that of the system.
 	Resolver *net.Resolver
 
+	// Again is told when a target's files are to be read again after a while, whatever its interval. It may be nil.
+	Again func(t *target.Target, after time.Duration)
+
 	memories sync.Map    // *target.Target to *memory
 	known    certs.Known // the intermediates that servers sent
 	names    names       // the addresses of the endpoints
@@ -290,7 +293,7 @@ func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) 
 		if t.ExpiryWarning.Near(h.Leaf(), now) {
 			h.Warnings = append(h.Warnings, failure.NearExpiry)
 		}
-		if h.OnDisk = r.memory.compare(h.Leaf(), now); h.mismatch() {
+		if h.OnDisk = r.memory.compare(t, h.Leaf(), now); h.mismatch() {
 			h.Warnings = append(h.Warnings, failure.FileMismatch)
 		}
 		if h.Verdict.Valid() {

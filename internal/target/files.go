@@ -3,7 +3,9 @@ package target
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -48,6 +50,12 @@ func (f Files) Match() ([]string, error) {
 	paths, err := doublestar.FilepathGlob(f.Pattern, options...)
 	if err != nil {
 		return nil, err
+	}
+	if len(paths) == 0 {
+		base, _ := doublestar.SplitPattern(filepath.ToSlash(f.Pattern))
+		if _, err := os.ReadDir(base); errors.Is(err, fs.ErrPermission) {
+			return nil, err
+		}
 	}
 	paths = slices.DeleteFunc(paths, isDir) // links to directories, which were not followed
 	if len(paths) > maxFiles {

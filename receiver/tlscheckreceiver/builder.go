@@ -84,6 +84,8 @@ func (b *builder) make(t *TargetConfig) (targets []*target.Target, errs []error)
 			ExpiryWarning: t.ExpiryWarning, Spans: t.Spans.When, Explain: t.Explain.When, Attributes: t.Attributes,
 			StartTLS: t.StartTLS, CertificateType: o.certificateType, TLS: block.with(o),
 		}
+		// fmt sorts the keys of maps.
+		made.ID = fmt.Sprintf("%s %q %s %s %q", made, files.Pattern, made.TLS.ServerName, made.StartTLS, made.Attributes)
 		switch certificateType {
 		case "":
 		case filesAlone:
@@ -96,8 +98,7 @@ func (b *builder) make(t *TargetConfig) (targets []*target.Target, errs []error)
 		if len(block.files) > 0 {
 			made.Renewed = block.renewal(o)
 		}
-		// fmt sorts the keys of maps.
-		made.ID = fmt.Sprintf("%s %q %s %s %q", made, files.Pattern, made.TLS.ServerName, made.StartTLS, made.Attributes)
+		made.ID += " " + certificateType
 		if b.unique && b.ids[made.ID] > 0 {
 			bad("%s has the same attributes too as a target that there is already, so that the two could not be told apart; remove one, or give it other attributes", t)
 			continue

@@ -53,10 +53,9 @@ func (h *health) observe(o *probe.Outcome) {
 	at := subject{o.Target.ID, o.Name()}
 	was, failed := h.failing[at]
 	if o.Gone {
-		maps.DeleteFunc(h.failing, func(s subject, _ failure.Type) bool {
-			return s == at || s.id == at.id && o.File == nil && !o.Peer.IsValid()
-		})
-		delete(h.flawed, at)
+		gone := func(s subject) bool { return s == at || s.id == at.id && o.File == nil && !o.Peer.IsValid() }
+		maps.DeleteFunc(h.failing, func(s subject, _ failure.Type) bool { return gone(s) })
+		maps.DeleteFunc(h.flawed, func(s subject, _ string) bool { return gone(s) })
 		h.report()
 		return
 	}

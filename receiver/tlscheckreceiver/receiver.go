@@ -77,6 +77,9 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 		telemetry: telemetry,
 		outcomes:  make(chan *probe.Outcome, 256),
 	}
+	work.prober.Again = func(t *target.Target, after time.Duration) {
+		time.AfterFunc(after, func() { work.plan.Now(t) }) // which does nothing once all has ended
+	}
 	work.plan = &schedule.Schedule{
 		MaxConcurrent: r.cfg.MaxConcurrentProbes,
 		Probe:         work.probe,
@@ -197,7 +200,7 @@ func (r *tlsCheck) warnOfTwins(targets []*target.Target) {
 		if t.HasEndpoint() {
 			warn("endpoint", t.Endpoint.String(), t)
 		}
-		if t.Files.Pattern != "" {
+		if t.Files.Pattern != "" && !t.Files.Silent {
 			warn("file_path", t.Files.Pattern, t)
 		}
 	}

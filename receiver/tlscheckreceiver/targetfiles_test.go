@@ -675,8 +675,6 @@ func TestEntryThatMovesToAFileThatIsBeingWrittenStays(t *testing.T) {
 	assert.Same(t, before, r.named()["b:1"])
 }
 
-// FAULT: while one file is being written, the former entry stands in the way of the one that replaces it in another file: it
-// is refused, which is told of, until the first file is complete.
 func TestChangedEntryIsTakenWhileAnotherFileIsBeingWritten(t *testing.T) {
 	r := readingOf(t, "", "one.yaml", "two.yaml")
 	write(t, filepath.Join(r.dir, "one.yaml"), []byte("[{endpoint: 'a:1', timeout: 5s}]"))

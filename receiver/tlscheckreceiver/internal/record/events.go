@@ -290,13 +290,9 @@ func (n *news) mismatch() {
 		return
 	}
 	is := describe(h.Leaf())
-	var inFile *leaf
-	if s := n.state[n.o.Target.ID].at(place{path: f.Path}); s != nil && s.memory != nil {
-		inFile = s.memory.Leaf
-	}
 	n.events.RecordTLSCertificateFileMismatchEvent(n.ctx, n.ts, rfc3339(f.Since), is.Subject, is.issuer, rfc3339(is.NotAfter), is.serial, is.SHA256,
 		append(n.where, metadata.WithCertificatePathEventAttribute(certs.Clean(f.Path, maxText)))...)
-	n.say(plog.SeverityNumberWarn, n.own, "%s", mismatchText(n.o, f, inFile))
+	n.say(plog.SeverityNumberWarn, n.own, "%s", mismatchText(n.o, f))
 }
 
 // mismatched returns, where none of the target's files has what is served, the one of them that changed last.
@@ -313,11 +309,11 @@ func mismatched(h *probe.Handshake) (last probe.OnDisk, differs bool) {
 }
 
 // mismatchText says what is served in place of what is in the file, and what to do about it.
-func mismatchText(o *probe.Outcome, f probe.OnDisk, inFile *leaf) string {
+func mismatchText(o *probe.Outcome, f probe.OnDisk) string {
 	c := o.Handshake.Leaf()
 	has := ""
-	if inFile != nil {
-		has = fmt.Sprintf(", which has that of %s, valid until %s", quoted(inFile.Subject), moment(inFile.NotAfter))
+	if f.Leaf != nil {
+		has = fmt.Sprintf(", which has that of %s, valid until %s", quoted(certs.SubjectName(f.Leaf)), moment(f.Leaf.NotAfter))
 	}
 	return fmt.Sprintf("%s serves the certificate of %s, valid until %s. Since %s it is not the one in %s%s. %s",
 		o.Name(), quoted(certs.SubjectName(c)), moment(c.NotAfter), moment(f.Since), certs.Clean(f.Path, maxText), has, failure.MismatchFix)

@@ -568,7 +568,7 @@ func TestFileMismatch(t *testing.T) {
 		o.Handshake.OnDisk = files
 		return o
 	}
-	same, differs := probe.OnDisk{Path: path, Served: true}, probe.OnDisk{Path: path, Since: since}
+	same, differs := probe.OnDisk{Path: path, Served: true}, probe.OnDisk{Path: path, Since: since, Leaf: renewed}
 
 	d := newDesk(t, nil)
 	d.nothing(file(now, path, renewed))

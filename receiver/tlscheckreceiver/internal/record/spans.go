@@ -231,7 +231,7 @@ func putFileMatch(a pcommon.Map, o *probe.Outcome) {
 	a.PutBool("tls.certificate.file_match", !differs)
 	if differs {
 		a.PutStr("tls.certificate.file_match.since", rfc3339(f.Since))
-		putText(a, "tls.certificate.file_match.message", mismatchText(o, f, nil))
+		putText(a, "tls.certificate.file_match.message", mismatchText(o, f))
 	}
 }
 
