@@ -372,17 +372,9 @@ func (s *sight) walk(path string) (end step) {
 	if !known {
 		at, rest = split(path)
 	}
-	for links := 0; len(rest) > 0 && at.info != nil; {
-		name := rest[0]
+	for links := 0; len(rest) > 0; {
+		next := lstat(filepath.Join(at.path, rest[0])) // also where that is "..", "." or empty
 		rest = rest[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			at = lstat(filepath.Dir(at.path))
-			continue
-		}
-		next := lstat(filepath.Join(at.path, name))
 		s.names[next.path] = true
 		if next.info != nil && next.info.IsDir() {
 			s.use(at, passes)
@@ -391,9 +383,6 @@ func (s *sight) walk(path string) (end step) {
 		}
 		s.use(at, holds)
 		if next.info == nil || next.info.Mode()&fs.ModeSymlink == 0 {
-			if len(rest) > 0 {
-				return step{}
-			}
 			return next
 		}
 		to, err := os.Readlink(next.path)

@@ -342,6 +342,16 @@ func TestChangesAreSeen(t *testing.T) {
 				func(t tree) { t.write("site/cert.pem") },
 			},
 		},
+		"renamed": {
+			before:  func(t tree) { t.write("site/cert.pem") },
+			pattern: "site/*.pem",
+			changes: []func(tree){func(t tree) { t.rename("site/cert.pem", "site/other.pem") }},
+		},
+		"in a link to a directory that matches": {
+			before:  func(t tree) { t.write("else/where/other"); t.link("site", "else/where") },
+			pattern: "*/cert.pem",
+			changes: []func(tree){func(t tree) { t.write("else/where/cert.pem") }},
+		},
 		"one more directory that matches": {
 			before:  func(t tree) { t.write("a/cert.pem"); t.write("b/other") },
 			pattern: "*/cert.pem",
@@ -423,8 +433,7 @@ func TestWhatIsNoChangeIsNotTold(t *testing.T) {
 	t.Parallel()
 	tree := newTree(t)
 	tree.write("site/cert.pem", "site/key", "site/deep/other")
-	exact, matching := tree.target("site/cert.pem"), tree.target("site/*.pem")
-	w := watch(t, exact, matching)
+	w := watch(t, tree.target("site/cert.pem"), tree.target("site/*.pem"), tree.target("site"))
 	before := w.looked()
 	for range 10 {
 		_, err := os.ReadFile(tree.path("site/cert.pem"))
@@ -436,7 +445,7 @@ func TestWhatIsNoChangeIsNotTold(t *testing.T) {
 	w.settle()
 	assert.Equal(t, before, w.looked(), "reading, and what is of no concern, is no reason to look")
 
-	tree.write("site/key")
+	tree.write("site/key", "site/more")
 	require.NoError(t, os.Chmod(tree.path("site/cert.pem"), 0o600))
 	require.NoError(t, os.Chtimes(tree.path("site/cert.pem"), time.Now(), time.Time{}))
 	w.quiet()
@@ -477,6 +486,17 @@ func TestTargetsShareWatches(t *testing.T) {
 	tree.write("site/77.pem")
 	w.expect(targets[77])
 	w.quiet()
+}
+
+func TestWhatDoesNotMatchIsNotWatched(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t)
+	tree.write("outside/other", "top/site/cert.pem", "top/.hidden/deep/cert.pem")
+	tree.link("top/link", "../outside")
+	w := watch(t, tree.target("top/**/cert.pem"))
+	for _, dir := range w.directories() {
+		assert.NotContains(t, []string{"outside", ".hidden", "deep"}, filepath.Base(dir))
+	}
 }
 
 func TestSetChangesWhatIsWatched(t *testing.T) {
@@ -522,12 +542,17 @@ func TestWatchesAreBounded(t *testing.T) {
 		t.Run(pattern, func(t *testing.T) {
 			t.Parallel()
 			tree := newTree(t)
-			for i := range maxWatches + 5 {
+			for i := range maxWatches - 50 {
 				tree.write(fmt.Sprintf("%04d/cert.pem", i))
 			}
-			tree.write("few/cert.pem")
 			w := watch(t, tree.target(pattern))
+			assert.Empty(t, w.unwatched)
+			for i := range 50 {
+				tree.write(fmt.Sprintf("more%d/cert.pem", i))
+			}
+			tree.write("few/cert.pem")
 			assert.Contains(t, <-w.unwatched, ": 1000 directories are watched, and no more are")
+			w.settle()
 			assert.Len(t, w.directories(), maxWatches)
 			tree.write("few/cert.pem")
 			few := tree.target("few/cert.pem")
