@@ -26,6 +26,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
@@ -221,4 +222,36 @@ func TestRefusalOfOurCertificateIsAValidationError(t *testing.T) {
 			assert.Empty(t, validationErrors(o), typ)
 		}
 	}
+}
+
+// A CA that changed its key has a certificate of its own name by its former key: two of one subject and issuer in a chain.
+func TestTwoCertificatesOfOneSubjectStayTwoSeries(t *testing.T) {
+	former := tlsfarm.NewAuthority("CA", tlsfarm.Validity(-time.Hour, 100*24*time.Hour))
+	present := former.Cross(tlsfarm.NewAuthority("CA"))
+	leaf := present.Issue("leaf")
+	var chain []*x509.Certificate
+	for _, der := range append(leaf.Certificate, former.Certificate.Raw) {
+		c, err := x509.ParseCertificate(der)
+		require.NoError(t, err)
+		chain = append(chain, c)
+	}
+	o := handshake(example, time.Millisecond, chain[0])
+	o.Handshake.Verdict = certs.Verify(chain, former.Pool(), "localhost", time.Now())
+	require.True(t, o.Handshake.Verdict.Valid())
+	s := run(t, o)
+	var depths []int64
+	for _, m := range s.metrics.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		if m.Name() != "tls.certificate.days_until_expiry" {
+			continue
+		}
+		for _, p := range m.Gauge().DataPoints().All() {
+			subject, _ := p.Attributes().Get("certificate.subject")
+			issuer, _ := p.Attributes().Get("certificate.issuer")
+			depth, _ := p.Attributes().Get("certificate.depth")
+			if subject.Str() == "CA" && issuer.Str() == "CA" {
+				depths = append(depths, depth.Int())
+			}
+		}
+	}
+	assert.Equal(t, []int64{1, 2}, depths)
 }
