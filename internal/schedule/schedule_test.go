@@ -550,13 +550,12 @@ func TestNewTargetsFillTheGaps(t *testing.T) {
 		stop := run(s)
 		time.Sleep(90 * time.Second)
 		var late []*target.Target // those that were probed in the second half of the minute
-		l.mu.Lock()
+		synctest.Wait()
 		for _, tt := range ts {
 			if l.begun[tt][0] > 30*time.Second {
 				late = append(late, tt)
 			}
 		}
-		l.mu.Unlock()
 		s.Set(slices.Concat(late, targets(len(ts)-len(late), time.Minute)))
 		time.Sleep(3 * time.Minute)
 		stop()

@@ -347,6 +347,11 @@ func TestChangesAreSeen(t *testing.T) {
 			pattern: "site/*.pem",
 			changes: []func(tree){func(t tree) { t.rename("site/cert.pem", "site/other.pem") }},
 		},
+		"link that leads nowhere renamed": {
+			before:  func(t tree) { t.link("cert.pem", "nowhere") },
+			pattern: "*.pem",
+			changes: []func(tree){func(t tree) { t.rename("cert.pem", "other.pem") }},
+		},
 		"in a link to a directory that matches": {
 			before:  func(t tree) { t.write("else/where/other"); t.link("site", "else/where") },
 			pattern: "*/cert.pem",
@@ -433,7 +438,7 @@ func TestWhatIsNoChangeIsNotTold(t *testing.T) {
 	t.Parallel()
 	tree := newTree(t)
 	tree.write("site/cert.pem", "site/key", "site/deep/other")
-	w := watch(t, tree.target("site/cert.pem"), tree.target("site/*.pem"), tree.target("site"))
+	w := watch(t, tree.target("site/cert.pem"), tree.target("site/*.pem"))
 	before := w.looked()
 	for range 10 {
 		_, err := os.ReadFile(tree.path("site/cert.pem"))
@@ -445,7 +450,7 @@ func TestWhatIsNoChangeIsNotTold(t *testing.T) {
 	w.settle()
 	assert.Equal(t, before, w.looked(), "reading, and what is of no concern, is no reason to look")
 
-	tree.write("site/key", "site/more")
+	tree.write("site/key")
 	require.NoError(t, os.Chmod(tree.path("site/cert.pem"), 0o600))
 	require.NoError(t, os.Chtimes(tree.path("site/cert.pem"), time.Now(), time.Time{}))
 	w.quiet()
@@ -493,9 +498,10 @@ func TestWhatDoesNotMatchIsNotWatched(t *testing.T) {
 	tree := newTree(t)
 	tree.write("outside/other", "top/site/cert.pem", "top/.hidden/deep/cert.pem")
 	tree.link("top/link", "../outside")
-	w := watch(t, tree.target("top/**/cert.pem"))
+	w := watch(t, tree.target("top/**/cert.pem"), tree.target("top/site/cert.pem/*.pem"))
 	for _, dir := range w.directories() {
 		assert.NotContains(t, []string{"outside", ".hidden", "deep"}, filepath.Base(dir))
+		assert.DirExists(t, dir)
 	}
 }
 
@@ -564,6 +570,25 @@ func TestWatchesAreBounded(t *testing.T) {
 			assert.Empty(t, w.unwatched, "told once")
 		})
 	}
+}
+
+func TestWhatIsLookedAtIsBounded(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t)
+	for i := range maxWatches + 50 {
+		require.NoError(t, os.Mkdir(tree.path(fmt.Sprint(i)), 0o755))
+	}
+	s := see(tree.target("**/cert.pem").Files)
+	assert.InDelta(t, maxWatches, len(s.dirs), 1)
+}
+
+func TestDirectoryThatWentJustNowIsNotTold(t *testing.T) {
+	notify, err := fsnotify.NewWatcher()
+	require.NoError(t, err)
+	defer notify.Close()
+	w := Watch{notify: notify} // would panic if it told
+	gone := &sight{dirs: map[string]dir{filepath.Join(t.TempDir(), "gone"): {use: holds}}}
+	assert.False(t, w.watch([]*watched{{seen: gone}}))
 }
 
 func TestUnwatchedIsToldOnceWithWhatHelps(t *testing.T) {

@@ -548,6 +548,22 @@ targets:
 	assert.Len(t, ids, len(targets))
 }
 
+// The file is one, whatever the number of certificates that the endpoint is asked for.
+func TestFileBesideCertificateTypesIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	elliptic, round := root.Issue("elliptic"), issueRSA("round")
+	s := farm(t, &tls.Config{Certificates: []tls.Certificate{elliptic, round}})
+	path := filepath.Join(t.TempDir(), "site.pem")
+	pem, _ := tlsfarm.PEM(round)
+	write(t, path, pem)
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, tls: {ca_file: %q}, targets: [{endpoint: %q, file_path: %q, certificate_types: [ecdsa, rsa]}]}",
+		caFile(t), s.Endpoint(), path))
+	require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) == 3 }, 30*time.Second, 10*time.Millisecond)
+	stop()
+	assert.ElementsMatch(t, []string{"certificate.path=" + path + " 1", "certificate.type=ecdsa 1", "certificate.type=rsa 1"}, sorted(p.points("tls.probe.success")))
+	assert.Equal(t, []string{"certificate.path=" + path + " certificate.type=rsa 1"}, sorted(p.points("tls.certificate.file_match")), "it is no ECDSA one")
+}
+
 // trusted tells which of the farms a tls block trusts.
 func trusted(t *testing.T, block string, farms map[string]*tlsfarm.Authority) (names []string) {
 	t.Helper()

@@ -456,6 +456,23 @@ func TestFileThatIsBeingWrittenIsReadAtOnceWhereItHasNoTargets(t *testing.T) {
 	}
 }
 
+// One that is written to all the time holds up neither others nor itself for ever.
+func TestFileThatIsAlwaysBeingWrittenIsReadToo(t *testing.T) {
+	r := readingOf(t, "", "one.yaml", "log.yaml")
+	write(t, filepath.Join(r.dir, "one.yaml"), []byte("[a:1]"))
+	r.put(t, "log.yaml", "[x:1]")
+	write(t, filepath.Join(r.dir, "one.yaml"), []byte("[b:1]"))
+	for i := range maxWaits + 1 {
+		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "log.yaml"), []byte(fmt.Sprintf("[x:%d]", 10+i)), 0o600))
+		r.read()
+	}
+	assert.Contains(t, r.names(), "b:1")
+	write(t, filepath.Join(r.dir, "log.yaml"), []byte("[x:9]"))
+	r.read()
+	assert.Equal(t, "b:1 x:9", r.names())
+	assert.Zero(t, r.waited, "the next time is waited for again")
+}
+
 func TestTargetsOfFilesShareTheirTLSWithOthers(t *testing.T) {
 	ca := caFile(t)
 	cfg, err := configure(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: 'a:1'}], target_files: [t.yaml]}", ca))
@@ -814,6 +831,18 @@ func (p *pipeline) times(n string) (times []time.Time) {
 	return times
 }
 
+func TestTargetFilesAreReadAtTheStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t.yaml")
+	replace(t, path, "[a:1, b:1, bad]")
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 1h, targets: [{endpoint: 'a:1'}], target_files: [%q]}", path))
+	warnings := p.log.FilterMessageSnippet("A file of targets has mistakes").All()
+	require.Len(t, warnings, 1)
+	assert.Contains(t, warnings[0].Message, `entry 0: endpoint: "a:1" has the same attributes too`)
+	assert.Contains(t, warnings[0].Message, `entry 2: endpoint: "bad" has no port`)
+	p.wrongIs(t, 2)
+	stop()
+}
+
 func TestTargetFilesTakeEffectWhileTargetsAreProbed(t *testing.T) {
 	t.Parallel()
 	s := farm(t, healthy())
@@ -882,6 +911,7 @@ func TestNothingFollowsTheEndOfATarget(t *testing.T) {
 	assert.Same(t, a, (<-w.outcomes).Target)
 
 	w.set([]*target.Target{b})
+	require.Len(t, w.outcomes, 1)
 	gone := <-w.outcomes
 	assert.True(t, gone.Gone)
 	assert.Same(t, a, gone.Target)
@@ -894,6 +924,18 @@ func TestNothingFollowsTheEndOfATarget(t *testing.T) {
 
 	w.set(targets)
 	assert.True(t, w.send(&probe.Outcome{Target: a}))
+}
+
+func TestWhatWasFoundOfATargetThatIsGoneIsForgotten(t *testing.T) {
+	s := farm(t, healthy())
+	targets := build(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", caFile(t), s.Endpoint()))
+	w := &work{plan: &schedule.Schedule{}, watch: &schedule.Watch{}, prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
+	w.set(targets)
+	for _, remembered := range []bool{false, true} {
+		assert.Equal(t, remembered, w.prober.Probe(t.Context(), targets[0]).Handshake.Remembered)
+	}
+	w.set(nil)
+	assert.False(t, w.prober.Probe(t.Context(), targets[0]).Handshake.Remembered)
 }
 
 func TestGoneFileLeavesTheLogAndTheStatus(t *testing.T) {
