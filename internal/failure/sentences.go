@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ func sentences(f *Failure, e Evidence) (cause, fix string) {
 		return "The collector itself could not make the connection: " + f.Message + ".",
 			"Mend it on the collector's host: permissions, firewall, memory, the certificate and key files. The target may be in good health."
 	case DNSNotFound:
-		return fmt.Sprintf("DNS has no address for %s.", host(e)),
+		return notFound(e),
 			"Check the spelling of the endpoint and that the name exists for the resolver of the collector's host."
 	case DNSTimeout:
 		return fmt.Sprintf("The resolver gave no answer for %s within %s.", host(e), e.Timeout),
@@ -419,6 +420,18 @@ func starttlsHint(e Evidence) string {
 		return fmt.Sprintf(" On port %d services start in plain text: starttls: %s is likely missing.", e.Port, s)
 	}
 	return ""
+}
+
+// notFound tells a service that has no servers from a server of it that has no address.
+func notFound(e Evidence) string {
+	var err *net.DNSError
+	if e.Port == 0 && errors.As(e.Err, &err) {
+		if strings.HasPrefix(err.Name, "_") {
+			return fmt.Sprintf("DNS has no servers for the service %s.", host(e))
+		}
+		return fmt.Sprintf("DNS has no address for %s, the server that it names for the service %s.", certs.Clean(err.Name, 256), host(e))
+	}
+	return fmt.Sprintf("DNS has no address for %s.", host(e))
 }
 
 func host(e Evidence) string {

@@ -67,6 +67,9 @@ func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
 		r.out.Lookup = l
 		_, servers, err := r.prober.Resolver.LookupSRV(ctx, "", "", e.DNSName)
 		l.End = time.Now()
+		if len(servers) == 1 && servers[0].Target == "." { // RFC 2782
+			err = &net.DNSError{Err: "its record says that there is no such service", Name: e.DNSName, IsNotFound: true}
+		}
 		if err != nil {
 			l.Failure = r.fail(failure.DNS, err)
 			return nil, err

@@ -190,8 +190,19 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (127.0.0.2:%[2]d) ours, %[1]s (127.0.0.3:%[3]d) hostname_mismatch", e, port, other), told(outcomes))
 	assert.Equal(t, "example.com", tt.ServerName())
 
-	z.mu.Lock()
-	z.services = nil
-	z.mu.Unlock()
-	assert.Equal(t, fmt.Sprintf("%s dns_not_found", e), told(p.ProbeAll(t.Context(), tt)))
+	for cause, servers := range map[string][]dnsmessage.SRVResource{
+		"DNS has no servers for the service _imaps._tcp.example.com.":                                                nil,
+		"lookup _imaps._tcp.example.com: its record says that there is no such service":                              {{Target: dnsmessage.MustNewName(".")}},
+		"DNS has no address for missing.example., the server that it names for the service _imaps._tcp.example.com.": {{Port: port, Target: dnsmessage.MustNewName("missing.example.")}},
+	} {
+		z.mu.Lock()
+		z.services = map[string][]dnsmessage.SRVResource{}
+		if servers != nil {
+			z.services["_imaps._tcp.example.com."] = servers
+		}
+		z.mu.Unlock()
+		outcomes := p.ProbeAll(t.Context(), tt)
+		assert.Equal(t, fmt.Sprintf("%s dns_not_found", e), told(outcomes))
+		assert.Contains(t, outcomes[0].Failure.Cause+outcomes[0].Failure.Message, cause)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,11 +88,10 @@ func (n *names) find(ctx context.Context, r *net.Resolver, name string, l *lookU
 	defer l.cancel()
 	life := lifetime{open: make(map[dnsmessage.Question]bool)}
 	found, err := life.noting(r).LookupNetIP(ctx, "ip", name)
-	l.err = err
-	l.addrs = make([]netip.Addr, min(len(found), maxAddresses))
-	for i := range l.addrs {
-		l.addrs[i] = found[i].Unmap() // net gives out IPv4 addresses from the hosts file as IPv6 ones
+	for i, a := range found {
+		found[i] = a.Unmap() // net gives out IPv4 addresses from the hosts file as IPv6 ones
 	}
+	l.addrs, l.err = bounded(found), err
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.underWay[name] == l { // else it was called off, and is looked up anew
@@ -101,6 +101,21 @@ func (n *names) find(ctx context.Context, r *net.Resolver, name string, l *lookU
 		n.keep(name, answer{l.addrs, life.end()})
 	}
 	close(l.done)
+}
+
+// bounded leaves no more than maxAddresses: the lowest, so that they are the same ones whatever order a server gives them in.
+func bounded(addrs []netip.Addr) []netip.Addr {
+	if len(addrs) <= maxAddresses {
+		return addrs
+	}
+	end := slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)[maxAddresses]
+	kept := make([]netip.Addr, 0, maxAddresses) // and no memory for the others
+	for _, a := range addrs {
+		if a.Less(end) {
+			kept = append(kept, a)
+		}
+	}
+	return kept
 }
 
 // keep keeps an answer if it lasts and there is room.

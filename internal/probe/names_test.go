@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -333,6 +334,12 @@ func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, found, maxAddresses)
 	assert.Equal(t, maxAddresses, cap(n.kept["a.example."].addrs), "nor is memory kept for more")
+
+	slices.Reverse(addrs)
+	var other names
+	again, err := other.lookup(t.Context(), s.Resolver, "a.example.")
+	require.NoError(t, err)
+	assert.ElementsMatch(t, found, again, "many servers give them in another order each time")
 }
 
 // longer is a connection over which the length of a message seems two bytes greater.
