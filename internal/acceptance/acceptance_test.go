@@ -14,6 +14,7 @@
 //	event FILE NAME [CONDITION...]     waits until FILE has such an event
 //	tree FILE ENDPOINT [CHILD...]      the traces of ENDPOINT are whole, with these spans below tls.connect
 //	shards NUMBER FILE...              waits until so many endpoints are probed, each in one of the files alone
+//	counters FILE NUMBER               waits until each series of counts in FILE began so many times, always at 1 and never early
 //	exemplars METRICS TRACES           the exemplars in one file lead to the handshake spans in the other
 //	shows URL|FILE REGEXP              waits until the page or file has a line that matches
 //	refuses CONFIG YAML TEXT           with YAML on top of CONFIG the collector neither validates nor starts, and says TEXT
@@ -90,7 +91,7 @@ func TestScripts(t *testing.T) {
 			return servers["IPV6"] != "", nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"point": point, "span": span, "event": event, "tree": tree, "exemplars": exemplars, "shards": shards, "shows": shows,
+			"point": point, "span": span, "event": event, "tree": tree, "counters": counters, "exemplars": exemplars, "shards": shards, "shows": shows,
 			"refuses": refuses, "move-ports": movePorts, "ctrl-c": ctrlC, "hangup": hangup,
 		},
 	})

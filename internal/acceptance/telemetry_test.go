@@ -191,6 +191,68 @@ func points(path string) (items []item, err error) {
 	return items, err
 }
 
+// counters waits until each series of counts, and there is one, has begun so often: with 1, a new start that is not before
+// the last point of the time before, and values that do not fall from then on. Else rate() would see what never was.
+func counters(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: counters FILE NUMBER")
+	}
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	eventually(ts, func() error {
+		type series struct {
+			start, last pcommon.Timestamp
+			count       uint64
+			begun       int
+		}
+		all := make(map[string]*series)
+		var wrong []error
+		err := metricsIn(ts.MkAbs(args[0]), func(_ pmetric.ResourceMetrics, _ pmetric.ScopeMetrics, m pmetric.Metric) {
+			add := func(attributes pcommon.Map, start, at pcommon.Timestamp, count uint64) {
+				name := fmt.Sprint(m.Name(), " ", attributes.AsRaw()) // fmt sorts the keys of maps
+				s := all[name]
+				if s == nil {
+					s = &series{}
+					all[name] = s
+				}
+				if start != s.start {
+					if start < s.last || count != 1 {
+						wrong = append(wrong, fmt.Errorf("%s begins at %s with %d; its last point is of %s", name, start, count, s.last))
+					}
+					s.start, s.count = start, 0
+					s.begun++
+				}
+				if at <= start || count < s.count {
+					wrong = append(wrong, fmt.Errorf("%s, since %s, is %d at %s and was %d", name, start, count, at, s.count))
+				}
+				s.last, s.count = at, count
+			}
+			switch m.Type() {
+			case pmetric.MetricTypeSum:
+				for _, p := range m.Sum().DataPoints().All() {
+					add(p.Attributes(), p.StartTimestamp(), p.Timestamp(), uint64(p.IntValue()))
+				}
+			case pmetric.MetricTypeHistogram:
+				for _, p := range m.Histogram().DataPoints().All() {
+					add(p.Attributes(), p.StartTimestamp(), p.Timestamp(), p.Count())
+				}
+			}
+		})
+		if len(wrong) > 0 {
+			ts.Fatalf("%v", errors.Join(wrong...))
+		}
+		for name, s := range all {
+			if s.begun != want {
+				err = errors.Join(err, fmt.Errorf("%s began %d times", name, s.begun))
+			}
+		}
+		if len(all) == 0 && err == nil {
+			err = errors.New("there are no counts")
+		}
+		return err
+	})
+}
+
 // traceSpan is a span and where it came from.
 type traceSpan struct {
 	ptrace.Span
