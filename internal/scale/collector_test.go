@@ -28,6 +28,8 @@ type collector struct {
 	cmd            *exec.Cmd
 	started, ready time.Time
 	telemetry      string // where its own metrics are
+	targets        string // the file of them
+	port           uint16 // of all of them
 	stopped        bool
 }
 
@@ -36,7 +38,7 @@ type collector struct {
 func startCollector(t *testing.T, farm Started, servers []int, interval, delay time.Duration, inline bool) *collector {
 	t.Helper()
 	dir := t.TempDir()
-	ca, config, targets := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "config.yaml"), filepath.Join(dir, "targets.yaml")
+	ca, config := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "config.yaml")
 	must(os.WriteFile(ca, farm.CA, 0o600))
 	// Its own metrics are on, as they are by default, but on a port that no other collector has.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -58,20 +60,18 @@ receivers:
     initial_delay: %s
     tls: {ca_file: %q}
 `, telemetry.Addr(), telemetry.Port(), interval, min(timeout, interval), delay, ca)
-	list, indent := &bytes.Buffer{}, ""
+	c := &collector{
+		cmd: exec.Command(binary, "--config", config), telemetry: "http://" + telemetry.String() + "/metrics",
+		targets: filepath.Join(dir, "targets.yaml"), port: farm.Port,
+	}
 	if inline {
-		fmt.Fprintf(&yaml, "    targets:\n")
-		list, indent = &yaml, "      "
+		fmt.Fprintf(&yaml, "    targets:\n%s", c.yaml(servers, "      "))
 	} else {
-		fmt.Fprintf(&yaml, "    target_files: [%q]\n", targets)
+		fmt.Fprintf(&yaml, "    target_files: [%q]\n", c.targets)
+		c.list(servers)
 	}
-	for _, s := range servers {
-		fmt.Fprintf(list, "%s- endpoint: %s\n", indent, netip.AddrPortFrom(address(s), farm.Port))
-	}
-	must(os.WriteFile(targets, list.Bytes(), 0o600))
 	must(os.WriteFile(config, yaml.Bytes(), 0o600))
 
-	c := &collector{cmd: exec.Command(binary, "--config", config), telemetry: "http://" + telemetry.String() + "/metrics"}
 	stderr, err := c.cmd.StderrPipe()
 	must(err)
 	c.started = time.Now()
@@ -89,6 +89,22 @@ receivers:
 	t.Fatalf("the collector does not start:\n%s", &said)
 	return nil
 }
+
+// list replaces the file of targets.
+func (c *collector) list(servers []int) {
+	must(os.WriteFile(c.targets+".new", c.yaml(servers, ""), 0o600))
+	must(os.Rename(c.targets+".new", c.targets))
+}
+
+func (c *collector) yaml(servers []int, indent string) []byte {
+	var list bytes.Buffer
+	for _, s := range servers {
+		fmt.Fprintf(&list, "%s- endpoint: %s\n", indent, netip.AddrPortFrom(address(s), c.port))
+	}
+	return list.Bytes()
+}
+
+func (c *collector) signal(s syscall.Signal) { must(c.cmd.Process.Signal(s)) }
 
 // stop ends it and returns how long that took.
 func (c *collector) stop() time.Duration {

@@ -183,10 +183,10 @@ func (f *Farm) Take(_ struct{}, reply *Seen) error {
 // Dialer is the bare loop that the collector is compared with.
 type Dialer struct{}
 
-// Dials says what to connect to, and how often.
+// Dials says what to connect to.
 type Dials struct {
 	Started
-	Servers, Rounds int
+	Servers int
 }
 
 // Run connects to each server in turn, verifies it, and returns the CPU time that this process spent on it.
@@ -195,14 +195,12 @@ func (*Dialer) Run(d Dials, reply *time.Duration) error {
 	roots.AppendCertsFromPEM(d.CA)
 	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots}}
 	before := ownCPU()
-	for range d.Rounds {
-		for i := range d.Servers {
-			conn, err := dialer.Dial("tcp", netip.AddrPortFrom(address(i), d.Port).String())
-			if err != nil {
-				return err
-			}
-			_ = conn.Close()
+	for i := range d.Servers {
+		conn, err := dialer.Dial("tcp", netip.AddrPortFrom(address(i), d.Port).String())
+		if err != nil {
+			return err
 		}
+		_ = conn.Close()
 	}
 	*reply = ownCPU() - before
 	return nil

@@ -21,6 +21,9 @@ const (
 	// hang is how long the last probe of a target took that is expected to hang again. It is longer than a handshake
 	// with a distant server for which the first packet was lost, and is sent anew after a second.
 	hang = 2 * time.Second
+	// spare is how many goroutines wait for the next probe instead of ending: the stack of a new one is too small for a
+	// handshake, and is copied again and again until it is not.
+	spare = 32
 )
 
 // Schedule runs probes. Its exported fields are set first and not changed after; its methods may be called from any
@@ -50,6 +53,8 @@ type Schedule struct {
 	due      places                    // all but those
 	waiting  [kinds][]*place           // for a slot, the next one first
 	running  [kinds]int
+	idle     int         // goroutines that wait for a place
+	handed   chan *place // to one of them
 }
 
 // place is a target and when it is due next.
@@ -83,7 +88,7 @@ const (
 // Run probes until ctx ends and all probes have returned. It may be called once.
 func (s *Schedule) Run(ctx context.Context) {
 	s.mu.Lock()
-	s.ctx, s.timer = ctx, time.NewTimer(0)
+	s.ctx, s.timer, s.handed = ctx, time.NewTimer(0), make(chan *place, spare)
 	s.mu.Unlock()
 	for {
 		select {
@@ -108,7 +113,8 @@ func (s *Schedule) next() bool {
 		return false
 	}
 	p := s.due[0]
-	late := s.now() - p.due
+	wanted := p.begins()
+	late := s.now() - wanted
 	if late < 0 {
 		s.timer.Reset(-late)
 		s.mu.Unlock()
@@ -118,8 +124,9 @@ func (s *Schedule) next() bool {
 		for _, p := range s.due { // all by the same amount: the order of the heap stays
 			p.due += late
 		}
+		wanted += late
 	}
-	wanted, busy := p.due, p.state != idle
+	busy := p.state != idle
 	p.due += p.target.Interval
 	heap.Fix(&s.due, 0)
 	if !busy {
@@ -203,7 +210,13 @@ func (s *Schedule) enqueue(p *place, wanted time.Duration) {
 
 // begin fills a slot if one is free. The lock is held.
 func (s *Schedule) begin() {
-	if p := s.take(); p != nil {
+	p := s.take()
+	switch {
+	case p == nil:
+	case s.idle > 0:
+		s.idle--
+		s.handed <- p
+	default:
 		s.workers.Go(func() { s.work(p) })
 	}
 }
@@ -231,8 +244,8 @@ func (s *Schedule) take() *place {
 	return p
 }
 
-// work probes p, and then in the same slot whatever waits. It returns when nothing does, so that there are never more
-// goroutines than probes.
+// work probes p, and then in the same slot whatever waits. When nothing does, it waits or returns, so that there are never
+// many more goroutines than probes.
 func (s *Schedule) work(p *place) {
 	for p != nil {
 		begun := s.now()
@@ -248,6 +261,16 @@ func (s *Schedule) work(p *place) {
 			s.enqueue(p, s.now())
 		}
 		p = s.take()
+		waits := p == nil && s.idle < spare
+		if waits {
+			s.idle++
+		}
 		s.mu.Unlock()
+		if waits {
+			select {
+			case p = <-s.handed:
+			case <-s.ctx.Done():
+			}
+		}
 	}
 }

@@ -177,7 +177,7 @@ func TestFewTargetsAreProbedAtOnceAndAtEqualDistances(t *testing.T) {
 			l := newLog()
 			runFor(l.schedule(ts, n, instant), 3*time.Minute)
 			for i, tt := range ts {
-				first := time.Second + time.Duration(i)*10*time.Millisecond
+				first := time.Second + time.Duration(i)*tick
 				assert.Equal(t, []time.Duration{first, first + time.Minute, first + 2*time.Minute}, l.begun[tt])
 			}
 		})
@@ -188,7 +188,7 @@ func TestFewTargetsOfAShortIntervalFillIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog()
 		runFor(l.schedule(targets(50, 100*time.Millisecond), 50, instant), 10*time.Second)
-		assert.Len(t, l.all(0, 100*time.Millisecond), 50)
+		assert.Len(t, l.all(time.Millisecond, 101*time.Millisecond), 50)
 		l.assertEven(t, 500, 0, 10*time.Second)
 	})
 }
@@ -263,7 +263,7 @@ func TestConcurrencyIsBoundedAndWaitingShowsAsLateness(t *testing.T) {
 		runFor(l.schedule(ts, 2, lasting(time.Second)), 30*time.Second)
 		assert.Equal(t, 2, l.peak)
 		require.Len(t, l.all(0, time.Minute), 10)
-		assert.Equal(t, []time.Duration{4*time.Second - 90*time.Millisecond + 10*time.Millisecond}, l.late[ts[9]])
+		assert.Equal(t, []time.Duration{4*time.Second - 8*tick}, l.late[ts[9]])
 	})
 }
 
@@ -274,6 +274,16 @@ func TestGoroutinesAreStartedAsNeeded(t *testing.T) {
 		before := runtime.NumGoroutine()
 		time.Sleep(30 * time.Second)
 		assert.InDelta(t, 1000/60, runtime.NumGoroutine()-before, 5, "as many as probes are running")
+		stop()
+		assert.InDelta(t, before, runtime.NumGoroutine(), 2)
+
+		s := l.schedule(targets(1000, 2*time.Second), 256, lasting(time.Second))
+		stop = run(s)
+		time.Sleep(30 * time.Second)
+		assert.InDelta(t, 256, runtime.NumGoroutine()-before, 2)
+		s.Set(targets(1, time.Minute))
+		time.Sleep(30 * time.Second)
+		assert.InDelta(t, spare, runtime.NumGoroutine()-before, 2, "not for ever as many as there were once")
 		stop()
 	})
 }
@@ -361,7 +371,7 @@ func TestTargetThatAnswersAgainWaitsWithTheQuickOnes(t *testing.T) {
 		}), 35*time.Second)
 		// Known to hang, it has to wait until one of three slots is free. Known to be quick, it gets the fourth.
 		assert.Equal(t, []time.Duration{
-			30 * time.Millisecond, 19 * time.Second, 20*time.Second + 30*time.Millisecond, 30*time.Second + 30*time.Millisecond,
+			3 * tick, 19 * time.Second, 20*time.Second + 3*tick, 30*time.Second + 3*tick,
 		}, l.begun[ts[3]])
 	})
 }
@@ -380,7 +390,7 @@ func TestOneSlotServesAll(t *testing.T) {
 func TestStallMovesAllPlacesAndMakesNoBurst(t *testing.T) {
 	for length, moved := range map[time.Duration]time.Duration{
 		90 * time.Millisecond:  0,
-		120 * time.Millisecond: 120 * time.Millisecond,
+		130 * time.Millisecond: 120 * time.Millisecond,
 		7 * time.Second:        7 * time.Second,
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -407,6 +417,7 @@ func TestStallMovesAllPlacesAndMakesNoBurst(t *testing.T) {
 				if begun := l.begun[tt]; i != 500 {
 					n := len(begun) - 1
 					assert.InDelta(t, moved, begun[n]-begun[0]-time.Duration(n)*10*time.Second, float64(21*time.Millisecond))
+					assert.LessOrEqual(t, slices.Max(l.late[tt]), stall, "what was moved is not late")
 				}
 			}
 		})
@@ -447,7 +458,7 @@ func TestNoTargetsYet(t *testing.T) {
 		assert.Equal(t, []time.Duration{
 			time.Hour, time.Hour + time.Minute, time.Hour + 2*time.Minute, 2*time.Hour + 150*time.Second,
 		}, l.begun[ts[0]])
-		assert.Equal(t, time.Hour+3010*time.Millisecond, l.begun[ts[1]][0])
+		assert.Equal(t, time.Hour+3*time.Second+tick, l.begun[ts[1]][0])
 	})
 }
 
@@ -475,7 +486,7 @@ func TestSetLeavesTheOthersAlone(t *testing.T) {
 			assert.Equal(t, []time.Duration{first, first + time.Minute, first + 2*time.Minute}, l.begun[tt][:3])
 		}
 		assert.Len(t, l.begun[ts[500]], 5)
-		assert.Len(t, l.all(3*time.Minute, time.Hour), 2)
+		assert.Len(t, l.all(3*time.Minute+tick, time.Hour), 2)
 		for _, tt := range added {
 			assert.GreaterOrEqual(t, l.begun[tt][0], 95*time.Second)
 			assert.LessOrEqual(t, l.begun[tt][0], 155*time.Second)
@@ -629,7 +640,7 @@ func TestNow(t *testing.T) {
 		stop()
 		assert.Equal(t, []time.Duration{0, 20 * time.Second, 21 * time.Second, time.Minute, 80500 * time.Millisecond}, l.begun[ts[0]])
 		assert.Equal(t, []time.Duration{0, 0, 0, 0, 0}, l.late[ts[0]])
-		assert.Equal(t, []time.Duration{10 * time.Millisecond, time.Minute + 10*time.Millisecond, 2*time.Minute + 10*time.Millisecond}, l.begun[ts[1]])
+		assert.Equal(t, []time.Duration{tick, time.Minute + tick, 2*time.Minute + tick}, l.begun[ts[1]])
 		assert.Empty(t, l.skips)
 	})
 }
@@ -649,7 +660,7 @@ func TestNowWhileWaitingIsTheSameProbe(t *testing.T) {
 		time.Sleep(14 * time.Second)
 		stop()
 		assert.Equal(t, []time.Duration{10 * time.Second, 55 * time.Second}, l.begun[ts[1]])
-		assert.Equal(t, []time.Duration{9990 * time.Millisecond, 10 * time.Second}, l.late[ts[1]])
+		assert.Equal(t, []time.Duration{10*time.Second - tick, 10 * time.Second}, l.late[ts[1]])
 	})
 }
 

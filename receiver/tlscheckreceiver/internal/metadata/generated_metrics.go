@@ -307,6 +307,7 @@ func (m *metricTLSCertificateDaysUntilExpiry) recordDataPoint(start pcommon.Time
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject) {
@@ -459,6 +460,7 @@ func (m *metricTLSCertificateInfo) recordDataPoint(start pcommon.Timestamp, ts p
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateInfoMetricAttributeKeyCertificateSubject) {
@@ -572,6 +574,7 @@ func (m *metricTLSCertificateLifetimeRemaining) recordDataPoint(start pcommon.Ti
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateLifetimeRemainingMetricAttributeKeyCertificateSubject) {
@@ -670,6 +673,7 @@ func (m *metricTLSCertificateNotAfter) recordDataPoint(start pcommon.Timestamp, 
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotAfterMetricAttributeKeyCertificateSubject) {
@@ -768,6 +772,7 @@ func (m *metricTLSCertificateNotBefore) recordDataPoint(start pcommon.Timestamp,
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSCertificateNotBeforeMetricAttributeKeyCertificateSubject) {
@@ -866,6 +871,7 @@ func (m *metricTLSClientCertificateDaysUntilExpiry) recordDataPoint(start pcommo
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSClientCertificateDaysUntilExpiryMetricAttributeKeyCertificateSubject) {
@@ -961,6 +967,7 @@ func (m *metricTLSConnectionInfo) recordDataPoint(start pcommon.Timestamp, ts pc
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSConnectionInfoMetricAttributeKeyTLSCipher) {
@@ -1166,6 +1173,7 @@ func (m *metricTLSHandshakeTotal) recordDataPoint(start pcommon.Timestamp, ts pc
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSHandshakeTotalMetricAttributeKeyResult) {
@@ -1312,6 +1320,7 @@ func (m *metricTLSOcspStatus) recordDataPoint(start pcommon.Timestamp, ts pcommo
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSOcspStatusMetricAttributeKeyTLSOcspStatus) {
@@ -1404,6 +1413,7 @@ func (m *metricTLSProbeDuration) recordDataPoint(start pcommon.Timestamp, ts pco
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSProbeDurationMetricAttributeKeyTLSProbePhase) {
@@ -1498,6 +1508,7 @@ func (m *metricTLSProbeFailures) recordDataPoint(start pcommon.Timestamp, ts pco
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TLSProbeFailuresMetricAttributeKeyTLSProbePhase) {
@@ -1700,6 +1711,7 @@ func (m *metricTlscheckTimeLeft) recordDataPoint(start pcommon.Timestamp, ts pco
 	}
 
 	dp := pmetric.NewNumberDataPoint()
+	dp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))
 	dp.SetStartTimestamp(start)
 	dp.SetTimestamp(ts)
 	if slices.Contains(m.config.EnabledAttributes, TlscheckTimeLeftMetricAttributeKeyTlscheckX509Issuer) {

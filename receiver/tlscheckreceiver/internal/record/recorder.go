@@ -28,9 +28,13 @@ import (
 )
 
 const (
-	// A batch is sent on when it is this old or has this many outcomes, whichever comes first.
+	// A batch is sent on when it is this old or has this many outcomes, whichever comes first. An outcome takes 3 KiB in
+	// OTLP, with long names more than ten; most receivers of OTLP refuse what is above 4 MiB.
 	maxBatchAge  = time.Second
-	maxBatchSize = 1000
+	maxBatchSize = 200
+
+	// gather is how long outcomes wait for others, so that not each of them has to wake the recorder up.
+	gather = 20 * time.Millisecond
 )
 
 // Recorder keeps the cumulative state of all targets. One goroutine owns it, that of Run.
@@ -190,6 +194,9 @@ func (r *Recorder) Run(ctx context.Context, outcomes <-chan *probe.Outcome) {
 			case maxBatchSize:
 				r.flush(ctx)
 				timer.Stop()
+			}
+			if len(outcomes) == 0 {
+				time.Sleep(gather)
 			}
 		case <-timer.C:
 			r.flush(ctx)
