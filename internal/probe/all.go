@@ -65,7 +65,7 @@ func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
 	if e.Port == 0 {
 		l := &Lookup{Step: Step{Start: time.Now()}}
 		r.out.Lookup = l
-		_, servers, err := r.prober.Resolver.LookupSRV(ctx, "", "", e.DNSName)
+		servers, err := r.prober.names.servers(ctx, r.prober.Resolver, e.DNSName)
 		l.End = time.Now()
 		if len(servers) == 1 && servers[0].Target == "." { // RFC 2782
 			err = &net.DNSError{Err: "its record says that there is no such service", Name: e.DNSName, IsNotFound: true}
@@ -74,7 +74,7 @@ func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
 			l.Failure = r.fail(failure.DNS, err)
 			return nil, err
 		}
-		names = servers[:min(len(servers), maxAddresses)]
+		names = servers
 	}
 	var all []netip.AddrPort
 	var failed error

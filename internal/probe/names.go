@@ -26,50 +26,69 @@ const (
 // value is ready and any number of goroutines may use one.
 type names struct {
 	mu       sync.Mutex
-	kept     map[string]answer
-	underWay map[string]*lookUp
+	kept     map[question]answer
+	underWay map[question]*lookUp
 	swept    time.Time
 }
 
+// question is for the addresses of a host, or for the servers of a service.
+type question struct {
+	name    string
+	service bool
+}
+
+// answer is one or the other, at most maxAddresses, which nobody may change.
 type answer struct {
-	addrs []netip.Addr
-	ends  time.Time
+	addrs   []netip.Addr
+	servers []*net.SRV
+	ends    time.Time
 }
 
 type lookUp struct {
 	waiting int                // how many do; at 0 it is called off
 	cancel  context.CancelFunc // calls it off
 	done    chan struct{}      // closed when what follows is set
-	addrs   []netip.Addr
+	answer  answer
 	err     error
 }
 
-// lookup returns the addresses of a name, at most maxAddresses, which nobody may change. It waits no longer than ctx
-// lasts. The look-up itself goes on while one of those who wait for it has time left, and no longer than net tries: the
-// first who asked may be called off, or have less time than the others.
-func (n *names) lookup(ctx context.Context, r *net.Resolver, name string) ([]netip.Addr, error) {
-	name = strings.ToLower(name) // RFC 4343
+// addresses returns those of a host.
+func (n *names) addresses(ctx context.Context, r *net.Resolver, name string) ([]netip.Addr, error) {
+	a, err := n.lookup(ctx, r, question{name: name})
+	return a.addrs, err
+}
+
+// servers returns those of a service.
+func (n *names) servers(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
+	a, err := n.lookup(ctx, r, question{name: name, service: true})
+	return a.servers, err
+}
+
+// lookup answers q. It waits no longer than ctx lasts. The look-up itself goes on while one of those who wait for it has
+// time left, and no longer than net tries: the first who asked may be called off, or have less time than the others.
+func (n *names) lookup(ctx context.Context, r *net.Resolver, q question) (answer, error) {
+	q.name = strings.ToLower(q.name) // RFC 4343
 	n.mu.Lock()
-	if a := n.kept[name]; time.Now().Before(a.ends) {
+	if a := n.kept[q]; time.Now().Before(a.ends) {
 		n.mu.Unlock()
-		return a.addrs, nil
+		return a, nil
 	}
-	l := n.underWay[name]
+	l := n.underWay[q]
 	if l == nil || l.waiting == 0 {
 		if n.underWay == nil {
-			n.underWay, n.kept = make(map[string]*lookUp), make(map[string]answer)
+			n.underWay, n.kept = make(map[question]*lookUp), make(map[question]answer)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		l = &lookUp{cancel: cancel, done: make(chan struct{})}
-		n.underWay[name] = l
-		go n.find(ctx, r, name, l)
+		n.underWay[q] = l
+		go n.find(ctx, r, q, l)
 	}
 	l.waiting++
 	n.mu.Unlock()
 
 	select {
 	case <-l.done:
-		return l.addrs, l.err
+		return l.answer, l.err
 	case <-ctx.Done():
 	}
 	n.mu.Lock()
@@ -78,27 +97,36 @@ func (n *names) lookup(ctx context.Context, r *net.Resolver, name string) ([]net
 		l.cancel()
 	}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, ctx.Err()
+		return answer{}, ctx.Err()
 	}
-	return nil, &net.DNSError{Err: os.ErrDeadlineExceeded.Error(), Name: name, IsTimeout: true} // as net says it
+	return answer{}, &net.DNSError{Err: os.ErrDeadlineExceeded.Error(), Name: q.name, IsTimeout: true} // as net says it
 }
 
-// find looks a name up for those who wait for l.
-func (n *names) find(ctx context.Context, r *net.Resolver, name string, l *lookUp) {
+// find finds the answer for those who wait for l.
+func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp) {
 	defer l.cancel()
 	life := lifetime{open: make(map[dnsmessage.Question]bool)}
-	found, err := life.noting(r).LookupNetIP(ctx, "ip", name)
-	for i, a := range found {
-		found[i] = a.Unmap() // net gives out IPv4 addresses from the hosts file as IPv6 ones
+	var a answer
+	var err error
+	if q.service {
+		_, a.servers, err = life.noting(r).LookupSRV(ctx, "", "", q.name)
+		a.servers = a.servers[:min(len(a.servers), maxAddresses)]
+	} else {
+		a.addrs, err = life.noting(r).LookupNetIP(ctx, "ip", q.name)
+		for i, addr := range a.addrs {
+			a.addrs[i] = addr.Unmap() // net gives out IPv4 addresses from the hosts file as IPv6 ones
+		}
+		a.addrs = bounded(a.addrs)
 	}
-	l.addrs, l.err = bounded(found), err
+	a.ends = life.end()
+	l.answer, l.err = a, err
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.underWay[name] == l { // else it was called off, and is looked up anew
-		delete(n.underWay, name)
+	if n.underWay[q] == l { // else it was called off, and is looked up anew
+		delete(n.underWay, q)
 	}
 	if err == nil {
-		n.keep(name, answer{l.addrs, life.end()})
+		n.keep(q, a)
 	}
 	close(l.done)
 }
@@ -119,15 +147,15 @@ func bounded(addrs []netip.Addr) []netip.Addr {
 }
 
 // keep keeps an answer if it lasts and there is room.
-func (n *names) keep(name string, a answer) {
+func (n *names) keep(q question, a answer) {
 	now := time.Now()
 	if now.Sub(n.swept) >= sweepNames {
-		maps.DeleteFunc(n.kept, func(_ string, a answer) bool { return !now.Before(a.ends) })
+		maps.DeleteFunc(n.kept, func(_ question, a answer) bool { return !now.Before(a.ends) })
 		n.swept = now
 	}
-	delete(n.kept, name)
+	delete(n.kept, q)
 	if now.Before(a.ends) && len(n.kept) < maxNames {
-		n.kept[name] = a
+		n.kept[q] = a
 	}
 }
 

@@ -94,7 +94,7 @@ func repack(t *testing.T, response [][]byte, change func(*dnsmessage.Message)) [
 func (n *names) waitingFor(name string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if l := n.underWay[name]; l != nil {
+	if l := n.underWay[question{name: name}]; l != nil {
 		return l.waiting
 	}
 	return 0
@@ -110,11 +110,11 @@ func lastsFor(t *testing.T, s *nameServer, want time.Duration) {
 	t.Helper()
 	var n names
 	before := time.Now()
-	_, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+	_, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	after := time.Now()
-	require.Contains(t, n.kept, "a.example.")
-	ends := n.kept["a.example."].ends
+	require.Contains(t, n.kept, question{name: "a.example."})
+	ends := n.kept[question{name: "a.example."}].ends
 	assert.False(t, ends.Before(before.Add(want)), ends.Sub(before))
 	assert.False(t, ends.After(after.Add(want)), ends.Sub(after))
 }
@@ -125,7 +125,7 @@ func notKept(t *testing.T, s *nameServer, wantErr bool) {
 	var n names
 	asked := s.queries.Load()
 	for range 3 {
-		_, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+		_, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 		assert.Equal(t, wantErr, err != nil, err)
 		assert.Empty(t, n.kept)
 		assert.Empty(t, n.underWay)
@@ -138,12 +138,12 @@ func TestNameIsAskedForOnce(t *testing.T) {
 	s := serveNames(t, addresses(3600, v4, v6))
 	var n names
 	for _, name := range []string{"a.example.", "a.example.", "A.Example."} {
-		addrs, err := n.lookup(t.Context(), s.Resolver, name)
+		addrs, err := n.addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 		assert.ElementsMatch(t, []netip.Addr{v4, v6}, addrs)
 	}
 	s.wasAsked(t, 2) // for A and AAAA
-	_, err := n.lookup(t.Context(), s.Resolver, "b.example.")
+	_, err := n.addresses(t.Context(), s.Resolver, "b.example.")
 	require.NoError(t, err)
 	s.wasAsked(t, 4)
 	assert.Empty(t, n.underWay)
@@ -157,12 +157,12 @@ func TestChangedAnswerIsSeenAfterTheTTL(t *testing.T) {
 	})
 	var n names
 	before := time.Now()
-	addrs, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+	addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.Equal(t, []netip.Addr{v4}, addrs)
 	now.Store(&v4b)
 	eventually(t, func() bool {
-		addrs, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+		addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 		return err == nil && addrs[0] == v4b
 	})
 	assert.GreaterOrEqual(t, time.Since(before), time.Second)
@@ -259,10 +259,10 @@ func TestFailureIsNotKept(t *testing.T) {
 		})
 		notKept(t, s, true)
 		var n names
-		_, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+		_, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 		assert.Equal(t, want, typeOf(err), err)
 		exists.Store(true)
-		addrs, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+		addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
@@ -330,14 +330,14 @@ func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
 	lastsFor(t, s, 300*time.Second)
 
 	var n names
-	found, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+	found, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.Len(t, found, maxAddresses)
-	assert.Equal(t, maxAddresses, cap(n.kept["a.example."].addrs), "nor is memory kept for more")
+	assert.Equal(t, maxAddresses, cap(n.kept[question{name: "a.example."}].addrs), "nor is memory kept for more")
 
 	slices.Reverse(addrs)
 	var other names
-	again, err := other.lookup(t.Context(), s.Resolver, "a.example.")
+	again, err := other.addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.ElementsMatch(t, found, again, "many servers give them in another order each time")
 }
@@ -460,7 +460,7 @@ func TestGarbage(t *testing.T) {
 func TestNameFromTheHostsFileIsNotKept(t *testing.T) {
 	var n names
 	for _, r := range []*net.Resolver{nil, {}, {PreferGo: true}} {
-		addrs, err := n.lookup(t.Context(), r, "localhost")
+		addrs, err := n.addresses(t.Context(), r, "localhost")
 		require.NoError(t, err)
 		for _, a := range addrs {
 			assert.True(t, a.IsLoopback() && !a.Is4In6(), a)
@@ -474,7 +474,7 @@ func (s *nameServer) lookUps(t *testing.T, n *names, times int) (results <-chan 
 	all := make(chan error, times)
 	for range times {
 		go func() {
-			addrs, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+			addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 			if err == nil && !assert.ElementsMatch(t, []netip.Addr{v4, v6}, addrs) {
 				err = errors.New("other addresses")
 			}
@@ -556,7 +556,7 @@ func TestLookUpOutlivesWhoBeganIt(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			first := make(chan error)
 			go func() {
-				_, err := n.lookup(ending{ctx, why}, s.Resolver, "a.example.")
+				_, err := n.addresses(ending{ctx, why}, s.Resolver, "a.example.")
 				first <- err
 			}()
 			eventually(t, func() bool { return n.waitingFor("a.example.") == 1 })
@@ -574,7 +574,7 @@ func TestLookUpOutlivesWhoBeganIt(t *testing.T) {
 				assert.NoError(t, <-others)
 			}
 			s.wasAsked(t, 2)
-			assert.Contains(t, n.kept, "a.example.")
+			assert.Contains(t, n.kept, question{name: "a.example."})
 		})
 	}
 }
@@ -588,7 +588,7 @@ func TestEachWaitsAsLongAsItHasTime(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err := n.lookup(ctx, s.Resolver, "a.example.")
+	_, err := n.addresses(ctx, s.Resolver, "a.example.")
 	assert.Equal(t, failure.DNSTimeout, typeOf(err))
 	assert.EqualError(t, err, "lookup a.example.: i/o timeout", "as net says it")
 	var timeout net.Error
@@ -626,7 +626,7 @@ func TestLookUpThatNobodyWaitsForEnds(t *testing.T) {
 	results := make(chan error)
 	for range 2 {
 		go func() {
-			_, err := n.lookup(ctx, r, "a.example.")
+			_, err := n.addresses(ctx, r, "a.example.")
 			results <- err
 		}()
 	}
@@ -648,66 +648,98 @@ func TestLookUpThatNobodyWaitsForEnds(t *testing.T) {
 	})
 }
 
+// A service is kept as a host is, and beside a host of the same name.
+func TestServersAreKept(t *testing.T) {
+	servers := make([]dnsmessage.Resource, maxAddresses+10)
+	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+		q := query.Questions[0]
+		if q.Type != dnsmessage.TypeSRV {
+			return addresses(300, v4)(network, query)
+		}
+		for i := range servers {
+			servers[i] = dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 300},
+				Body:   &dnsmessage.SRVResource{Port: uint16(i), Target: dnsmessage.MustNewName("b.example.")},
+			}
+		}
+		if network == "udp" {
+			return [][]byte{repack(t, tlsfarm.Response(query, dnsmessage.RCodeSuccess), func(m *dnsmessage.Message) { m.Truncated = true })}
+		}
+		return tlsfarm.Response(query, dnsmessage.RCodeSuccess, servers...)
+	})
+	var n names
+	for range 3 {
+		found, err := n.servers(t.Context(), s.Resolver, "_a.example.")
+		require.NoError(t, err)
+		assert.Len(t, found, maxAddresses)
+		assert.Equal(t, "b.example.", found[0].Target)
+		addrs, err := n.addresses(t.Context(), s.Resolver, "_a.example.")
+		require.NoError(t, err)
+		assert.Equal(t, []netip.Addr{v4}, addrs)
+	}
+	s.wasAsked(t, 4) // over UDP and TCP for the servers, and for both families of addresses
+}
+
 // Who comes when a look-up was called off does not get its end.
 func TestLookUpThatWasCalledOffIsMadeAnew(t *testing.T) {
 	s := serveNames(t, addresses(300, v4, v6))
 	off := &lookUp{cancel: func() {}, done: make(chan struct{})}
-	n := names{kept: map[string]answer{}, underWay: map[string]*lookUp{"a.example.": off}}
-	addrs, err := n.lookup(t.Context(), s.Resolver, "a.example.")
+	n := names{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: off}}
+	addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.Len(t, addrs, 2)
 
 	// Nor does its end end the new one.
 	anew := &lookUp{waiting: 1}
-	n.underWay["a.example."] = anew
+	n.underWay[question{name: "a.example."}] = anew
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	n.find(ctx, s.Resolver, "a.example.", off)
+	n.find(ctx, s.Resolver, question{name: "a.example."}, off)
 	assert.ErrorIs(t, off.err, context.Canceled)
-	assert.Same(t, anew, n.underWay["a.example."])
+	assert.Same(t, anew, n.underWay[question{name: "a.example."}])
 }
 
 func TestLookUpReleasesItsContext(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
 	off := false
 	l := &lookUp{cancel: func() { off = true }, done: make(chan struct{})}
-	n := names{kept: map[string]answer{}, underWay: map[string]*lookUp{"a.example.": l}}
-	n.find(t.Context(), s.Resolver, "a.example.", l)
+	n := names{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: l}}
+	n.find(t.Context(), s.Resolver, question{name: "a.example."}, l)
 	assert.True(t, off)
 }
 
 func TestNamesAreBounded(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
-	n := names{kept: make(map[string]answer), underWay: make(map[string]*lookUp), swept: time.Now()}
+	n := names{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
 	lookup := func(name string) {
 		t.Helper()
-		addrs, err := n.lookup(t.Context(), s.Resolver, name)
+		addrs, err := n.addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
 	for i := range maxNames - 1 {
-		n.kept[fmt.Sprint(i)] = answer{ends: time.Now().Add(time.Hour)}
+		n.kept[question{name: fmt.Sprint(i)}] = answer{ends: time.Now().Add(time.Hour)}
 	}
 	lookup("last.example.")
-	assert.Contains(t, n.kept, "last.example.")
+	assert.Contains(t, n.kept, question{name: "last.example."})
 	lookup("over.example.")
 	assert.Len(t, n.kept, maxNames)
-	assert.NotContains(t, n.kept, "over.example.")
+	assert.NotContains(t, n.kept, question{name: "over.example."})
 
 	// One whose time is over makes room for itself.
-	n.kept["last.example."] = answer{ends: time.Now()}
+	n.kept[question{name: "last.example."}] = answer{ends: time.Now()}
 	lookup("last.example.")
-	assert.True(t, time.Now().Before(n.kept["last.example."].ends))
+	assert.True(t, time.Now().Before(n.kept[question{name: "last.example."}].ends))
 }
 
 func TestNamesThatEndedAreLetGoOf(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
-	n := names{kept: make(map[string]answer), underWay: make(map[string]*lookUp), swept: time.Now()}
-	n.kept["gone.example."] = answer{ends: time.Now()}
-	n.kept["here.example."] = answer{ends: time.Now().Add(time.Hour)}
+	n := names{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
+	n.kept[question{name: "gone.example."}] = answer{ends: time.Now()}
+	n.kept[question{name: "here.example."}] = answer{ends: time.Now().Add(time.Hour)}
 	lookup := func(name string) {
 		t.Helper()
-		_, err := n.lookup(t.Context(), s.Resolver, name)
+		_, err := n.addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 	}
 	swept := n.swept
@@ -718,7 +750,7 @@ func TestNamesThatEndedAreLetGoOf(t *testing.T) {
 	n.swept = time.Now().Add(-sweepNames)
 	lookup("b.example.")
 	assert.Len(t, n.kept, 3)
-	assert.NotContains(t, n.kept, "gone.example.")
+	assert.NotContains(t, n.kept, question{name: "gone.example."})
 	assert.Less(t, time.Since(n.swept), sweepNames)
 }
 
@@ -789,7 +821,7 @@ func TestManyLookUps(t *testing.T) {
 				if rand.IntN(3) == 0 {
 					go cancel()
 				}
-				addrs, err := n.lookup(ctx, s.Resolver, name)
+				addrs, err := n.addresses(ctx, s.Resolver, name)
 				switch {
 				case ctx.Err() != nil && err != nil:
 				case name[0] == 'n':
@@ -816,7 +848,7 @@ func BenchmarkLookup(b *testing.B) {
 		s := serveNames(b, addresses(ttl, v4, v6))
 		var n names
 		for b.Loop() {
-			if _, err := n.lookup(b.Context(), s.Resolver, "a.example."); err != nil {
+			if _, err := n.addresses(b.Context(), s.Resolver, "a.example."); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -208,7 +208,7 @@ func (r *run) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	}
 	l := &Lookup{Step: Step{Start: time.Now()}}
 	r.out.Lookup = l
-	addrs, err := r.prober.names.lookup(ctx, r.prober.Resolver, name)
+	addrs, err := r.prober.names.addresses(ctx, r.prober.Resolver, name)
 	l.End = time.Now()
 	if err != nil {
 		l.Failure = r.fail(failure.DNS, err)
