@@ -87,11 +87,15 @@ func (b *bench) take(t *testing.T) Seen {
 // run starts a collector on healthy targets and black holes, which are spread among them.
 func (b *bench) run(t *testing.T, healthy, blackHoles int, interval, delay time.Duration) *collector {
 	t.Helper()
-	// What the last collector left unfinished when it was stopped is of no interest.
+	b.settle()
+	return startCollector(t, b.Started, servers(healthy, blackHoles), interval, delay, false)
+}
+
+// settle waits for what the last collector left unfinished when it was stopped, which is of no interest.
+func (b *bench) settle() {
 	for call[Seen](b.farm, "Farm.Take", struct{}{}).Open > 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
-	return startCollector(t, b.Started, servers(healthy, blackHoles), interval, delay, false)
 }
 
 func servers(healthy, blackHoles int) []int {
@@ -117,6 +121,7 @@ func (b *bench) start(t *testing.T) {
 	ready, first := make([][]time.Duration, len(kinds)), make([][]time.Duration, len(kinds))
 	for range rounds {
 		for i, k := range kinds {
+			b.settle()
 			c := startCollector(t, b.Started, servers(k.n, 0), b.interval, 0, k.inline)
 			ready[i] = append(ready[i], c.ready.Sub(c.started))
 			for len(first[i]) < len(ready[i]) {
