@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -110,6 +111,9 @@ func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp
 	var err error
 	if q.service {
 		_, a.servers, err = life.noting(r).LookupSRV(ctx, "", "", q.name)
+		slices.SortFunc(a.servers, func(a, b *net.SRV) int { // net has shuffled them
+			return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Port, b.Port))
+		})
 		a.servers = a.servers[:min(len(a.servers), maxAddresses)]
 	} else {
 		a.addrs, err = life.noting(r).LookupNetIP(ctx, "ip", q.name)
@@ -131,15 +135,21 @@ func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp
 	close(l.done)
 }
 
-// bounded leaves no more than maxAddresses: the lowest, so that they are the same ones whatever order a server gives them in.
+// bounded leaves no more than maxAddresses, the same ones whatever order a server gives them in: the lowest of each family,
+// half of them IPv6 where there are enough of both.
 func bounded(addrs []netip.Addr) []netip.Addr {
 	if len(addrs) <= maxAddresses {
 		return addrs
 	}
-	end := slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)[maxAddresses]
+	all := slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)) // IPv4 comes first
+	if len(all) > maxAddresses {
+		six, _ := slices.BinarySearchFunc(all, netip.IPv6Unspecified(), netip.Addr.Compare)
+		four := min(six, max(maxAddresses/2, maxAddresses-(len(all)-six)))
+		all = slices.Delete(all, four, six)[:maxAddresses]
+	}
 	kept := make([]netip.Addr, 0, maxAddresses) // and no memory for the others
 	for _, a := range addrs {
-		if a.Less(end) {
+		if slices.Contains(all, a) && !slices.Contains(kept, a) {
 			kept = append(kept, a)
 		}
 	}

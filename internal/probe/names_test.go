@@ -648,6 +648,32 @@ func TestLookUpThatNobodyWaitsForEnds(t *testing.T) {
 	})
 }
 
+func TestAddressesAreBounded(t *testing.T) {
+	some := func(pattern string, n int) (addrs []netip.Addr) {
+		for i := range n {
+			addrs = append(addrs, netip.MustParseAddr(fmt.Sprintf(pattern, 10+i)))
+		}
+		return addrs
+	}
+	for name, c := range map[string]struct{ four, six, wantFour, wantSix int }{
+		"few of both":       {20, 12, 20, 12},
+		"many of both":      {100, 100, 16, 16},
+		"few of the first":  {3, 100, 3, 29},
+		"few of the second": {100, 3, 29, 3},
+		"none of the first": {0, 33, 0, 32},
+	} {
+		all := slices.Concat(some("192.0.2.%d", c.four), some("2001:db8::%d", c.six))
+		want := slices.Concat(some("192.0.2.%d", c.wantFour), some("2001:db8::%d", c.wantSix))
+		for range 10 {
+			rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			found := bounded(all)
+			assert.True(t, slices.IsSortedFunc(found, func(a, b netip.Addr) int { return slices.Index(all, a) - slices.Index(all, b) }), "their order stays")
+			assert.ElementsMatch(t, want, found, name)
+		}
+	}
+	assert.Equal(t, []netip.Addr{v4}, bounded(slices.Repeat([]netip.Addr{v4}, 40)))
+}
+
 // A service is kept as a host is, and beside a host of the same name.
 func TestServersAreKept(t *testing.T) {
 	servers := make([]dnsmessage.Resource, maxAddresses+10)
@@ -673,6 +699,7 @@ func TestServersAreKept(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, found, maxAddresses)
 		assert.Equal(t, "b.example.", found[0].Target)
+		assert.EqualValues(t, maxAddresses-1, found[maxAddresses-1].Port, "always the same ones")
 		addrs, err := n.addresses(t.Context(), s.Resolver, "_a.example.")
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)

@@ -76,8 +76,9 @@ type Farm struct {
 // Seen is what happened at the farm.
 type Seen struct {
 	Accepted []Accepted
-	Failed   int // handshakes
-	Open     int // connections, now
+	Took     []time.Duration // from there to the end of the handshake
+	Failed   int             // handshakes
+	Open     int             // connections, now
 }
 
 // Accepted is a connection.
@@ -163,6 +164,8 @@ func (f *Farm) serve(conn net.Conn, at time.Time, config *tls.Config) {
 			f.note(func(s *Seen) { s.Failed++ })
 			return
 		}
+		took := time.Since(at)
+		f.note(func(s *Seen) { s.Took = append(s.Took, took) })
 		conn = secure
 	}
 	_, _ = io.Copy(io.Discard, conn)

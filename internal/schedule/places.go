@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// tick is the distance of the times at which probes begin. At a thousand a second twenty begin together, and not each
+	// tick is the distance of the times at which probes begin, where no interval is short. At a thousand a second twenty begin together, and not each
 	// of them has to wake the process up, which takes the CPU a third of what a probe does. It is no longer because they
 	// wait for one another on the CPU, and their handshakes seem to take longer than they do.
 	tick = 20 * time.Millisecond
@@ -18,12 +18,6 @@ const (
 
 	unplaced time.Duration = -1
 )
-
-// begins is when p is to be probed: at the first tick that is not before its place.
-func (p *place) begins() time.Duration {
-	tick := min(tick, p.target.Interval/10)
-	return (p.due + tick - 1) / tick * tick
-}
 
 // places is a heap, the next one due first.
 type places []*place

@@ -1,5 +1,5 @@
 // Package schedule says when to probe: it gives each target a fixed place in its interval, so that load is even and a
-// target is probed at equal distances, bounds how many probes run at once, and tells when watched files change. It knows
+// target is probed at distances that are equal but for a tick, bounds how many probes run at once, and tells when watched files change. It knows
 // nothing of TLS.
 package schedule
 
@@ -37,8 +37,8 @@ type Schedule struct {
 	// nothing is late then either needs targets × timeout ÷ interval slots for the targets that hang.
 	MaxConcurrent int
 
-	// Probe makes one probe. late is how long after its place in the interval it begins. It is called from many
-	// goroutines, but never twice at once for one target, and is expected to return soon after ctx ends.
+	// Probe makes one probe. late is how long after its place in the interval it begins, or rather after the next tick. It
+	// is called from many goroutines, but never twice at once for one target, and is expected to return soon after ctx ends.
 	Probe func(ctx context.Context, t *target.Target, late time.Duration)
 	// Skip is called in place of Probe when the target's last probe is still running, or waiting to.
 	Skip func(t *target.Target)
@@ -51,6 +51,7 @@ type Schedule struct {
 	epoch    time.Time                 // all times are since then; zero before the first Set
 	byTarget map[*target.Target]*place // also what was removed while its probe was running
 	due      places                    // all but those
+	tick     time.Duration             // a tenth of the shortest interval, but no more than tick
 	waiting  [kinds][]*place           // for a slot, the next one first
 	running  [kinds]int
 	idle     int         // goroutines that wait for a place
@@ -88,7 +89,7 @@ const (
 // Run probes until ctx ends and all probes have returned. It may be called once.
 func (s *Schedule) Run(ctx context.Context) {
 	s.mu.Lock()
-	s.ctx, s.timer, s.handed = ctx, time.NewTimer(0), make(chan *place, spare)
+	s.ctx, s.timer, s.handed = ctx, time.NewTimer(0), make(chan *place, s.MaxConcurrent)
 	s.mu.Unlock()
 	for {
 		select {
@@ -113,7 +114,7 @@ func (s *Schedule) next() bool {
 		return false
 	}
 	p := s.due[0]
-	wanted := p.begins()
+	wanted := (p.due + s.tick - 1) / s.tick * s.tick
 	late := s.now() - wanted
 	if late < 0 {
 		s.timer.Reset(-late)
@@ -150,8 +151,9 @@ func (s *Schedule) Set(targets []*target.Target) {
 	}
 	before := s.byTarget
 	s.byTarget = make(map[*target.Target]*place, len(targets))
-	s.due = make(places, 0, len(targets))
+	s.due, s.tick = make(places, 0, len(targets)), tick
 	for _, t := range targets {
+		s.tick = min(s.tick, t.Interval/10)
 		if s.byTarget[t] != nil {
 			continue // is in the list twice
 		}

@@ -207,7 +207,21 @@ func TestManyTargetsFillTheInterval(t *testing.T) {
 			for _, tt := range ts {
 				assert.LessOrEqual(t, l.begun[tt][0], 70*time.Second)
 				assert.Equal(t, time.Minute, l.begun[tt][1]-l.begun[tt][0])
+				assert.Zero(t, l.begun[tt][0]%tick)
 			}
+		})
+	}
+}
+
+func TestShortIntervalAmongLongOnes(t *testing.T) {
+	for _, interval := range []time.Duration{time.Millisecond, 5 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			short := targets(1, interval)
+			l := newLog()
+			runFor(l.schedule(slices.Concat(targets(150, 2*time.Second), short), 256, instant), time.Minute)
+			assert.InDelta(t, time.Minute/interval, len(l.begun[short[0]]), 2)
+			assert.Empty(t, l.skips)
+			assert.Less(t, slices.Max(l.late[short[0]]), interval/10)
 		})
 	}
 }
@@ -474,7 +488,7 @@ func TestSetLeavesTheOthersAlone(t *testing.T) {
 		stop := run(s)
 		time.Sleep(90 * time.Second)
 		s.Set(slices.Concat(added, ts[500:], added[:3])) // some are in the list twice
-		time.Sleep(90 * time.Second)
+		time.Sleep(90*time.Second + tick/2)
 		s.Set(ts[500:501])
 		time.Sleep(2 * time.Minute)
 		stop()
@@ -486,7 +500,7 @@ func TestSetLeavesTheOthersAlone(t *testing.T) {
 			assert.Equal(t, []time.Duration{first, first + time.Minute, first + 2*time.Minute}, l.begun[tt][:3])
 		}
 		assert.Len(t, l.begun[ts[500]], 5)
-		assert.Len(t, l.all(3*time.Minute+tick, time.Hour), 2)
+		assert.Len(t, l.all(3*time.Minute+tick/2, time.Hour), 2)
 		for _, tt := range added {
 			assert.GreaterOrEqual(t, l.begun[tt][0], 95*time.Second)
 			assert.LessOrEqual(t, l.begun[tt][0], 155*time.Second)
@@ -652,7 +666,7 @@ func TestNowWhileWaitingIsTheSameProbe(t *testing.T) {
 		s := l.schedule(ts, 1, lasting(10*time.Second))
 		stop := run(s)
 		time.Sleep(5 * time.Second)
-		s.Now(ts[1]) // waits since 10 ms
+		s.Now(ts[1]) // waits since a tick
 		time.Sleep(40 * time.Second)
 		s.Now(ts[0])
 		s.Now(ts[1])

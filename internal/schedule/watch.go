@@ -324,13 +324,20 @@ type file struct {
 }
 
 func (s *sight) same(o *sight) bool {
-	return slices.EqualFunc(s.files, o.files, func(a, b file) bool {
-		if a.info == nil || b.info == nil {
-			return a.path == b.path && a.info == b.info
+	if len(s.files) != len(o.files) {
+		return false
+	}
+	for i, a := range s.files {
+		b := o.files[i]
+		if a.path != b.path || (a.info == nil) != (b.info == nil) {
+			return false
 		}
-		return a.path == b.path && os.SameFile(a.info, b.info) && a.info.Mode() == b.info.Mode() &&
-			a.info.Size() == b.info.Size() && a.info.ModTime().Equal(b.info.ModTime())
-	})
+		if a.info != nil && (!os.SameFile(a.info, b.info) || a.info.Mode() != b.info.Mode() ||
+			!a.info.IsDir() && (a.info.Size() != b.info.Size() || !a.info.ModTime().Equal(b.info.ModTime()))) {
+			return false
+		}
+	}
+	return true
 }
 
 // see looks at files, and at all that decides on which they are.

@@ -438,7 +438,7 @@ func TestWhatIsNoChangeIsNotTold(t *testing.T) {
 	t.Parallel()
 	tree := newTree(t)
 	tree.write("site/cert.pem", "site/key", "site/deep/other")
-	w := watch(t, tree.target("site/cert.pem"), tree.target("site/*.pem"))
+	w := watch(t, tree.target("site/cert.pem"), tree.target("site/*.pem"), tree.target("site"))
 	before := w.looked()
 	for range 10 {
 		_, err := os.ReadFile(tree.path("site/cert.pem"))
@@ -450,7 +450,7 @@ func TestWhatIsNoChangeIsNotTold(t *testing.T) {
 	w.settle()
 	assert.Equal(t, before, w.looked(), "reading, and what is of no concern, is no reason to look")
 
-	tree.write("site/key")
+	tree.write("site/key", "site/more")
 	require.NoError(t, os.Chmod(tree.path("site/cert.pem"), 0o600))
 	require.NoError(t, os.Chtimes(tree.path("site/cert.pem"), time.Now(), time.Time{}))
 	w.quiet()

@@ -95,6 +95,32 @@ func TestHistogramAddsUp(t *testing.T) {
 	assert.InDelta(t, 20, last.Exemplars().At(0).DoubleValue(), 1e-9, "the latest")
 }
 
+func TestOutcomesWaitForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := recorder(t)
+		seen := 0
+		r.Observe = func(*probe.Outcome) { seen++ }
+		outcomes := make(chan *probe.Outcome, 1)
+		go r.Run(context.Background(), outcomes)
+		send := func(o *probe.Outcome) int {
+			outcomes <- o
+			synctest.Wait()
+			return seen
+		}
+		c := certificate()
+		assert.Equal(t, 1, send(handshake(example, time.Millisecond, c)))
+		assert.Equal(t, 1, send(handshake(example, time.Millisecond, c)))
+		time.Sleep(gather)
+		synctest.Wait()
+		assert.Equal(t, 2, seen)
+		time.Sleep(gather)
+		for i := range 3 {
+			assert.Equal(t, 3+i, send(&probe.Outcome{Target: example, Gone: true}), "of those there are many at once")
+		}
+		close(outcomes)
+	})
+}
+
 func TestBatchIsSentAtOneSecondOrManyOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := recorder(t)

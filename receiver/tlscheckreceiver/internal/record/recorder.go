@@ -195,7 +195,7 @@ func (r *Recorder) Run(ctx context.Context, outcomes <-chan *probe.Outcome) {
 				r.flush(ctx)
 				timer.Stop()
 			}
-			if len(outcomes) == 0 {
+			if len(outcomes) == 0 && !o.Gone { // thousands go at once
 				time.Sleep(gather)
 			}
 		case <-timer.C:
