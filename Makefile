@@ -17,7 +17,7 @@ generate: $(TOOLS)/.built ## generate code and documentation from metadata.yaml
 	@# mdatagen v0.159.0 imports the wrong package there: open-telemetry/opentelemetry-collector#15760
 	@sed 's,/confmap/xconfmap",/confmap",' $(RESOURCE_TEST) >$(RESOURCE_TEST).new && mv $(RESOURCE_TEST).new $(RESOURCE_TEST)
 	@# without it each point's attributes grow by doubling, a fifth of the garbage of recording
-	@awk '{ print } /dp := pmetric.NewNumberDataPoint\(\)/ { print "\tdp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))" }' \
+	@awk '{ print } /dp := pmetric.NewNumberDataPoint\(\)/ { print "\tdp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))"; n++ } END { exit !n }' \
 		$(METRICS) >$(METRICS).new && mv $(METRICS).new $(METRICS)
 
 fmt: $(TOOLS)/.built ## format the Go code
