@@ -335,9 +335,16 @@ func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
 	assert.Len(t, found, maxAddresses)
 	assert.Equal(t, maxAddresses, cap(n.kept[question{name: "a.example."}].addrs), "nor is memory kept for more")
 
-	slices.Reverse(addrs)
-	var other names
-	again, err := other.addresses(t.Context(), s.Resolver, "a.example.")
+	reversed := slices.Clone(addrs)
+	slices.Reverse(reversed)
+	other := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+		if network == "tcp" {
+			return addresses(300, reversed...)(network, query)
+		}
+		return [][]byte{repack(t, addresses(10)(network, query), func(m *dnsmessage.Message) { m.Truncated = true })}
+	})
+	var anew names
+	again, err := anew.addresses(t.Context(), other.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.ElementsMatch(t, found, again, "many servers give them in another order each time")
 }
@@ -676,12 +683,12 @@ func TestAddressesAreBounded(t *testing.T) {
 
 // A service is kept as a host is, and beside a host of the same name.
 func TestServersAreKept(t *testing.T) {
-	servers := make([]dnsmessage.Resource, maxAddresses+10)
 	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		q := query.Questions[0]
 		if q.Type != dnsmessage.TypeSRV {
 			return addresses(300, v4)(network, query)
 		}
+		servers := make([]dnsmessage.Resource, maxAddresses+10)
 		for i := range servers {
 			servers[i] = dnsmessage.Resource{
 				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 300},

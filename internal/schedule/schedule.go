@@ -89,7 +89,7 @@ const (
 // Run probes until ctx ends and all probes have returned. It may be called once.
 func (s *Schedule) Run(ctx context.Context) {
 	s.mu.Lock()
-	s.ctx, s.timer, s.handed = ctx, time.NewTimer(0), make(chan *place, s.MaxConcurrent)
+	s.ctx, s.timer, s.handed = ctx, time.NewTimer(0), make(chan *place, spare)
 	s.mu.Unlock()
 	for {
 		select {
@@ -213,14 +213,18 @@ func (s *Schedule) enqueue(p *place, wanted time.Duration) {
 // begin fills a slot if one is free. The lock is held.
 func (s *Schedule) begin() {
 	p := s.take()
-	switch {
-	case p == nil:
-	case s.idle > 0:
-		s.idle--
-		s.handed <- p
-	default:
-		s.workers.Go(func() { s.work(p) })
+	if p == nil {
+		return
 	}
+	if s.idle > 0 {
+		select {
+		case s.handed <- p:
+			s.idle--
+			return
+		default: // those that wait have not come to take what they were handed
+		}
+	}
+	s.workers.Go(func() { s.work(p) })
 }
 
 // take returns the place to be probed next, in a slot that is now its own; nil if none waits or may begin. The lock is

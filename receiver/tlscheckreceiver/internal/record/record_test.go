@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,21 +99,21 @@ func TestHistogramAddsUp(t *testing.T) {
 func TestOutcomesWaitForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := recorder(t)
-		seen := 0
-		r.Observe = func(*probe.Outcome) { seen++ }
+		var seen atomic.Int32
+		r.Observe = func(*probe.Outcome) { seen.Add(1) }
 		outcomes := make(chan *probe.Outcome, 1)
 		go r.Run(context.Background(), outcomes)
 		send := func(o *probe.Outcome) int {
 			outcomes <- o
 			synctest.Wait()
-			return seen
+			return int(seen.Load())
 		}
 		c := certificate()
 		assert.Equal(t, 1, send(handshake(example, time.Millisecond, c)))
 		assert.Equal(t, 1, send(handshake(example, time.Millisecond, c)))
 		time.Sleep(gather)
 		synctest.Wait()
-		assert.Equal(t, 2, seen)
+		assert.EqualValues(t, 2, seen.Load())
 		time.Sleep(gather)
 		for i := range 3 {
 			assert.Equal(t, 3+i, send(&probe.Outcome{Target: example, Gone: true}), "of those there are many at once")
