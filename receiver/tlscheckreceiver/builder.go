@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"time"
+	"weak"
 
 	"go.uber.org/zap"
 
@@ -13,15 +14,20 @@ import (
 
 // builder makes targets of what was configured. One goroutine uses it at a time.
 type builder struct {
-	log    *zap.Logger // told of files of tls blocks that are renewed later and cannot be used
-	blocks map[string]*tlsBlock
-	ids    map[string]int // how many targets had this one
+	log    *zap.Logger                       // told of files of tls blocks that are renewed later and cannot be used
+	blocks map[string]weak.Pointer[tlsBlock] // of those that targets have; see sweep
+	ids    map[string]int                    // how many targets had this one
 	// unique refuses a target whose telemetry could not be told from that of another.
 	unique bool
 }
 
 func newBuilder(log *zap.Logger) *builder {
-	return &builder{log: log, blocks: make(map[string]*tlsBlock), ids: make(map[string]int)}
+	return &builder{log: log, blocks: make(map[string]weak.Pointer[tlsBlock]), ids: make(map[string]int)}
+}
+
+// sweep lets go of the tls blocks that no target has any more.
+func (b *builder) sweep() {
+	maps.DeleteFunc(b.blocks, func(_ string, block weak.Pointer[tlsBlock]) bool { return block.Value() == nil })
 }
 
 // filesAlone stands among the certificate types for the target that reports the files, of no type, where they are
@@ -47,10 +53,10 @@ func (b *builder) make(t *TargetConfig) (targets []*target.Target, errs []error)
 	if t.CollectionInterval >= time.Millisecond && t.Timeout > t.CollectionInterval {
 		bad("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", t.Timeout, t.CollectionInterval)
 	}
-	block := b.blocks[t.tlsWritten]
+	block := b.blocks[t.tlsWritten].Value()
 	if block == nil || len(block.errs) > 0 { // the files that it lacked may be there now
 		block = newTLSBlock(&t.TLS.client, b.log)
-		b.blocks[t.tlsWritten] = block
+		b.blocks[t.tlsWritten] = weak.Make(block)
 	}
 	for _, err := range block.errs {
 		bad("tls::%w", err)

@@ -56,7 +56,8 @@ func buildWithLog(t *testing.T, yaml string) (targets []*target.Target, log *obs
 	targets, err = cfg.build(b)
 	require.NoError(t, err)
 	return targets, log, func() {
-		for _, block := range b.blocks {
+		for _, weak := range b.blocks {
+			block := weak.Value()
 			block.mu.Lock()
 			block.looked = time.Time{}
 			block.mu.Unlock()
@@ -305,7 +306,7 @@ targets:
 	builder := newBuilder(zap.NewNop())
 	targets, err := cfg.build(builder)
 	require.NoError(t, err)
-	block := builder.blocks[""]
+	block := builder.blocks[""].Value()
 	a, b, c, d, e := targets[0], targets[1], targets[2], targets[3], targets[4]
 
 	first := a.Settings()

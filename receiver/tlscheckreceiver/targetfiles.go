@@ -152,6 +152,7 @@ func (f *targetFiles) read() (changed bool) {
 	}
 	if len(parsed) > 0 || gone {
 		changed = f.drop()
+		f.builder.sweep()
 	}
 	for _, path := range slices.Sorted(maps.Keys(f.files)) {
 		file := f.files[path]

@@ -473,6 +473,16 @@ func TestFileThatIsAlwaysBeingWrittenIsReadToo(t *testing.T) {
 	assert.Zero(t, r.waited, "the next time is waited for again")
 }
 
+func TestTLSBlocksOfTargetsThatAreGoneAreLetGoOf(t *testing.T) {
+	r := readingOf(t, "", "t.yaml")
+	for i := range 20 {
+		r.put(t, "t.yaml", fmt.Sprintf("- {endpoint: 'a:1', tls: {server_name_override: name-%d}}", i))
+		runtime.GC()
+	}
+	assert.LessOrEqual(t, len(r.builder.blocks), 3, "of the defaults, of now, and of the last time")
+	assert.Equal(t, "name-19", r.targets()[0].ServerName())
+}
+
 func TestTargetsOfFilesShareTheirTLSWithOthers(t *testing.T) {
 	ca := caFile(t)
 	cfg, err := configure(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: 'a:1'}], target_files: [t.yaml]}", ca))
