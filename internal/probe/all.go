@@ -94,7 +94,7 @@ func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
 		return nil, failed
 	}
 	r.out.Failure = nil // of one server of several that has no address
-	return all[:min(len(all), maxAddresses)], nil
+	return lowest(all, func(a netip.AddrPort) bool { return a.Addr().Is6() }), nil
 }
 
 // takeFiles makes the target's files those of a memory for one of its addresses.

@@ -206,3 +206,23 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 		assert.Contains(t, outcomes[0].Failure.Cause+outcomes[0].Failure.Message, cause)
 	}
 }
+
+// Each server alone has no more than there may be.
+func TestServersOfAServiceKeepBothFamilies(t *testing.T) {
+	z := &zone{addresses: map[string][]string{}, services: map[string][]dnsmessage.SRVResource{}}
+	for i, name := range []string{"one.example.", "two.example."} {
+		for n := range maxAddresses / 2 {
+			z.addresses[name] = append(z.addresses[name], fmt.Sprintf("192.0.2.%d", 100*i+n), fmt.Sprintf("2001:db8::%d:%d", i, n))
+		}
+		z.services["_imaps._tcp.example.com."] = append(z.services["_imaps._tcp.example.com."],
+			dnsmessage.SRVResource{Port: 993, Target: dnsmessage.MustNewName(name)})
+	}
+	e, err := target.ParseService("_imaps._tcp.example.com")
+	require.NoError(t, err)
+	r := &run{prober: &Prober{Resolver: z.resolver(t)}, target: &target.Target{Endpoint: e}, out: &Outcome{}}
+	addrs, err := r.addresses(t.Context())
+	require.NoError(t, err)
+	require.Len(t, addrs, maxAddresses)
+	assert.True(t, addrs[maxAddresses/2-1].Addr().Is4())
+	assert.True(t, addrs[maxAddresses/2].Addr().Is6())
+}

@@ -111,10 +111,12 @@ func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp
 	var err error
 	if q.service {
 		_, a.servers, err = life.noting(r).LookupSRV(ctx, "", "", q.name)
-		slices.SortFunc(a.servers, func(a, b *net.SRV) int { // net has shuffled them
+		order := func(a, b *net.SRV) int {
 			return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Port, b.Port))
-		})
-		a.servers = a.servers[:min(len(a.servers), maxAddresses)]
+		}
+		slices.SortFunc(a.servers, order) // net has shuffled them
+		a.servers = slices.CompactFunc(a.servers, func(a, b *net.SRV) bool { return order(a, b) == 0 })
+		a.servers = slices.Clone(a.servers[:min(len(a.servers), maxAddresses)])
 	} else {
 		a.addrs, err = life.noting(r).LookupNetIP(ctx, "ip", q.name)
 		for i, addr := range a.addrs {
@@ -135,18 +137,12 @@ func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp
 	close(l.done)
 }
 
-// bounded leaves no more than maxAddresses, the same ones whatever order a server gives them in: the lowest of each family,
-// half of them IPv6 where there are enough of both.
+// bounded leaves no more than maxAddresses, the same ones whatever order a server gives them in.
 func bounded(addrs []netip.Addr) []netip.Addr {
 	if len(addrs) <= maxAddresses {
 		return addrs
 	}
-	all := slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)) // IPv4 comes first
-	if len(all) > maxAddresses {
-		six, _ := slices.BinarySearchFunc(all, netip.IPv6Unspecified(), netip.Addr.Compare)
-		four := min(six, max(maxAddresses/2, maxAddresses-(len(all)-six)))
-		all = slices.Delete(all, four, six)[:maxAddresses]
-	}
+	all := lowest(slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)), netip.Addr.Is6)
 	kept := make([]netip.Addr, 0, maxAddresses) // and no memory for the others
 	for _, a := range addrs {
 		if slices.Contains(all, a) && !slices.Contains(kept, a) {
@@ -154,6 +150,17 @@ func bounded(addrs []netip.Addr) []netip.Addr {
 		}
 	}
 	return kept
+}
+
+// lowest leaves the first maxAddresses of each family, half of them IPv6 where there are enough of both. They are sorted,
+// with IPv4 first.
+func lowest[A any](sorted []A, is6 func(A) bool) []A {
+	six := slices.IndexFunc(sorted, is6)
+	if len(sorted) <= maxAddresses || six < 0 {
+		return sorted[:min(len(sorted), maxAddresses)]
+	}
+	four := min(six, max(maxAddresses/2, maxAddresses-(len(sorted)-six)))
+	return slices.Delete(sorted, four, six)[:maxAddresses]
 }
 
 // keep keeps an answer if it lasts and there is room.

@@ -688,11 +688,11 @@ func TestServersAreKept(t *testing.T) {
 		if q.Type != dnsmessage.TypeSRV {
 			return addresses(300, v4)(network, query)
 		}
-		servers := make([]dnsmessage.Resource, maxAddresses+10)
+		servers := make([]dnsmessage.Resource, 2*maxAddresses+10)
 		for i := range servers {
 			servers[i] = dnsmessage.Resource{
 				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 300},
-				Body:   &dnsmessage.SRVResource{Port: uint16(i), Target: dnsmessage.MustNewName("b.example.")},
+				Body:   &dnsmessage.SRVResource{Port: uint16(i / 2), Weight: uint16(i % 2), Target: dnsmessage.MustNewName("b.example.")},
 			}
 		}
 		if network == "udp" {

@@ -117,7 +117,7 @@ func (b *bench) start(t *testing.T) {
 		n      int
 		inline bool
 		demand string
-	}{{"1 target", 1, true, ""}, {"targets in target_files", b.targets, false, "< 1s"}, {"targets inline", b.targets, true, ""}}
+	}{{"1 target", 1, true, ""}, {"targets in target_files", b.targets, false, "< 1s"}, {"targets inline", b.targets, true, "< 1s"}}
 	ready, first := make([][]time.Duration, len(kinds)), make([][]time.Duration, len(kinds))
 	for range rounds {
 		for i, k := range kinds {
@@ -215,10 +215,10 @@ func (b *bench) even(t *testing.T) {
 		time.Sleep(b.interval)
 		used, seen := c.cpu()-before, b.take(t)
 		if i == 0 {
-			begin = seen.Accepted[0].At
+			begin = slices.MinFunc(seen.Accepted, func(a, b Accepted) int { return a.At.Compare(b.At) }).At
 		}
 		mean := float64(b.targets) / b.interval.Seconds()
-		fewest, most := perSecond(seen.Accepted, begin)
+		fewest, most := perSecond(seen.Accepted, begin, time.Now())
 		worst := max(mean-float64(fewest), float64(most)-mean) / mean * 100
 		figure(t, "probes begun in any second, off the mean, "+stage.name,
 			fmt.Sprintf("%.1f%%: %d to %d, mean %.1f", worst, fewest, most, mean), "<= 20%", worst <= 20)
@@ -229,23 +229,50 @@ func (b *bench) even(t *testing.T) {
 	c.stop()
 }
 
-// perSecond returns the fewest and the most probes that were begun in any second since from.
-func perSecond(all []Accepted, from time.Time) (fewest, most int) {
-	fewest, end := len(all), 0
-	for begin := range all {
-		since := all[begin].At
-		if begin == 0 {
-			since = from
+// perSecond returns the fewest and the most probes that were begun in any second between two times.
+func perSecond(all []Accepted, from, until time.Time) (fewest, most int) {
+	before := func(t time.Time) int {
+		n, _ := slices.BinarySearchFunc(all, t, func(a Accepted, t time.Time) int { return a.At.Compare(t) })
+		return n
+	}
+	slices.SortFunc(all, func(a, b Accepted) int { return a.At.Compare(b.At) })
+	fewest = len(all)
+	look := func(begin time.Time) {
+		if end := begin.Add(time.Second); !begin.Before(from) && !end.After(until) {
+			n := before(end) - before(begin)
+			fewest, most = min(fewest, n), max(most, n)
 		}
-		for end < len(all) && all[end].At.Before(since.Add(time.Second)) {
-			end++
-		}
-		if end == len(all) {
-			break // it is not over
-		}
-		fewest, most = min(fewest, end-begin), max(most, end-begin)
+	}
+	look(from)
+	for _, a := range all { // what else has the most begins with a probe, and what has the fewest just after one
+		look(a.At)
+		look(a.At.Add(1))
 	}
 	return fewest, most
+}
+
+func TestScalePerSecond(t *testing.T) {
+	from := time.Now()
+	for name, c := range map[string]struct {
+		at           []float64
+		fewest, most int
+	}{
+		"even":                  {[]float64{0, 0.5, 1, 1.5, 2, 2.5}, 2, 2},
+		"nothing at the begin":  {[]float64{1.5, 2, 2.5}, 0, 2},
+		"nothing at the end":    {[]float64{0, 0.5, 1, 1.5}, 0, 2},
+		"nothing in the middle": {[]float64{0, 0.5, 2, 2.5}, 0, 2},
+		"a burst, out of order": {[]float64{2.9, 0, 0.5, 1, 1.5, 2, 2.6, 2.8, 2.7}, 1, 5},
+		"nothing":               {nil, 0, 0},
+	} {
+		var all []Accepted
+		for _, at := range c.at {
+			all = append(all, Accepted{At: from.Add(time.Duration(at * float64(time.Second)))})
+		}
+		fewest, most := perSecond(all, from, from.Add(3*time.Second))
+		if fewest != c.fewest || most != c.most {
+			t.Errorf("%s: %d to %d", name, fewest, most)
+		}
+	}
 }
 
 // hanging measures how late the healthy targets are probed where a tenth of all hang.

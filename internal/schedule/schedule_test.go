@@ -226,6 +226,36 @@ func TestShortIntervalAmongLongOnes(t *testing.T) {
 	}
 }
 
+func TestTicksAreLongAgainWhenAShortIntervalIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		long := targets(150, 2*time.Second)
+		l := newLog()
+		s := l.schedule(slices.Concat(long, targets(1, time.Millisecond)), 256, instant)
+		stop := run(s)
+		time.Sleep(10 * time.Second)
+		s.Set(long)
+		time.Sleep(10 * time.Second)
+		stop()
+		for _, at := range l.all(12*time.Second, time.Hour) {
+			assert.Zero(t, at%tick)
+		}
+		assert.Len(t, l.all(12*time.Second, 20*time.Second-1), 600)
+	})
+}
+
+// Those that wait may not have come to take what they were handed. The lock must not be held until they do.
+func TestHandingOverDoesNotBlock(t *testing.T) {
+	probed := make(chan *target.Target, 1)
+	s := &Schedule{
+		MaxConcurrent: 1, ctx: t.Context(), epoch: time.Now(), idle: 1, handed: make(chan *place),
+		Probe: func(_ context.Context, t *target.Target, _ time.Duration) { probed <- t },
+	}
+	one := targets(1, time.Minute)
+	s.enqueue(&place{target: one[0]}, 0)
+	s.begin()
+	assert.Same(t, one[0], <-probed)
+}
+
 func TestMixedIntervalsAreEven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog()

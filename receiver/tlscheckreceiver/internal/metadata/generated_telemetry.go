@@ -65,7 +65,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.TLSCheckProbeLateness, err = builder.meter.Float64Histogram(
 		"otelcol_tls_check_probe_lateness",
-		metric.WithDescription("How long after its place in the interval a probe began. [Alpha]"),
+		metric.WithDescription("How long after the time at which it was to begin a probe began. [Alpha]"),
 		metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries([]float64{0.001, 0.01, 0.1, 1, 10, 60}...),
 	)
