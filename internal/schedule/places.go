@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// tick is the distance of the times at which probes begin, where no interval is short. At a thousand a second twenty begin together, and not each
-	// of them has to wake the process up, which takes the CPU a third of what a probe does. It is no longer because they
-	// wait for one another on the CPU, and their handshakes seem to take longer than they do.
+	// tick is the distance of the times at which probes begin, where no interval is short. At a thousand a second twenty
+	// begin together, and not each of them has to wake the process up, which takes the CPU a third of what a probe does. It
+	// is no longer because they wait for one another on the CPU, and their handshakes seem to take longer than they do.
 	tick = 20 * time.Millisecond
 	// few is how many targets needn't fill their interval: they begin one at each tick, so that one sees results at once.
 	few = 100

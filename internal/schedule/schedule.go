@@ -1,6 +1,6 @@
 // Package schedule says when to probe: it gives each target a fixed place in its interval, so that load is even and a
-// target is probed at distances that are equal but for a tick, bounds how many probes run at once, and tells when watched files change. It knows
-// nothing of TLS.
+// target is probed at distances that are equal but for a tick, bounds how many probes run at once, and tells when watched
+// files change. It knows nothing of TLS.
 package schedule
 
 import (
