@@ -51,7 +51,7 @@ test-interop: ## test against real servers, whose Debian packages it unpacks int
 bench: ## compare what a probe costs with a bare tls.Dialer loop
 	@go test -run '^$$' -bench Probe -benchtime 1x ./receiver/tlscheckreceiver
 
-bench-scale: build ## measure the built distribution with 10,000 targets; takes 25 minutes
+bench-scale: build ## measure the built distribution with 10,000 targets; takes 20 minutes
 	@go test -tags scale -count=1 -v -timeout 2h -run TestScale ./internal/scale
 
 run: build ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
