@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -781,7 +782,7 @@ func TestNamesOfTheCorpusAreCleaned(t *testing.T) {
 		chain, _ := s.Parse()
 		for _, c := range chain {
 			for _, name := range append([]string{SubjectName(c), IssuerName(c)}, Names(c)...) {
-				clean := Clean(name, 64)
+				clean := text.Clean(name, 64)
 				assertClean(t, clean, 64)
 				cleaned[s.Name] = append(cleaned[s.Name], clean)
 			}

@@ -6,15 +6,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"regexp"
 	"strings"
-	"syscall"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // Why a file gives no certificate.
@@ -59,7 +59,7 @@ type FileError struct {
 }
 
 func (e *FileError) Error() string {
-	text := map[Fault]string{
+	s := map[Fault]string{
 		FileNotFound:      "there is no such file",
 		FileUnreadable:    "the file cannot be read",
 		FileTooLarge:      "the file is too large",
@@ -69,9 +69,9 @@ func (e *FileError) Error() string {
 		FileMalformed:     "no certificate can be read from the file",
 	}[e.Fault]
 	if e.Err != nil {
-		text += ": " + e.Err.Error()
+		s += ": " + e.Err.Error()
 	}
-	return Clean(text, 256)
+	return text.Clean(s, 256)
 }
 
 func (e *FileError) Unwrap() error { return e.Err }
@@ -86,61 +86,19 @@ type Bundle struct {
 	BadCount     int
 }
 
-// ReadFile reads the certificates in the file at path, behind symbolic links too. What is no regular file it does not
-// open, and never waits for. The error is always a *FileError.
+// ReadFile reads the certificates in the regular file at path, which may be a symbolic link to it. The error is always a
+// *FileError.
 func ReadFile(path string, format Format, password string) (*Bundle, error) {
-	data, err := read(path)
-	if err != nil {
-		return nil, err
+	data, err := diskfile.Read(path, MaxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &FileError{Fault: FileNotFound}
+	case errors.Is(err, diskfile.ErrTooLarge):
+		return nil, &FileError{FileTooLarge, fmt.Errorf("more than %d MiB", MaxFile>>20)}
+	case err != nil:
+		return nil, &FileError{FileUnreadable, err}
 	}
 	return ParseFile(data, format, password)
-}
-
-func read(path string) ([]byte, error) {
-	// To open some devices is to act on them, so this is asked before. It may be another file afterwards: a FIFO then
-	// does not block, and is told from a file by the second time.
-	if err := regular(os.Stat(path)); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	defer f.Close()
-	if err := regular(f.Stat()); err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1)) // its size is no bound, as it may be growing
-	switch {
-	case err != nil:
-		return nil, unreadable(err)
-	case len(data) > MaxFile:
-		return nil, &FileError{FileTooLarge, fmt.Errorf("more than %d MiB", MaxFile>>20)}
-	}
-	return data, nil
-}
-
-func regular(info fs.FileInfo, err error) error {
-	switch {
-	case err != nil:
-		return unreadable(err)
-	case info.IsDir():
-		return &FileError{FileUnreadable, errors.New("it is a directory")}
-	case !info.Mode().IsRegular():
-		return &FileError{FileUnreadable, errors.New("it is no regular file")}
-	}
-	return nil
-}
-
-func unreadable(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return &FileError{Fault: FileNotFound}
-	}
-	var withPath *fs.PathError
-	if errors.As(err, &withPath) {
-		err = withPath.Err // the caller knows the path
-	}
-	return &FileError{FileUnreadable, err}
 }
 
 // ParseFile is ReadFile for a file's content.
@@ -277,7 +235,7 @@ func (r *reader) add(der []byte, place string, args ...any) {
 func (r *reader) bad(err error, place string, args ...any) {
 	r.BadCount++
 	if len(r.Bad) < maxBad {
-		r.Bad = append(r.Bad, errors.New(Clean(fmt.Sprintf(place, args...)+": "+err.Error(), 256)))
+		r.Bad = append(r.Bad, errors.New(text.Clean(fmt.Sprintf(place, args...)+": "+err.Error(), 256)))
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/cryptobyte/asn1"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -92,7 +93,7 @@ func requireFault(t *testing.T, want Fault, err error) *FileError {
 func assertBounded(t testing.TB, b *Bundle, err error) {
 	t.Helper()
 	clean := func(s string) {
-		assert.Equal(t, Clean(s, 256), s)
+		assert.Equal(t, text.Clean(s, 256), s)
 		assert.NotContains(t, s, secret)
 	}
 	if err != nil {
@@ -393,13 +394,13 @@ func TestReadFile(t *testing.T) {
 		if err := exec.Command("mkfifo", path("fifo")).Run(); err != nil {
 			t.Skip("no mkfifo:", err)
 		}
-		assert.ErrorContains(t, refused(t, FileUnreadable, path("fifo")), "it is no regular file")
+		assert.ErrorContains(t, refused(t, FileUnreadable, path("fifo")), "it is not a regular file")
 	})
 	t.Run("device", func(t *testing.T) {
 		if _, err := os.Stat("/dev/zero"); err != nil {
 			t.Skip("no devices:", err)
 		}
-		assert.ErrorContains(t, refused(t, FileUnreadable, "/dev/zero"), "it is no regular file")
+		assert.ErrorContains(t, refused(t, FileUnreadable, "/dev/zero"), "it is not a regular file")
 	})
 	t.Run("largest", func(t *testing.T) {
 		b, err := ReadFile(write("largest", largest), "", "")

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
-	"strings"
 )
 
 // KeySize returns the size of the certificate's public key in bits, 0 where the algorithm is unknown.
@@ -58,29 +57,4 @@ func Names(c *x509.Certificate) []string {
 		names = append(names, u.String())
 	}
 	return append(names, c.EmailAddresses...)
-}
-
-// Clean makes foreign text fit for telemetry: valid UTF-8, no control characters, at most max bytes.
-func Clean(s string, max int) string {
-	if len(s) > 4*max {
-		s = s[:4*max] // enough, as nothing shrinks below; a rune cut in half is in the part that goes anyway
-	}
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return '\ufffd'
-		}
-		return r
-	}, s) // also turns each byte that is no UTF-8 into U+FFFD
-	if len(s) <= max {
-		return s
-	}
-	const ellipsis = "…"
-	if max < len(ellipsis) {
-		return ""
-	}
-	cut := max - len(ellipsis)
-	for cut > 0 && s[cut]&0xc0 == 0x80 {
-		cut--
-	}
-	return s[:cut] + ellipsis
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -78,41 +79,9 @@ func TestNames(t *testing.T) {
 func TestNamesOfHostileCertificateAreCleaned(t *testing.T) {
 	hostile := tlsfarm.SelfSigned("a\x00b\x1b[2J\r\n\u0085", tlsfarm.Names("a\x00b.example\n")).Leaf
 	const name = "a�b�[2J���"
-	assert.Equal(t, name, Clean(SubjectName(hostile), 64))
-	assert.Equal(t, name, Clean(IssuerName(hostile), 64))
-	assert.Equal(t, "a�b.example�", Clean(Names(hostile)[0], 64))
-}
-
-func TestClean(t *testing.T) {
-	tests := []struct {
-		in   string
-		max  int
-		want string
-	}{
-		{"", 8, ""},
-		{"example.com", 11, "example.com"},
-		{"example.com", 10, "example…"},
-		{"münchen", 8, "münchen"},
-		{"münchen", 7, "mün…"},
-		{"aaaaaüb", 8, "aaaaaüb"},
-		{"aaaaüaaaaa", 8, "aaaa…"}, // the ü would be cut in half
-		{"例え例え", 8, "例…"},
-		{"a\x00b\tc\nd\x7fe", 32, "a�b�c�d�e"},
-		{"a\u0085b", 32, "a�b"},
-		{"a\xffb\xc3", 32, "a�b�"},
-		{"\xed\xa0\x80", 32, "���"}, // half of a surrogate pair
-		{"\ufffd", 3, "\ufffd"},
-		{"\xff\xff", 5, "…"}, // grows before it is cut
-		{strings.Repeat("\xff", 1000), 9, "��…"},
-		{strings.Repeat("🙂", 1000), 8, "🙂…"},
-		{"abc", 3, "abc"},
-		{"abcd", 3, "…"},
-		{"abcd", 2, ""},
-		{"abcd", 0, ""},
-	}
-	for _, tt := range tests {
-		assert.Equal(t, tt.want, Clean(tt.in, tt.max), "%q", tt.in)
-	}
+	assert.Equal(t, name, text.Clean(SubjectName(hostile), 64))
+	assert.Equal(t, name, text.Clean(IssuerName(hostile), 64))
+	assert.Equal(t, "a�b.example�", text.Clean(Names(hostile)[0], 64))
 }
 
 func assertClean(t *testing.T, s string, limit int) {
@@ -120,23 +89,4 @@ func assertClean(t *testing.T, s string, limit int) {
 	assert.True(t, utf8.ValidString(s), "%q", s)
 	assert.False(t, strings.ContainsFunc(s, unicode.IsControl), "%q", s)
 	assert.LessOrEqual(t, len(s), limit)
-}
-
-func FuzzClean(f *testing.F) {
-	f.Add("example.com", uint8(64))
-	f.Add("a\x00b\u0085\xff\xed\xa0\x80 例え🙂", uint8(13))
-	f.Add(strings.Repeat("ü", 99), uint8(2))
-	f.Fuzz(func(t *testing.T, s string, most uint8) {
-		limit := int(most)
-		got := Clean(s, limit)
-		assertClean(t, got, limit)
-		assert.Equal(t, got, Clean(got, limit), "clean already")
-		if utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) && len(s) <= limit {
-			assert.Equal(t, s, got)
-		}
-		if len(s) > limit && limit >= 7 {
-			assert.Greater(t, len(got), limit-4, "more would have fit: %q", got)
-			assert.True(t, strings.HasSuffix(got, "…"))
-		}
-	})
 }

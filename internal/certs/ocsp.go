@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // What a staple, or the lack of one, shows of a chain.
@@ -123,7 +125,7 @@ func (v *Verdict) leafIssuer(presented []*x509.Certificate) *x509.Certificate {
 }
 
 func (s *Staple) is(p StapleProblem, format string, args ...any) {
-	s.Problem, s.detail = p, Clean(fmt.Sprintf(format, args...), 256)
+	s.Problem, s.detail = p, text.Clean(fmt.Sprintf(format, args...), 256)
 }
 
 // judge believes nothing of a response but what its signature covers, and that only where the issuer stands for it.
@@ -191,12 +193,11 @@ func (s *Staple) judge(staple []byte, leaf, issuer *x509.Certificate, now time.T
 	if r.Data.ProducedAt.After(begin) {
 		begin = r.Data.ProducedAt
 	}
-	const moment = "2006-01-02 15:04:05 MST"
 	switch {
 	case begin.After(now.Add(clockSkew)):
-		s.is(StapleNotYetValid, "it is from the future, from %s; it says %q", begin.UTC().Format(moment), status)
+		s.is(StapleNotYetValid, "it is from the future, from %s; it says %q", text.Moment(begin), status)
 	case now.After(end):
-		s.is(StapleStale, "it was good until %s, and said %q then", end.UTC().Format(moment), status)
+		s.is(StapleStale, "it was good until %s, and said %q then", text.Moment(end), status)
 	default:
 		s.Status = status
 		s.from, s.until = begin.Add(-clockSkew), end
@@ -207,7 +208,7 @@ func (s *Staple) judge(staple []byte, leaf, issuer *x509.Certificate, now time.T
 			s.until = signer.NotAfter
 		}
 		if status == StatusRevoked {
-			s.detail = "revoked on " + s.RevokedAt.UTC().Format(moment)
+			s.detail = "revoked on " + text.Moment(s.RevokedAt)
 		} else if status == StatusUnknown {
 			s.detail = "the CA does not know it"
 		}
@@ -383,7 +384,7 @@ func (r *basicResponse) signer(issuer *x509.Certificate, now time.Time) (signer 
 		default:
 			return c, "", ""
 		}
-		problem, detail = StapleNotAuthorized, fmt.Sprintf("the certificate %q that signed it %s", Clean(SubjectName(c), 128), why)
+		problem, detail = StapleNotAuthorized, fmt.Sprintf("the certificate %q that signed it %s", text.Clean(SubjectName(c), 128), why)
 	}
 	return nil, problem, detail
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -895,8 +896,8 @@ func FuzzCertificate(f *testing.F) {
 			SCTs(c)
 			KeySize(c)
 			Names(c)
-			assertClean(t, Clean(SubjectName(c), 64), 64)
-			assertClean(t, Clean(IssuerName(c), 64), 64)
+			assertClean(t, text.Clean(SubjectName(c), 64), 64)
+			assertClean(t, text.Clean(IssuerName(c), 64), 64)
 		}
 	})
 }

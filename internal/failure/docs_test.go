@@ -25,7 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
 
 // guide is docs/troubleshooting.md taken apart.

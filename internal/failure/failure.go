@@ -18,7 +18,8 @@ import (
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // Step is where in a probe a failure happened; the values of the attribute tls.probe.phase.
@@ -127,7 +128,7 @@ func Explain(e Evidence) *Failure {
 	if e.Err == nil {
 		return fromVerdict(e)
 	}
-	f := &Failure{Step: e.Step, Message: certs.Clean(e.Err.Error(), 512)}
+	f := &Failure{Step: e.Step, Message: text.Clean(e.Err.Error(), 512)}
 	f.Alert, f.HasAlert = alertOf(e.Err)
 	f.Step, f.Type = classify(e, f)
 	f.Reasons = []Type{f.Type}
@@ -173,7 +174,7 @@ func (f *Failure) finish(e Evidence) {
 	f.Cause, f.Fix = sentences(f, e)
 	f.nameAlert()
 	// What the sentences quote is clean already but for the words of errors, which hold foreign bytes too.
-	f.Cause, f.Fix = certs.Clean(f.Cause, maxSentence), certs.Clean(f.Fix, maxSentence)
+	f.Cause, f.Fix = text.Clean(f.Cause, maxSentence), text.Clean(f.Fix, maxSentence)
 }
 
 const maxSentence = 1024 // bytes

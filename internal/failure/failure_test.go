@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
 
 func TestErrno(t *testing.T) {

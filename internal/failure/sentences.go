@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // sentences returns the likely cause and the fix. docs/troubleshooting.md has the same words, a section for each type.
@@ -145,7 +146,7 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 		cause = fmt.Sprintf("%s speaks of a client certificate, though none was sent. %s", e.Endpoint, accepted)
 	} else {
 		ours := fmt.Sprintf("the client certificate of %q, issued by %q, valid until %s",
-			certs.Clean(certs.SubjectName(e.ClientCert), 128), certs.Clean(certs.IssuerName(e.ClientCert), 128), day(e.ClientCert.NotAfter))
+			text.Clean(certs.SubjectName(e.ClientCert), 128), text.Clean(certs.IssuerName(e.ClientCert), 128), text.Day(e.ClientCert.NotAfter))
 		cause = fmt.Sprintf("%s refused %s. %s", e.Endpoint, ours, accepted)
 	}
 	switch f.Type {
@@ -164,7 +165,7 @@ func clientAuthSentences(f *Failure, e Evidence) (cause, fix string) {
 	case ConnectionClosed:
 		got := "got none"
 		if e.ClientCert != nil {
-			got = fmt.Sprintf("got that of %q", certs.Clean(certs.SubjectName(e.ClientCert), 128))
+			got = fmt.Sprintf("got that of %q", text.Clean(certs.SubjectName(e.ClientCert), 128))
 		}
 		return fmt.Sprintf("%s asked for a client certificate, %s, and cut the connection without a word. %s", e.Endpoint, got, accepted),
 			"Set tls cert_file and key_file to a certificate from a CA that the server accepts, and look in the server's log."
@@ -186,7 +187,7 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 
 	switch primary.Fault {
 	case certs.Expired:
-		cause = fmt.Sprintf("%s expired on %s, %s ago.", which, moment(c.NotAfter), span(e.Now.Sub(c.NotAfter)))
+		cause = fmt.Sprintf("%s expired on %s, %s ago.", which, text.Moment(c.NotAfter), text.Duration(e.Now.Sub(c.NotAfter)))
 		if e.Step == File {
 			fix = "Renew it, or take it out of the file. If it was renewed already, the new one was not put here."
 			break
@@ -196,7 +197,7 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 			fix = "Replace it in the chain that the server sends, or in ca_file if it is the root there."
 		}
 	case certs.NotYetValid:
-		cause = fmt.Sprintf("%s is valid from %s only, in %s.", which, moment(c.NotBefore), span(c.NotBefore.Sub(e.Now)))
+		cause = fmt.Sprintf("%s is valid from %s only, in %s.", which, text.Moment(c.NotBefore), text.Duration(c.NotBefore.Sub(e.Now)))
 		fix = "Put the former certificate back until then, or have it reissued."
 		if c.NotBefore.Sub(e.Now) < 24*time.Hour {
 			fix = "So close to its beginning, a wrong clock is likely: check the time on the collector's host, then that of the CA."
@@ -224,7 +225,7 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 		}
 		fix = fmt.Sprintf("Add the intermediate certificate %s to the file that the server sends (the \"full chain\").", issuer)
 		if len(leaf.IssuingCertificateURL) > 0 {
-			fix += " The certificate names " + certs.Clean(leaf.IssuingCertificateURL[0], 256) + " as the place to get it."
+			fix += " The certificate names " + text.Clean(leaf.IssuingCertificateURL[0], 256) + " as the place to get it."
 		}
 	case certs.BadSignature:
 		cause = fmt.Sprintf("%s was not signed by the key of the CA that it names, %s.", which, quoted(certs.IssuerName(c)))
@@ -244,7 +245,7 @@ func verdictSentences(f *Failure, e Evidence) (cause, fix string) {
 	case certs.Revoked:
 		when := ""
 		if s := (*certs.Staple)(nil); errors.As(primary.Err, &s) {
-			if when = " on " + moment(s.RevokedAt); s.Reason != "" {
+			if when = " on " + text.Moment(s.RevokedAt); s.Reason != "" {
 				when += " (" + s.Reason + ")"
 			}
 		}
@@ -350,11 +351,11 @@ func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
 	}
 	cause = fmt.Sprintf("The certificate is for %s, not %s.", list(names, 5), e.ServerName)
 	if closest != "" && len(names) > 1 {
-		cause += fmt.Sprintf(" The closest of its names is %s.", certs.Clean(closest, 128))
+		cause += fmt.Sprintf(" The closest of its names is %s.", text.Clean(closest, 128))
 	}
 	fix = fmt.Sprintf("Reissue it with %s among its names, or set tls server_name_override to one of its names.", e.ServerName)
 	if closest != "" {
-		fix = fmt.Sprintf("Reissue it with %s among its names, or set tls server_name_override (to %s, for one).", e.ServerName, certs.Clean(closest, 128))
+		fix = fmt.Sprintf("Reissue it with %s among its names, or set tls server_name_override (to %s, for one).", e.ServerName, text.Clean(closest, 128))
 	}
 	return cause, fix
 }
@@ -362,7 +363,7 @@ func nameSentences(dnsNames, names []string, e Evidence) (cause, fix string) {
 func notTLS(e Evidence) (cause, fix string) {
 	name, starttls := service(e.FirstBytes, e.Port)
 	line, _, _ := strings.Cut(string(e.FirstBytes), "\n")
-	said := certs.Clean(strings.TrimSpace(line), 64)
+	said := text.Clean(strings.TrimSpace(line), 64)
 	if name == "" {
 		return fmt.Sprintf("%s does not speak TLS from the first byte; it said %q.", e.Endpoint, said),
 			otherProtocol(e) + "Correct the port, or enable TLS on it."
@@ -401,7 +402,7 @@ func protocolErrorFix(e Evidence) string {
 
 // said quotes what a server said in its preamble.
 func said(e Evidence) string {
-	quote := func(s string) string { return certs.Clean(strings.TrimSpace(s), 200) }
+	quote := func(s string) string { return text.Clean(strings.TrimSpace(s), 200) }
 	var refusal *starttls.Error
 	switch {
 	case !errors.As(e.Err, &refusal):
@@ -429,7 +430,7 @@ func notFound(e Evidence) string {
 		if strings.HasPrefix(err.Name, "_") {
 			return fmt.Sprintf("DNS has no servers for the service %s.", host(e))
 		}
-		return fmt.Sprintf("DNS has no address for %s, the server that it names for the service %s.", certs.Clean(err.Name, 256), host(e))
+		return fmt.Sprintf("DNS has no address for %s, the server that it names for the service %s.", text.Clean(err.Name, 256), host(e))
 	}
 	return fmt.Sprintf("DNS has no address for %s.", host(e))
 }
@@ -463,23 +464,7 @@ func versions(lowest, highest uint16) string {
 	return versionName(lowest) + " to " + strings.TrimPrefix(versionName(highest), "TLS ")
 }
 
-func quoted(s string) string { return `"` + certs.Clean(s, 128) + `"` }
-
-func day(t time.Time) string    { return t.UTC().Format(time.DateOnly) }
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
-
-// span says how long in the one unit that a person would use.
-func span(d time.Duration) string {
-	switch {
-	case d >= 48*time.Hour:
-		return fmt.Sprintf("%d days", d/(24*time.Hour))
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d hours", d/time.Hour)
-	case d >= 2*time.Minute:
-		return fmt.Sprintf("%d minutes", d/time.Minute)
-	}
-	return fmt.Sprintf("%d seconds", d/time.Second)
-}
+func quoted(s string) string { return text.Quote(s, 128) }
 
 // usages names the extended key usages of a certificate.
 func usages(c *x509.Certificate) string {
@@ -511,7 +496,7 @@ func list(s []string, n int) string {
 	}
 	clean := make([]string, len(s))
 	for i := range s {
-		clean[i] = certs.Clean(s[i], 128)
+		clean[i] = text.Clean(s[i], 128)
 	}
 	return strings.Join(clean, ", ") + more
 }

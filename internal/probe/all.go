@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/resolve"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// ProbeAll probes each address behind the endpoint's name, all at once, at most maxAddresses. There is an Outcome for the
+// ProbeAll probes each address behind the endpoint's name, all at once, at most resolve.MaxAddresses. There is an Outcome for the
 // endpoint, with the look-up and the Pool, one for each address, and one for each that is no longer among them. It returns
 // none when ctx is cancelled before the probes are through.
 func (p *Prober) ProbeAll(ctx context.Context, t *target.Target) []*Outcome {
@@ -65,7 +66,7 @@ func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
 	if e.Port == 0 {
 		l := &Lookup{Step: Step{Start: time.Now()}}
 		r.out.Lookup = l
-		servers, err := r.prober.names.servers(ctx, r.prober.Resolver, e.DNSName)
+		servers, err := r.prober.names.Servers(ctx, r.prober.Resolver, e.DNSName)
 		l.End = time.Now()
 		if len(servers) == 1 && servers[0].Target == "." { // RFC 2782
 			err = &net.DNSError{Err: "its record says that there is no such service", Name: e.DNSName, IsNotFound: true}
@@ -94,7 +95,7 @@ func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
 		return nil, failed
 	}
 	r.out.Failure = nil // of one server of several that has no address
-	return lowest(all, func(a netip.AddrPort) bool { return a.Addr().Is6() }), nil
+	return resolve.FirstAddresses(all, func(a netip.AddrPort) bool { return a.Addr().Is6() }), nil
 }
 
 // takeFiles makes the target's files those of a memory for one of its addresses.

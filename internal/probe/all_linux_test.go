@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/resolve"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
@@ -211,7 +212,7 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 func TestServersOfAServiceKeepBothFamilies(t *testing.T) {
 	z := &zone{addresses: map[string][]string{}, services: map[string][]dnsmessage.SRVResource{}}
 	for i, name := range []string{"one.example.", "two.example."} {
-		for n := range maxAddresses / 2 {
+		for n := range resolve.MaxAddresses / 2 {
 			z.addresses[name] = append(z.addresses[name], fmt.Sprintf("192.0.2.%d", 100*i+n), fmt.Sprintf("2001:db8::%d:%d", i, n))
 		}
 		z.services["_imaps._tcp.example.com."] = append(z.services["_imaps._tcp.example.com."],
@@ -222,7 +223,7 @@ func TestServersOfAServiceKeepBothFamilies(t *testing.T) {
 	r := &run{prober: &Prober{Resolver: z.resolver(t)}, target: &target.Target{Endpoint: e}, out: &Outcome{}}
 	addrs, err := r.addresses(t.Context())
 	require.NoError(t, err)
-	require.Len(t, addrs, maxAddresses)
-	assert.True(t, addrs[maxAddresses/2-1].Addr().Is4())
-	assert.True(t, addrs[maxAddresses/2].Addr().Is6())
+	require.Len(t, addrs, resolve.MaxAddresses)
+	assert.True(t, addrs[resolve.MaxAddresses/2-1].Addr().Is4())
+	assert.True(t, addrs[resolve.MaxAddresses/2].Addr().Is6())
 }

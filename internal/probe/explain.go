@@ -8,8 +8,9 @@ import (
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 const (
@@ -118,7 +119,7 @@ func handshakeOnce(ctx context.Context, addr string, target *target.Target, offe
 	t.Version, t.Suite = state.Version, state.CipherSuite
 	takeLeave(client, target.StartTLS)
 	if len(state.PeerCertificates) > 0 {
-		t.Name = certs.Clean(certs.SubjectName(state.PeerCertificates[0]), 128)
+		t.Name = text.Clean(certs.SubjectName(state.PeerCertificates[0]), 128)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,14 +30,7 @@ func watching(dir, pattern string) *target.Target {
 
 func write(t *testing.T, path string, content ...[]byte) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(path, []byte(strings.Join(text(content), "")), 0o600))
-}
-
-func text(content [][]byte) (s []string) {
-	for _, c := range content {
-		s = append(s, string(c))
-	}
-	return s
+	require.NoError(t, os.WriteFile(path, slices.Concat(content...), 0o600))
 }
 
 func chain(c tls.Certificate) []byte { pem, _ := tlsfarm.PEM(c); return pem }

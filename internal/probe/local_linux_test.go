@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/resolve"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
@@ -126,8 +127,8 @@ func TestAddressesThatAreTriedAreBounded(t *testing.T) {
 	refused := netip.MustParseAddrPort(tlsfarm.Refused())
 	o := (&Prober{Resolver: resolver}).Probe(t.Context(), at(t, fmt.Sprintf("many.example:%d", refused.Port())))
 	require.NotNil(t, o.Failure)
-	assert.Len(t, o.Dials, maxAddresses)
-	assert.Len(t, o.Lookup.Addrs, maxAddresses)
+	assert.Len(t, o.Dials, resolve.MaxAddresses)
+	assert.Len(t, o.Lookup.Addrs, resolve.MaxAddresses)
 }
 
 // Where IPv6 is switched off connecting fails with the errno of used up ports.

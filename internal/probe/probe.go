@@ -18,8 +18,10 @@ import (
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe/starttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/resolve"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // Prober makes probes. Its zero value is ready; any number of goroutines may use one, each for another target.
@@ -30,9 +32,9 @@ type Prober struct {
 	// Again is told when a target's files are to be read again after a while, whatever its interval. It may be nil.
 	Again func(t *target.Target, after time.Duration)
 
-	memories sync.Map    // *target.Target to *memory
-	known    certs.Known // the intermediates that servers sent
-	names    names       // the addresses of the endpoints
+	memories sync.Map      // *target.Target to *memory
+	known    certs.Known   // the intermediates that servers sent
+	names    resolve.Cache // the addresses of the endpoints
 }
 
 // Probe probes t once. It returns nil when ctx is cancelled before the probe is through: a probe that was called off
@@ -81,9 +83,6 @@ type memory struct {
 	files     map[string]*onDisk // by path
 	peers     map[netip.AddrPort]*memory
 }
-
-// maxAddresses bounds how many addresses of a name are tried. A zone's owner could name thousands, of any hosts.
-const maxAddresses = 32
 
 // run is a probe under way.
 type run struct {
@@ -208,7 +207,7 @@ func (r *run) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	}
 	l := &Lookup{Step: Step{Start: time.Now()}}
 	r.out.Lookup = l
-	addrs, err := r.prober.names.addresses(ctx, r.prober.Resolver, name)
+	addrs, err := r.prober.names.Addresses(ctx, r.prober.Resolver, name)
 	l.End = time.Now()
 	if err != nil {
 		l.Failure = r.fail(failure.DNS, err)
@@ -426,7 +425,7 @@ func distinguishedNames(raw [][]byte) []string {
 	for _, der := range raw[:min(len(raw), most)] {
 		var rdn pkix.RDNSequence
 		if rest, err := asn1.Unmarshal(der, &rdn); err == nil && len(rest) == 0 {
-			names = append(names, certs.Clean(rdn.String(), 256))
+			names = append(names, text.Clean(rdn.String(), 256))
 		}
 	}
 	return names

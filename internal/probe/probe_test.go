@@ -16,12 +16,14 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
@@ -608,4 +610,31 @@ func TestEveryAlertOnTheClientCertificate(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestTargetsOfOneHostShareItsLookUp(t *testing.T) {
+	server := tlsfarm.TLS(healthy())
+	t.Cleanup(server.Close)
+	var queries atomic.Int64
+	resolver, stop := tlsfarm.NameServer(func(_ string, query dnsmessage.Message) [][]byte {
+		queries.Add(1)
+		return tlsfarm.Response(query, dnsmessage.RCodeSuccess, tlsfarm.AddressRecords(query, 300, netip.MustParseAddr("127.0.0.1"))...)
+	})
+	t.Cleanup(stop)
+	p := &Prober{Resolver: resolver}
+	outcomes := make(chan *Outcome)
+	for range 5 {
+		target := at(t, fmt.Sprintf("a.example.:%d", server.Port()))
+		target.TLS.ServerName, target.Timeout = "localhost", time.Minute
+		go func() {
+			p.Probe(t.Context(), target)
+			outcomes <- p.Probe(t.Context(), target)
+		}()
+	}
+	for range 5 {
+		o := <-outcomes
+		assert.Nil(t, o.Failure)
+		assert.Equal(t, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, o.Lookup.Addrs)
+	}
+	assert.EqualValues(t, 2, queries.Load(), "for the addresses of both kinds, once")
 }

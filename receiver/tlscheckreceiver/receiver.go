@@ -16,6 +16,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/schedule"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/watch"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/record"
 )
@@ -85,7 +86,7 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 		Probe:         work.probe,
 		Skip:          func(*target.Target) { telemetry.TLSCheckProbesSkipped.Add(probing, 1) },
 	}
-	work.watch = &schedule.Watch{
+	work.watch = &watch.Watch{
 		Changed: work.plan.Now,
 		Unwatched: func(dir string, err error) {
 			r.set.Logger.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,8 @@ import (
 
 	"go.opentelemetry.io/collector/config/configtls"
 	"go.uber.org/zap"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
 )
 
 // tlsBlock is a tls block made into what a handshake takes, once for all targets that have the same. Its files are looked
@@ -28,7 +29,7 @@ type tlsBlock struct {
 	config *tls.Config
 	offers map[offer]*tls.Config // made of config
 	asking map[offer]func() *tls.Config
-	files  []file
+	files  []diskfile.Version
 	looked time.Time
 	told   string // what was logged of files that cannot be used; empty while they can
 }
@@ -113,7 +114,7 @@ func (b *tlsBlock) renew() {
 	b.looked = time.Now()
 	files := b.look()
 	// What keeps them from being used may pass without a trace on them: permissions, or too many open files.
-	if b.told == "" && slices.EqualFunc(b.files, files, file.same) {
+	if b.told == "" && slices.EqualFunc(b.files, files, diskfile.Version.Equal) {
 		return
 	}
 	b.files = files
@@ -132,33 +133,13 @@ func (b *tlsBlock) renew() {
 	}
 }
 
-// file is a file as it was when it was looked at.
-type file struct {
-	path string
-	info os.FileInfo // nil where that does not tell whether it is still the same
-}
-
-func (b *tlsBlock) look() (files []file) {
+func (b *tlsBlock) look() (files []diskfile.Version) {
 	for _, path := range []string{b.client.CAFile, b.client.CertFile, b.client.KeyFile} {
 		if path != "" {
-			files = append(files, look(path))
+			files = append(files, diskfile.VersionOf(path))
 		}
 	}
 	return files
-}
-
-func look(path string) file {
-	info, err := os.Stat(path)
-	// One that was written this very moment may be written again within one tick of the file system's clock.
-	if err != nil || time.Since(info.ModTime()).Abs() < lookEvery {
-		info = nil
-	}
-	return file{path, info}
-}
-
-func (f file) same(now file) bool {
-	return f.info != nil && now.info != nil && os.SameFile(f.info, now.info) &&
-		f.info.ModTime().Equal(now.info.ModTime()) && f.info.Size() == now.info.Size()
 }
 
 // certificateTypes are the values of certificate_types, and how the suites for each are called.

@@ -4,21 +4,21 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.opentelemetry.io/collector/confmap"
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // targetFiles are the files that hold further targets. What is in them takes effect when it changes, and leaves alone
@@ -81,7 +81,7 @@ func idOf(entry map[string]any) (id entryID) {
 
 // targetFile is a file as it was last read.
 type targetFile struct {
-	file    file
+	version diskfile.Version
 	entries []entryID // those that were refused too
 	refused []entry
 	told    string // what was logged of it; empty where nothing is wrong
@@ -128,18 +128,18 @@ func (f *targetFiles) read() (changed bool) {
 	}
 	parsed := make(map[string][]entry)
 	for path := range paths {
-		file, now := f.files[path], look(path)
+		file, now := f.files[path], diskfile.VersionOf(path)
 		if file == nil {
 			file = &targetFile{}
 			f.files[path] = file
-		} else if file.file.same(now) {
+		} else if file.version.Equal(now) {
 			continue
 		}
-		file.file = now
+		file.version = now
 		entries, err := readTargetFile(path)
 		if err != nil {
-			if noAccess := (*fs.PathError)(nil); errors.As(err, &noAccess) {
-				file.file.info = nil // that it may be read now leaves no trace in the file
+			if errors.As(err, new(syscall.Errno)) {
+				file.version = diskfile.Version{} // that it may be read now leaves no trace in the file
 			}
 			file.refused = nil
 			f.tell(path, file, oneLine(err)+"; its targets stay what they were")
@@ -175,7 +175,7 @@ func (f *targetFiles) read() (changed bool) {
 // beingWritten tells whether a file with targets changed so lately that more of it may be to come.
 func (f *targetFiles) beingWritten(path string) bool {
 	file := f.files[path]
-	if file == nil || len(file.entries) == 0 || file.file.same(look(path)) {
+	if file == nil || len(file.entries) == 0 || file.version.Equal(diskfile.VersionOf(path)) {
 		return false
 	}
 	info, err := os.Stat(path)
@@ -252,7 +252,7 @@ func (f *targetFiles) take(file *targetFile, entries []entry) (made bool) {
 
 // oneLine says what is wrong in a line of the log.
 func oneLine(err error) string {
-	return certs.Clean(strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; "), 512)
+	return text.Clean(strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; "), 512)
 }
 
 // mistakes says what is wrong with the entries, empty where nothing is.
@@ -318,22 +318,12 @@ func (f *targetFiles) targets() (all []*target.Target) {
 // as in Prometheus's file_sd (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config),
 // of which each target becomes an entry.
 func readTargetFile(path string) ([]entry, error) {
-	if info, err := os.Stat(path); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() { // to open a pipe would be to wait for whoever writes to it
-		return nil, errors.New("it is no regular file")
-	}
-	r, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxTargetFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxTargetFile {
+	data, err := diskfile.Read(path, maxTargetFile)
+	switch {
+	case errors.Is(err, diskfile.ErrTooLarge):
 		return nil, fmt.Errorf("it has more than %d MiB", maxTargetFile>>20)
+	case err != nil:
+		return nil, fmt.Errorf("it cannot be read: %w", err)
 	}
 	if strings.TrimSpace(string(data)) == "" {
 		return nil, errors.New("it is empty; for no targets write []") // more likely it is about to be written

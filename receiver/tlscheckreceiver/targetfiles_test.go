@@ -27,6 +27,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/schedule"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/watch"
 )
 
 // reading reads the target files of a configuration as a receiver does.
@@ -212,7 +213,7 @@ func TestFileThatCannotBeReadKeepsItsTargets(t *testing.T) {
 		"about to be written": {content(""), "it is empty; for no targets write []"},
 		"blank":               {content(" \n\t\n"), "it is empty; for no targets write []"},
 		"too large":           {func(path string) error { return os.Truncate(path, maxTargetFile+1) }, "it has more than 64 MiB"},
-		"a directory":         {func(path string) error { return errorsOf(os.Remove(path), os.Mkdir(path, 0o700)) }, "it is no regular file"},
+		"a directory":         {func(path string) error { return errorsOf(os.Remove(path), os.Mkdir(path, 0o700)) }, "it cannot be read: it is a directory"},
 		"gone":                {os.Remove, "no such file"},
 		"a dangling link":     {func(path string) error { return errorsOf(os.Remove(path), os.Symlink("nowhere", path)) }, "no such file"},
 		"laughs":              {content(laughs(12)), "it is no list of targets: yaml: document contains excessive aliasing"},
@@ -915,7 +916,7 @@ func TestChangedTargetKeepsItsCounters(t *testing.T) {
 func TestNothingFollowsTheEndOfATarget(t *testing.T) {
 	targets := build(t, `targets: [{endpoint: "a:1"}, {endpoint: "b:1"}]`)
 	a, b := targets[0], targets[1]
-	w := &work{plan: &schedule.Schedule{}, watch: &schedule.Watch{}, prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
+	w := &work{plan: &schedule.Schedule{}, watch: &watch.Watch{}, prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
 	w.set(targets)
 	assert.True(t, w.send(&probe.Outcome{Target: a}))
 	assert.Same(t, a, (<-w.outcomes).Target)
@@ -939,7 +940,7 @@ func TestNothingFollowsTheEndOfATarget(t *testing.T) {
 func TestWhatWasFoundOfATargetThatIsGoneIsForgotten(t *testing.T) {
 	s := farm(t, healthy())
 	targets := build(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", caFile(t), s.Endpoint()))
-	w := &work{plan: &schedule.Schedule{}, watch: &schedule.Watch{}, prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
+	w := &work{plan: &schedule.Schedule{}, watch: &watch.Watch{}, prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
 	w.set(targets)
 	for _, remembered := range []bool{false, true} {
 		assert.Equal(t, remembered, w.prober.Probe(t.Context(), targets[0]).Handshake.Remembered)

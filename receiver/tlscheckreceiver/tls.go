@@ -3,17 +3,15 @@ package tlscheckreceiver
 import (
 	"crypto/tls"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
@@ -185,13 +183,12 @@ func checkKeyPair(c *configtls.ClientConfig, bad func(string, ...any)) {
 	}
 }
 
+// maxFile bounds the bytes of a certificate, key or CA file. A bundle of all public CAs has 200 KiB.
+const maxFile = 16 << 20
+
 func readFile(key, path string, bad func(string, ...any)) ([]byte, bool) {
-	data, err := os.ReadFile(path)
+	data, err := diskfile.Read(path, maxFile)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err // the path is named already
-		}
 		bad("%s: %q cannot be read (%w); it must be a file that the collector's user may read", key, path, err)
 		return nil, false
 	}

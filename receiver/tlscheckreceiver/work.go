@@ -8,6 +8,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/schedule"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/watch"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
@@ -15,7 +16,7 @@ import (
 type work struct {
 	shard     target.Shard
 	plan      *schedule.Schedule
-	watch     *schedule.Watch
+	watch     *watch.Watch
 	prober    *probe.Prober
 	telemetry *metadata.TelemetryBuilder
 	outcomes  chan *probe.Outcome

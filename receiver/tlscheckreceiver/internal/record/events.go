@@ -16,6 +16,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
@@ -48,7 +49,7 @@ func (r *Recorder) recordEvents(ctx context.Context, o *probe.Outcome, s *state,
 	}
 	n := &news{
 		Recorder: r, o: o, s: s, m: s.memory, ctx: ids.context(), ts: pcommon.NewTimestampFromTime(o.End),
-		name: certs.Clean(o.Name(), maxText),
+		name: text.Clean(o.Name(), maxText),
 	}
 	if o.File != nil {
 		n.where = []metadata.EventAttributeOption{metadata.WithCertificatePathEventAttribute(n.name)}
@@ -93,7 +94,7 @@ func (n *news) say(severity plog.SeverityNumber, attributes func(pcommon.Map), f
 			e.SetObservedTimestamp(n.ts)
 			e.SetSeverityNumber(severity)
 			e.SetSeverityText(strings.ToUpper(severity.String()))
-			e.Body().SetStr(certs.Clean(fmt.Sprintf(format, args...), maxBody))
+			e.Body().SetStr(text.Clean(fmt.Sprintf(format, args...), maxBody))
 			attributes(e.Attributes())
 		}
 		records.MoveAndAppendTo(n.batch.records)
@@ -120,10 +121,10 @@ func (n *news) health() {
 		}, "%s fails at %s: %s %s", n.name, f.Step, f.Cause, f.Fix)
 	case f == nil && was != nil:
 		n.m.Failing = nil
-		typ := certs.Clean(was.Type, maxName) // it may come from the storage
+		typ := text.Clean(was.Type, maxName) // it may come from the storage
 		n.events.RecordTLSEndpointRecoveredEvent(n.ctx, n.ts, rfc3339(was.Since), append(n.where, metadata.WithErrorTypeEventAttribute(typ))...)
 		n.say(plog.SeverityNumberInfo, n.own, "%s is in good health again. It failed since %s, for %s, last with %s.",
-			n.name, moment(was.Since), span(n.o.End.Sub(was.Since)), typ)
+			n.name, text.Moment(was.Since), text.Duration(n.o.End.Sub(was.Since)), typ)
 	default:
 		return
 	}
@@ -185,9 +186,9 @@ func (n *news) change() {
 		verb = "has"
 	}
 	n.events.RecordTLSCertificateChangedEvent(n.ctx, n.ts, changes, is.Subject, is.issuer, rfc3339(is.NotAfter), is.serial, is.SHA256,
-		rfc3339(was.NotAfter), certs.Clean(was.SHA256, maxName), n.where...)
+		rfc3339(was.NotAfter), text.Clean(was.SHA256, maxName), n.where...)
 	n.say(severity, n.own, "%s %s %s: that of %s, issued by %s, valid until %s. The former one was valid until %s; %s.%s",
-		n.name, verb, verdict, quoted(is.Subject), quoted(is.issuer), moment(is.NotAfter), moment(was.NotAfter),
+		n.name, verb, verdict, quoted(is.Subject), quoted(is.issuer), text.Moment(is.NotAfter), text.Moment(was.NotAfter),
 		strings.Join(differences, "; "), advice)
 }
 
@@ -231,14 +232,14 @@ func (n *news) expiry() {
 				n.events.RecordTLSCertificateExpiredEvent(n.ctx, n.ts, is.Subject, is.issuer, rfc3339(is.NotAfter), is.serial, is.SHA256, n.where...)
 				n.say(plog.SeverityNumberError, n.own,
 					"%s %s a certificate that expired on %s, %s ago: that of %s, issued by %s. Renew it, and reload what uses it.",
-					n.name, verb, moment(is.NotAfter), span(n.o.End.Sub(is.NotAfter)), quoted(is.Subject), quoted(is.issuer))
+					n.name, verb, text.Moment(is.NotAfter), text.Duration(n.o.End.Sub(is.NotAfter)), quoted(is.Subject), quoted(is.issuer))
 			}
 		case expiringSoon:
 			if is := n.first(n.m, "expiring_soon", c); is != nil {
 				n.events.RecordTLSCertificateExpiringSoonEvent(n.ctx, n.ts, is.Subject, is.issuer, rfc3339(is.NotAfter), is.serial, is.SHA256, n.where...)
 				n.say(plog.SeverityNumberWarn, n.own,
 					"%s %s a certificate that expires on %s, in %s: that of %s, issued by %s. Renew it, and reload what uses it.",
-					n.name, verb, moment(is.NotAfter), span(is.NotAfter.Sub(n.o.End)), quoted(is.Subject), quoted(is.issuer))
+					n.name, verb, text.Moment(is.NotAfter), text.Duration(is.NotAfter.Sub(n.o.End)), quoted(is.Subject), quoted(is.issuer))
 			}
 		}
 	}
@@ -255,14 +256,14 @@ func (n *news) ownExpiry() {
 			n.events.RecordTLSClientCertificateExpiredEvent(n.ctx, n.ts, is.Subject, is.issuer, rfc3339(is.NotAfter), is.serial, is.SHA256)
 			n.say(plog.SeverityNumberError, none,
 				"The client certificate of %s, issued by %s, which the collector presents to servers, expired on %s, %s ago. Renew the one in tls cert_file: servers that ask for it refuse the collector.",
-				quoted(is.Subject), quoted(is.issuer), moment(is.NotAfter), span(n.o.End.Sub(is.NotAfter)))
+				quoted(is.Subject), quoted(is.issuer), text.Moment(is.NotAfter), text.Duration(n.o.End.Sub(is.NotAfter)))
 		}
 	case expiringSoon:
 		if is := n.first(n.clients, "expiring_soon", c); is != nil {
 			n.events.RecordTLSClientCertificateExpiringSoonEvent(n.ctx, n.ts, is.Subject, is.issuer, rfc3339(is.NotAfter), is.serial, is.SHA256)
 			n.say(plog.SeverityNumberWarn, none,
 				"The client certificate of %s, issued by %s, which the collector presents to servers, expires on %s, in %s. Renew the one in tls cert_file.",
-				quoted(is.Subject), quoted(is.issuer), moment(is.NotAfter), span(is.NotAfter.Sub(n.o.End)))
+				quoted(is.Subject), quoted(is.issuer), text.Moment(is.NotAfter), text.Duration(is.NotAfter.Sub(n.o.End)))
 		}
 	}
 }
@@ -291,7 +292,7 @@ func (n *news) mismatch() {
 	}
 	is := describe(h.Leaf())
 	n.events.RecordTLSCertificateFileMismatchEvent(n.ctx, n.ts, rfc3339(f.Since), is.Subject, is.issuer, rfc3339(is.NotAfter), is.serial, is.SHA256,
-		append(n.where, metadata.WithCertificatePathEventAttribute(certs.Clean(f.Path, maxText)))...)
+		append(n.where, metadata.WithCertificatePathEventAttribute(text.Clean(f.Path, maxText)))...)
 	n.say(plog.SeverityNumberWarn, n.own, "%s", mismatchText(n.o, f))
 }
 
@@ -313,10 +314,10 @@ func mismatchText(o *probe.Outcome, f probe.OnDisk) string {
 	c := o.Handshake.Leaf()
 	has := ""
 	if f.Leaf != nil {
-		has = fmt.Sprintf(", which has that of %s, valid until %s", quoted(certs.SubjectName(f.Leaf)), moment(f.Leaf.NotAfter))
+		has = fmt.Sprintf(", which has that of %s, valid until %s", quoted(certs.SubjectName(f.Leaf)), text.Moment(f.Leaf.NotAfter))
 	}
 	return fmt.Sprintf("%s serves the certificate of %s, valid until %s. Since %s it is not the one in %s%s. %s",
-		o.Name(), quoted(certs.SubjectName(c)), moment(c.NotAfter), moment(f.Since), certs.Clean(f.Path, maxText), has, failure.MismatchFix)
+		o.Name(), quoted(certs.SubjectName(c)), text.Moment(c.NotAfter), text.Moment(f.Since), text.Clean(f.Path, maxText), has, failure.MismatchFix)
 }
 
 // pool tells that the addresses of an endpoint serve different certificates, once for each set of these.
@@ -345,7 +346,7 @@ func (n *news) pool() {
 	var parts []string
 	for _, c := range leaves {
 		parts = append(parts, fmt.Sprintf("%s that of %s, valid until %s, serial %s",
-			strings.Join(at[hexadecimal(fingerprint(c))], " and "), quoted(certs.SubjectName(c)), moment(c.NotAfter), serial(c)))
+			strings.Join(at[hexadecimal(fingerprint(c))], " and "), quoted(certs.SubjectName(c)), text.Moment(c.NotAfter), serial(c)))
 	}
 	n.events.RecordTLSEndpointCertificatesDifferEvent(n.ctx, n.ts, peers, n.where...)
 	n.say(plog.SeverityNumberWarn, n.own,
@@ -387,19 +388,4 @@ func warnings(o *probe.Outcome) []failure.Type {
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
-
-func quoted(s string) string { return `"` + certs.Clean(s, maxName) + `"` }
-
-// span says how long in the one unit that a person would use.
-func span(d time.Duration) string {
-	for _, u := range []struct {
-		name string
-		unit time.Duration
-	}{{"days", 24 * time.Hour}, {"hours", time.Hour}, {"minutes", time.Minute}} {
-		if d >= 2*u.unit {
-			return fmt.Sprintf("%d %s", d/u.unit, u.name)
-		}
-	}
-	return fmt.Sprintf("%d seconds", d/time.Second)
-}
+func quoted(s string) string { return text.Quote(s, maxName) }

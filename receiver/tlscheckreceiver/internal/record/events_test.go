@@ -36,6 +36,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
@@ -236,7 +237,7 @@ func TestFailingAndRecovered(t *testing.T) {
 	assert.Equal(t, "tls.endpoint.recovered", e.name)
 	assert.Equal(t, "INFO", e.severity)
 	assert.Equal(t, fmt.Sprintf("mail.example.com:465 is in good health again. It failed since %s, for 3 hours, last with connection_refused.",
-		moment(first.End)), e.body)
+		text.Moment(first.End)), e.body)
 	assert.Equal(t, with(mailPlace, map[string]any{
 		"error.type": "connection_refused", "tls.probe.failing_since": first.End.UTC().Format(time.RFC3339),
 	}), e.attributes)
@@ -390,7 +391,7 @@ func TestCertificateChanged(t *testing.T) {
 			d.nothing(first)
 			e := d.one("tls.certificate.changed", second)
 			assert.Equal(t, c.severity, e.severity)
-			for _, part := range append(c.body, "mail.example.com:465 serves ", moment(c.is.NotAfter), "The former one was valid until "+moment(c.was.NotAfter)) {
+			for _, part := range append(c.body, "mail.example.com:465 serves ", text.Moment(c.is.NotAfter), "The former one was valid until "+text.Moment(c.was.NotAfter)) {
 				assert.Contains(t, e.body, part)
 			}
 			assert.Equal(t, with(with(mailPlace, identity(c.is)), map[string]any{
@@ -460,13 +461,13 @@ func TestExpiry(t *testing.T) {
 			e := d.one("tls.certificate.expiring_soon", look(until.Add(-30*day+time.Second)))
 			assert.Equal(t, "WARN", e.severity)
 			assert.Equal(t, fmt.Sprintf(`mail.example.com:465 serves a certificate that expires on %s, in 29 days: `+
-				`that of "mail.example.com", issued by "Event CA". Renew it, and reload what uses it.`, moment(until)), e.body)
+				`that of "mail.example.com", issued by "Event CA". Renew it, and reload what uses it.`, text.Moment(until)), e.body)
 			assert.Equal(t, with(mailPlace, identity(c)), e.attributes)
 			d.nothing(look(until.Add(-29*day)), look(until))
 			e = d.one("tls.certificate.expired", look(until.Add(5*time.Minute)))
 			assert.Equal(t, "ERROR", e.severity)
 			assert.Equal(t, fmt.Sprintf(`mail.example.com:465 serves a certificate that expired on %s, 5 minutes ago: `+
-				`that of "mail.example.com", issued by "Event CA". Renew it, and reload what uses it.`, moment(until)), e.body)
+				`that of "mail.example.com", issued by "Event CA". Renew it, and reload what uses it.`, text.Moment(until)), e.body)
 			assert.Equal(t, with(mailPlace, identity(c)), e.attributes)
 			d.nothing(look(until.Add(time.Hour)), look(until.Add(10*day)))
 
@@ -537,7 +538,7 @@ func TestFileMismatch(t *testing.T) {
 	assert.Equal(t, "WARN", e.severity)
 	assert.Equal(t, fmt.Sprintf(`mail.example.com:465 serves the certificate of "mail.example.com", valid until %s. Since %s it is not the one in %s, `+
 		`which has that of "mail.example.com", valid until %s. Reload the server, so that it serves what is in the file. `+
-		`If it reads another file, correct file_path.`, moment(old.NotAfter), moment(since), path, moment(renewed.NotAfter)), e.body)
+		`If it reads another file, correct file_path.`, text.Moment(old.NotAfter), text.Moment(since), path, text.Moment(renewed.NotAfter)), e.body)
 	assert.Equal(t, with(with(mailPlace, identity(old)), map[string]any{
 		"certificate.path": path, "tls.certificate.file.since": since.UTC().Format(time.RFC3339),
 	}), e.attributes)
@@ -572,13 +573,13 @@ func TestClientCertificate(t *testing.T) {
 	e := d.one("tls.client_certificate.expiring_soon", look(mail, until.Add(-10*day)))
 	assert.Equal(t, "WARN", e.severity)
 	assert.Equal(t, fmt.Sprintf(`The client certificate of "collector", issued by "Event CA", which the collector presents to servers, `+
-		`expires on %s, in 10 days. Renew the one in tls cert_file.`, moment(until)), e.body)
+		`expires on %s, in 10 days. Renew the one in tls cert_file.`, text.Moment(until)), e.body)
 	assert.Equal(t, identity(own), e.attributes, "it is not of a target")
 	d.nothing(look(&second, until.Add(-9*day)), look(mail, until.Add(-8*day)))
 	e = d.one("tls.client_certificate.expired", look(&second, until.Add(time.Second)))
 	assert.Equal(t, "ERROR", e.severity)
 	assert.Equal(t, fmt.Sprintf(`The client certificate of "collector", issued by "Event CA", which the collector presents to servers, `+
-		`expired on %s, 1 seconds ago. Renew the one in tls cert_file: servers that ask for it refuse the collector.`, moment(until)), e.body)
+		`expired on %s, 1 seconds ago. Renew the one in tls cert_file: servers that ask for it refuse the collector.`, text.Moment(until)), e.body)
 	assert.Equal(t, identity(own), e.attributes)
 	d.nothing(look(mail, until.Add(time.Hour)))
 
@@ -622,7 +623,7 @@ func TestAddressesOfAnEndpoint(t *testing.T) {
 	}), e.attributes)
 	assert.Equal(t, fmt.Sprintf(`The addresses of mail.example.com:465 serve 2 different certificates. If that is not meant, put the newest one on all of them `+
 		`and reload them. Served are by 192.0.2.1:465 that of "mail.example.com", valid until %s, serial %s; by [2001:db8::1]:4650 that of "mail.example.com", valid until %s, serial %s.`,
-		moment(one.NotAfter), serial(one), moment(other.NotAfter), serial(other)), e.body)
+		text.Moment(one.NotAfter), serial(one), text.Moment(other.NotAfter), serial(other)), e.body)
 	d.nothing(round(probe.PoolPeer{Addr: b, Leaf: one}, probe.PoolPeer{Addr: a, Leaf: other}))
 	newDesk(t, memory).nothing(round(probe.PoolPeer{Addr: a, Leaf: one}, probe.PoolPeer{Addr: b, Leaf: other}))
 	third := d.one("tls.endpoint.certificates_differ", round(probe.PoolPeer{Addr: a, Leaf: issue()}, probe.PoolPeer{Addr: b, Leaf: other}))

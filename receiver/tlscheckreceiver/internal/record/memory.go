@@ -17,6 +17,7 @@ import (
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 const (
@@ -77,13 +78,13 @@ func describe(c *x509.Certificate) *leaf {
 	names = slices.Compact(names)
 	d := &leaf{
 		SHA256:  hexadecimal(fingerprint(c)),
-		Subject: certs.Clean(certs.SubjectName(c), maxName), Issuer: certs.Clean(c.Issuer.String(), maxName),
+		Subject: text.Clean(certs.SubjectName(c), maxName), Issuer: text.Clean(c.Issuer.String(), maxName),
 		NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 		Authority: digest(string(c.RawIssuer)), NameSet: digest(names...), Key: digest(string(c.RawSubjectPublicKeyInfo)),
-		issuer: certs.Clean(certs.IssuerName(c), maxName), serial: serial(c),
+		issuer: text.Clean(certs.IssuerName(c), maxName), serial: serial(c),
 	}
 	for _, n := range names[:min(len(names), maxSANs)] {
-		d.Names = append(d.Names, certs.Clean(n, maxName))
+		d.Names = append(d.Names, text.Clean(n, maxName))
 	}
 	return d
 }

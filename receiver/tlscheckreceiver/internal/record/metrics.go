@@ -14,6 +14,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
@@ -95,7 +96,7 @@ func (r *Recorder) recordMetrics(o *probe.Outcome, s *state, ids spanIDs) {
 	}
 	if c := o.ClientCert; c != nil {
 		b.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, days(c.NotAfter.Sub(o.End)),
-			certs.Clean(certs.SubjectName(c), maxName), certs.Clean(certs.IssuerName(c), maxName), s.where...)
+			text.Clean(certs.SubjectName(c), maxName), text.Clean(certs.IssuerName(c), maxName), s.where...)
 	}
 
 	if r.emit(o) && r.durations {
@@ -134,14 +135,14 @@ func (r *Recorder) recordTimeLeft(o *probe.Outcome, ts pcommon.Timestamp) {
 		names := certs.Names(c)
 		sans := make([]any, 0, min(len(names), maxSANs))
 		for _, n := range names[:cap(sans)] {
-			sans = append(sans, certs.Clean(n, maxName))
+			sans = append(sans, text.Clean(n, maxName))
 		}
 		r.builder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(c.NotAfter.Sub(o.End).Seconds())),
-			certs.Clean(c.Issuer.String(), maxName), certs.Clean(c.Subject.CommonName, maxName), sans)
+			text.Clean(c.Issuer.String(), maxName), text.Clean(c.Subject.CommonName, maxName), sans)
 	}
 	resource := metadata.NewResourceBuilder(r.attributes)
 	resource.SetServiceName(metadata.Type.String())
-	resource.SetTlscheckTarget(certs.Clean(o.Name(), maxText))
+	resource.SetTlscheckTarget(text.Clean(o.Name(), maxText))
 	for _, rm := range r.builder.Emit(metadata.WithResource(resource.Emit())).ResourceMetrics().All() {
 		addAttributes(rm.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints(), o.Target.Attributes)
 		rm.MoveTo(r.batch.metrics.ResourceMetrics().AppendEmpty())
@@ -160,7 +161,7 @@ func (r *Recorder) recordHandshake(o *probe.Outcome, ts pcommon.Timestamp, s *st
 		if !f.Served && !differs {
 			continue // another of the target's files has what is served, as with an ECDSA and an RSA certificate
 		}
-		b.RecordTLSCertificateFileMatchDataPoint(ts, boolInt(f.Served), s.with(metadata.WithCertificatePathMetricAttribute(certs.Clean(f.Path, maxText)))...)
+		b.RecordTLSCertificateFileMatchDataPoint(ts, boolInt(f.Served), s.with(metadata.WithCertificatePathMetricAttribute(text.Clean(f.Path, maxText)))...)
 	}
 	if staple := h.Staple; staple != nil {
 		if staple.Status != "" {
@@ -176,7 +177,7 @@ func (r *Recorder) recordHandshake(o *probe.Outcome, ts pcommon.Timestamp, s *st
 			options = append(options, metadata.WithTLSCurveMetricAttribute(c))
 		}
 		if p := h.State.NegotiatedProtocol; p != "" {
-			options = append(options, metadata.WithTLSNextProtocolMetricAttribute(certs.Clean(p, maxName)))
+			options = append(options, metadata.WithTLSNextProtocolMetricAttribute(text.Clean(p, maxName)))
 		}
 		b.RecordTLSConnectionInfoDataPoint(ts, 1, suiteOf(h.State.CipherSuite).name, h.ClientCertRequested, options...)
 	}
@@ -190,7 +191,7 @@ func (r *Recorder) recordCertificates(o *probe.Outcome, chain []*x509.Certificat
 		if i%100 == 99 { // a file may have thousands, and the builder compares each with all that it holds
 			r.emit(o)
 		}
-		subject, issuer := certs.Clean(certs.SubjectName(c), maxName), certs.Clean(certs.IssuerName(c), maxName)
+		subject, issuer := text.Clean(certs.SubjectName(c), maxName), text.Clean(certs.IssuerName(c), maxName)
 		depth, left := int64(i), c.NotAfter.Sub(now)
 		b.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, days(left), subject, issuer, depth, s.where...)
 		b.RecordTLSCertificateNotAfterDataPoint(ts, float64(c.NotAfter.Unix()), subject, issuer, depth, s.where...)
@@ -405,7 +406,7 @@ func serial(c *x509.Certificate) string {
 	if len(s)%2 == 1 {
 		s = "0" + s
 	}
-	return certs.Clean(sign+strings.ToUpper(s), 64)
+	return text.Clean(sign+strings.ToUpper(s), 64)
 }
 
 func fingerprint(c *x509.Certificate) [32]byte { return sha256.Sum256(c.Raw) }

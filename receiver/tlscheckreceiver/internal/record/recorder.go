@@ -20,10 +20,10 @@ import (
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
 
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
@@ -294,7 +294,7 @@ func (r *Recorder) observe(o *probe.Outcome) {
 
 func newState(o *probe.Outcome) *state {
 	if o.File != nil {
-		return &state{where: []metadata.MetricAttributeOption{metadata.WithCertificatePathMetricAttribute(certs.Clean(o.File.Path, maxText))}}
+		return &state{where: []metadata.MetricAttributeOption{metadata.WithCertificatePathMetricAttribute(text.Clean(o.File.Path, maxText))}}
 	}
 	where := []metadata.MetricAttributeOption{metadata.WithServerAddressMetricAttribute(o.Target.Endpoint.Host)}
 	if port := o.Port(); port != 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 const (
@@ -36,7 +37,7 @@ func (r *Recorder) recordSpans(o *probe.Outcome) spanIDs {
 		putPlace(a, o)
 		if f := s.Failure; f != nil {
 			span.Status().SetCode(ptrace.StatusCodeError)
-			span.Status().SetMessage(certs.Clean(f.Cause+" "+f.Fix, maxText))
+			span.Status().SetMessage(text.Clean(f.Cause+" "+f.Fix, maxText))
 			a.PutStr("error.type", string(f.Type))
 		}
 		putAttributes(a, o.Target.Attributes)
@@ -139,7 +140,7 @@ func putCertificate(a pcommon.Map, o *probe.Outcome) {
 	names := certs.Names(c)
 	sans := a.PutEmptySlice("tls.cert.san")
 	for _, n := range names[:min(len(names), maxSANs)] {
-		sans.AppendEmpty().SetStr(certs.Clean(n, maxText))
+		sans.AppendEmpty().SetStr(text.Clean(n, maxText))
 	}
 	a.PutInt("tls.cert.san.count", int64(len(names)))
 	a.PutStr("tls.cert.serial", serial(c))
@@ -259,7 +260,7 @@ func putExpiry(span ptrace.Span, o *probe.Outcome) {
 // putText adds foreign text, cleaned and bounded; nothing where it is empty.
 func putText(a pcommon.Map, key, value string) {
 	if value != "" {
-		a.PutStr(key, certs.Clean(value, maxText))
+		a.PutStr(key, text.Clean(value, maxText))
 	}
 }
 

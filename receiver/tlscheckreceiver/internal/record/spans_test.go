@@ -68,12 +68,3 @@ func TestClientCertificateOnSpans(t *testing.T) {
 	assert.Equal(t, "tls.cert.expiring_soon", span.Events().At(0).Name())
 	assert.Equal(t, map[string]any{"days_remaining": int64(3)}, span.Events().At(0).Attributes().AsRaw())
 }
-
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0 seconds", 2*time.Minute - 1: "119 seconds", 2 * time.Minute: "2 minutes", 2*time.Hour - 1: "119 minutes", 2 * time.Hour: "2 hours",
-		2*day - 1: "47 hours", 2 * day: "2 days", 400*day + time.Hour: "400 days",
-	} {
-		assert.Equal(t, want, span(d))
-	}
-}

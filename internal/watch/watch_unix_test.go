@@ -1,6 +1,6 @@
 //go:build unix
 
-package schedule
+package watch
 
 import (
 	"syscall"

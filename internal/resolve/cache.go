@@ -1,4 +1,6 @@
-package probe
+// Package resolve looks up names in DNS, each once for all that ask at the same time, and keeps the answers for as long as
+// DNS says.
+package resolve
 
 import (
 	"cmp"
@@ -16,15 +18,18 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
+// MaxAddresses bounds the addresses of one name. A zone's owner could name thousands, of hosts that are not theirs.
+const MaxAddresses = 32
+
 const (
 	maxNames   = 100_000     // that are kept
 	maxKept    = time.Hour   // whatever the answer says, which is its zone's owner's to say
 	sweepNames = time.Minute // between two times at which what has ended is let go of
 )
 
-// names looks names up, each once for all who ask at the same time, and keeps the answers as long as they last. Its zero
-// value is ready and any number of goroutines may use one.
-type names struct {
+// Cache looks names up and keeps the answers as long as they last. Its zero value is ready to use, by any number of
+// goroutines.
+type Cache struct {
 	mu       sync.Mutex
 	kept     map[question]answer
 	underWay map[question]*lookUp
@@ -37,7 +42,7 @@ type question struct {
 	service bool
 }
 
-// answer is one or the other, at most maxAddresses, which nobody may change.
+// answer is one or the other, at most MaxAddresses, which nobody may change.
 type answer struct {
 	addrs   []netip.Addr
 	servers []*net.SRV
@@ -53,46 +58,46 @@ type lookUp struct {
 }
 
 // addresses returns those of a host.
-func (n *names) addresses(ctx context.Context, r *net.Resolver, name string) ([]netip.Addr, error) {
-	a, err := n.lookup(ctx, r, question{name: name})
+func (c *Cache) Addresses(ctx context.Context, r *net.Resolver, name string) ([]netip.Addr, error) {
+	a, err := c.lookup(ctx, r, question{name: name})
 	return a.addrs, err
 }
 
 // servers returns those of a service.
-func (n *names) servers(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
-	a, err := n.lookup(ctx, r, question{name: name, service: true})
+func (c *Cache) Servers(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
+	a, err := c.lookup(ctx, r, question{name: name, service: true})
 	return a.servers, err
 }
 
 // lookup answers q. It waits no longer than ctx lasts. The look-up itself goes on while one of those who wait for it has
 // time left, and no longer than net tries: the first who asked may be called off, or have less time than the others.
-func (n *names) lookup(ctx context.Context, r *net.Resolver, q question) (answer, error) {
+func (c *Cache) lookup(ctx context.Context, r *net.Resolver, q question) (answer, error) {
 	q.name = strings.ToLower(q.name) // RFC 4343
-	n.mu.Lock()
-	if a := n.kept[q]; time.Now().Before(a.ends) {
-		n.mu.Unlock()
+	c.mu.Lock()
+	if a := c.kept[q]; time.Now().Before(a.ends) {
+		c.mu.Unlock()
 		return a, nil
 	}
-	l := n.underWay[q]
+	l := c.underWay[q]
 	if l == nil || l.waiting == 0 {
-		if n.underWay == nil {
-			n.underWay, n.kept = make(map[question]*lookUp), make(map[question]answer)
+		if c.underWay == nil {
+			c.underWay, c.kept = make(map[question]*lookUp), make(map[question]answer)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		l = &lookUp{cancel: cancel, done: make(chan struct{})}
-		n.underWay[q] = l
-		go n.find(ctx, r, q, l)
+		c.underWay[q] = l
+		go c.find(ctx, r, q, l)
 	}
 	l.waiting++
-	n.mu.Unlock()
+	c.mu.Unlock()
 
 	select {
 	case <-l.done:
 		return l.answer, l.err
 	case <-ctx.Done():
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if l.waiting--; l.waiting == 0 {
 		l.cancel()
 	}
@@ -103,7 +108,7 @@ func (n *names) lookup(ctx context.Context, r *net.Resolver, q question) (answer
 }
 
 // find finds the answer for those who wait for l.
-func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp) {
+func (c *Cache) find(ctx context.Context, r *net.Resolver, q question, l *lookUp) {
 	defer l.cancel()
 	life := lifetime{open: make(map[dnsmessage.Question]bool)}
 	var a answer
@@ -115,7 +120,7 @@ func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp
 		}
 		slices.SortFunc(a.servers, order) // net has shuffled them
 		a.servers = slices.CompactFunc(a.servers, func(a, b *net.SRV) bool { return order(a, b) == 0 })
-		a.servers = slices.Clone(a.servers[:min(len(a.servers), maxAddresses)])
+		a.servers = slices.Clone(a.servers[:min(len(a.servers), MaxAddresses)])
 	} else {
 		a.addrs, err = life.noting(r).LookupNetIP(ctx, "ip", q.name)
 		for i, addr := range a.addrs {
@@ -125,24 +130,24 @@ func (n *names) find(ctx context.Context, r *net.Resolver, q question, l *lookUp
 	}
 	a.ends = life.end()
 	l.answer, l.err = a, err
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.underWay[q] == l { // else it was called off, and is looked up anew
-		delete(n.underWay, q)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.underWay[q] == l { // else it was called off, and is looked up anew
+		delete(c.underWay, q)
 	}
 	if err == nil {
-		n.keep(q, a)
+		c.keep(q, a)
 	}
 	close(l.done)
 }
 
-// bounded leaves no more than maxAddresses, the same ones whatever order a server gives them in.
+// bounded leaves no more than MaxAddresses, the same ones whatever order a server gives them in.
 func bounded(addrs []netip.Addr) []netip.Addr {
-	if len(addrs) <= maxAddresses {
+	if len(addrs) <= MaxAddresses {
 		return addrs
 	}
-	all := lowest(slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)), netip.Addr.Is6)
-	kept := make([]netip.Addr, 0, maxAddresses) // and no memory for the others
+	all := FirstAddresses(slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)), netip.Addr.Is6)
+	kept := make([]netip.Addr, 0, MaxAddresses) // and no memory for the others
 	for _, a := range addrs {
 		if slices.Contains(all, a) && !slices.Contains(kept, a) {
 			kept = append(kept, a)
@@ -151,26 +156,26 @@ func bounded(addrs []netip.Addr) []netip.Addr {
 	return kept
 }
 
-// lowest leaves the first maxAddresses of each family, half of them IPv6 where there are enough of both. They are sorted,
+// lowest leaves the first MaxAddresses of each family, half of them IPv6 where there are enough of both. They are sorted,
 // with IPv4 first.
-func lowest[A any](sorted []A, is6 func(A) bool) []A {
+func FirstAddresses[A any](sorted []A, is6 func(A) bool) []A {
 	six := slices.IndexFunc(sorted, is6)
-	if len(sorted) <= maxAddresses || six < 0 {
-		return sorted[:min(len(sorted), maxAddresses)]
+	if len(sorted) <= MaxAddresses || six < 0 {
+		return sorted[:min(len(sorted), MaxAddresses)]
 	}
-	four := min(six, max(maxAddresses/2, maxAddresses-(len(sorted)-six)))
-	return slices.Delete(sorted, four, six)[:maxAddresses]
+	four := min(six, max(MaxAddresses/2, MaxAddresses-(len(sorted)-six)))
+	return slices.Delete(sorted, four, six)[:MaxAddresses]
 }
 
 // keep keeps an answer if it lasts and there is room.
-func (n *names) keep(q question, a answer) {
+func (c *Cache) keep(q question, a answer) {
 	now := time.Now()
-	if now.Sub(n.swept) >= sweepNames {
-		maps.DeleteFunc(n.kept, func(_ question, a answer) bool { return !now.Before(a.ends) })
-		n.swept = now
+	if now.Sub(c.swept) >= sweepNames {
+		maps.DeleteFunc(c.kept, func(_ question, a answer) bool { return !now.Before(a.ends) })
+		c.swept = now
 	}
-	delete(n.kept, q)
-	if now.Before(a.ends) && len(n.kept) < maxNames {
-		n.kept[q] = a
+	delete(c.kept, q)
+	if now.Before(a.ends) && len(c.kept) < maxNames {
+		c.kept[q] = a
 	}
 }

@@ -1,4 +1,4 @@
-package probe
+package resolve
 
 import (
 	"context"
@@ -31,9 +31,9 @@ func repack(t *testing.T, response [][]byte, change func(*dnsmessage.Message)) [
 // lastsFor asserts that the answer is kept, for so long since it came.
 func lastsFor(t *testing.T, s *nameServer, want time.Duration) {
 	t.Helper()
-	var n names
+	var n Cache
 	before := time.Now()
-	_, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+	_, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	after := time.Now()
 	require.Contains(t, n.kept, question{name: "a.example."})
@@ -45,10 +45,10 @@ func lastsFor(t *testing.T, s *nameServer, want time.Duration) {
 // notKept asserts that the name is asked for each time.
 func notKept(t *testing.T, s *nameServer, wantErr bool) {
 	t.Helper()
-	var n names
+	var n Cache
 	asked := s.queries.Load()
 	for range 3 {
-		_, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+		_, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 		assert.Equal(t, wantErr, err != nil, err)
 		assert.Empty(t, n.kept)
 		assert.Empty(t, n.underWay)
@@ -175,11 +175,11 @@ func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
 	}
 	lastsFor(t, s, 300*time.Second)
 
-	var n names
-	found, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+	var n Cache
+	found, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
-	assert.Len(t, found, maxAddresses)
-	assert.Equal(t, maxAddresses, cap(n.kept[question{name: "a.example."}].addrs), "nor is memory kept for more")
+	assert.Len(t, found, MaxAddresses)
+	assert.Equal(t, MaxAddresses, cap(n.kept[question{name: "a.example."}].addrs), "nor is memory kept for more")
 
 	reversed := slices.Clone(addrs)
 	slices.Reverse(reversed)
@@ -189,8 +189,8 @@ func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
 		}
 		return [][]byte{repack(t, addresses(10)(network, query), func(m *dnsmessage.Message) { m.Truncated = true })}
 	})
-	var anew names
-	again, err := anew.addresses(t.Context(), other.Resolver, "a.example.")
+	var anew Cache
+	again, err := anew.Addresses(t.Context(), other.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.ElementsMatch(t, found, again, "many servers give them in another order each time")
 }
@@ -311,9 +311,9 @@ func TestGarbage(t *testing.T) {
 
 // Names from the hosts file can change at any time.
 func TestNameFromTheHostsFileIsNotKept(t *testing.T) {
-	var n names
+	var n Cache
 	for _, r := range []*net.Resolver{nil, {}, {PreferGo: true}} {
-		addrs, err := n.addresses(t.Context(), r, "localhost")
+		addrs, err := n.Addresses(t.Context(), r, "localhost")
 		require.NoError(t, err)
 		for _, a := range addrs {
 			assert.True(t, a.IsLoopback() && !a.Is4In6(), a)

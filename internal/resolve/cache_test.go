@@ -1,4 +1,4 @@
-package probe
+package resolve
 
 import (
 	"context"
@@ -81,10 +81,10 @@ func held(t testing.TB, respond respond) (_ respond, release func()) {
 
 func only(query dnsmessage.Message) dnsmessage.Question { return query.Questions[0] }
 
-func (n *names) waitingFor(name string) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if l := n.underWay[question{name: name}]; l != nil {
+func (c *Cache) waitingFor(name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.underWay[question{name: name}]; l != nil {
 		return l.waiting
 	}
 	return 0
@@ -97,14 +97,14 @@ func eventually(t *testing.T, what func() bool) {
 
 func TestNameIsAskedForOnce(t *testing.T) {
 	s := serveNames(t, addresses(3600, v4, v6))
-	var n names
+	var n Cache
 	for _, name := range []string{"a.example.", "a.example.", "A.Example."} {
-		addrs, err := n.addresses(t.Context(), s.Resolver, name)
+		addrs, err := n.Addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 		assert.ElementsMatch(t, []netip.Addr{v4, v6}, addrs)
 	}
 	s.wasAsked(t, 2) // for A and AAAA
-	_, err := n.addresses(t.Context(), s.Resolver, "b.example.")
+	_, err := n.Addresses(t.Context(), s.Resolver, "b.example.")
 	require.NoError(t, err)
 	s.wasAsked(t, 4)
 	assert.Empty(t, n.underWay)
@@ -116,14 +116,14 @@ func TestChangedAnswerIsSeenAfterTheTTL(t *testing.T) {
 	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		return addresses(1, *now.Load())(network, query)
 	})
-	var n names
+	var n Cache
 	before := time.Now()
-	addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+	addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.Equal(t, []netip.Addr{v4}, addrs)
 	now.Store(&v4b)
 	eventually(t, func() bool {
-		addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+		addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 		return err == nil && addrs[0] == v4b
 	})
 	assert.GreaterOrEqual(t, time.Since(before), time.Second)
@@ -158,11 +158,11 @@ func TestFailureIsNotKept(t *testing.T) {
 			return tlsfarm.Response(query, rcode)
 		})
 		notKept(t, s, true)
-		var n names
-		_, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+		var n Cache
+		_, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 		assert.Equal(t, want, typeOf(err), err)
 		exists.Store(true)
-		addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+		addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
@@ -173,11 +173,11 @@ func typeOf(err error) failure.Type {
 }
 
 // lookUps looks a name up, n times at once.
-func (s *nameServer) lookUps(t *testing.T, n *names, times int) (results <-chan error) {
+func (s *nameServer) lookUps(t *testing.T, c *Cache, times int) (results <-chan error) {
 	all := make(chan error, times)
 	for range times {
 		go func() {
-			addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+			addrs, err := c.Addresses(t.Context(), s.Resolver, "a.example.")
 			if err == nil && !assert.ElementsMatch(t, []netip.Addr{v4, v6}, addrs) {
 				err = errors.New("other addresses")
 			}
@@ -190,7 +190,7 @@ func (s *nameServer) lookUps(t *testing.T, n *names, times int) (results <-chan 
 func TestLookUpsAtOnceAreOne(t *testing.T) {
 	respond, release := held(t, addresses(0, v4, v6))
 	s := serveNames(t, respond)
-	var n names
+	var n Cache
 	results := s.lookUps(t, &n, 50)
 	eventually(t, func() bool { return n.waitingFor("a.example.") == 50 })
 	release()
@@ -213,7 +213,7 @@ func TestFailureIsSharedByThoseWhoWait(t *testing.T) {
 	for want, rcode := range map[failure.Type]dnsmessage.RCode{failure.DNSNotFound: nxdomain, failure.DNSError: servfail} {
 		respond, release := held(t, func(_ string, query dnsmessage.Message) [][]byte { return tlsfarm.Response(query, rcode) })
 		s := serveNames(t, respond)
-		var n names
+		var n Cache
 		results := s.lookUps(t, &n, 10)
 		eventually(t, func() bool { return n.waitingFor("a.example.") == 10 })
 		release()
@@ -227,7 +227,7 @@ func TestFailureIsSharedByThoseWhoWait(t *testing.T) {
 			<-gate
 			return nil, &net.OpError{Op: "dial", Err: err}
 		}}}
-		var n names
+		var n Cache
 		results := s.lookUps(t, &n, 10)
 		eventually(t, func() bool { return n.waitingFor("a.example.") == 10 })
 		close(gate)
@@ -255,11 +255,11 @@ func TestLookUpOutlivesWhoBeganIt(t *testing.T) {
 		t.Run(why.Error(), func(t *testing.T) {
 			respond, release := held(t, addresses(300, v4, v6))
 			s := serveNames(t, respond)
-			var n names
+			var n Cache
 			ctx, cancel := context.WithCancel(t.Context())
 			first := make(chan error)
 			go func() {
-				_, err := n.addresses(ending{ctx, why}, s.Resolver, "a.example.")
+				_, err := n.Addresses(ending{ctx, why}, s.Resolver, "a.example.")
 				first <- err
 			}()
 			eventually(t, func() bool { return n.waitingFor("a.example.") == 1 })
@@ -285,13 +285,13 @@ func TestLookUpOutlivesWhoBeganIt(t *testing.T) {
 func TestEachWaitsAsLongAsItHasTime(t *testing.T) {
 	respond, release := held(t, addresses(300, v4, v6))
 	s := serveNames(t, respond)
-	var n names
+	var n Cache
 	patient := s.lookUps(t, &n, 1)
 	eventually(t, func() bool { return n.waitingFor("a.example.") == 1 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err := n.addresses(ctx, s.Resolver, "a.example.")
+	_, err := n.Addresses(ctx, s.Resolver, "a.example.")
 	assert.Equal(t, failure.DNSTimeout, typeOf(err))
 	assert.EqualError(t, err, "lookup a.example.: i/o timeout", "as net says it")
 	var timeout net.Error
@@ -324,12 +324,12 @@ func TestLookUpThatNobodyWaitsForEnds(t *testing.T) {
 		conns <- c
 		return c, nil
 	}}
-	var n names
+	var n Cache
 	ctx, cancel := context.WithCancel(t.Context())
 	results := make(chan error)
 	for range 2 {
 		go func() {
-			_, err := n.addresses(ctx, r, "a.example.")
+			_, err := n.Addresses(ctx, r, "a.example.")
 			results <- err
 		}()
 	}
@@ -384,7 +384,7 @@ func TestServersAreKept(t *testing.T) {
 		if q.Type != dnsmessage.TypeSRV {
 			return addresses(300, v4)(network, query)
 		}
-		servers := make([]dnsmessage.Resource, 2*maxAddresses+10)
+		servers := make([]dnsmessage.Resource, 2*MaxAddresses+10)
 		for i := range servers {
 			servers[i] = dnsmessage.Resource{
 				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 300},
@@ -396,14 +396,14 @@ func TestServersAreKept(t *testing.T) {
 		}
 		return tlsfarm.Response(query, dnsmessage.RCodeSuccess, servers...)
 	})
-	var n names
+	var n Cache
 	for range 3 {
-		found, err := n.servers(t.Context(), s.Resolver, "_a.example.")
+		found, err := n.Servers(t.Context(), s.Resolver, "_a.example.")
 		require.NoError(t, err)
-		assert.Len(t, found, maxAddresses)
+		assert.Len(t, found, MaxAddresses)
 		assert.Equal(t, "b.example.", found[0].Target)
-		assert.EqualValues(t, maxAddresses-1, found[maxAddresses-1].Port, "always the same ones")
-		addrs, err := n.addresses(t.Context(), s.Resolver, "_a.example.")
+		assert.EqualValues(t, MaxAddresses-1, found[MaxAddresses-1].Port, "always the same ones")
+		addrs, err := n.Addresses(t.Context(), s.Resolver, "_a.example.")
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
@@ -414,8 +414,8 @@ func TestServersAreKept(t *testing.T) {
 func TestLookUpThatWasCalledOffIsMadeAnew(t *testing.T) {
 	s := serveNames(t, addresses(300, v4, v6))
 	off := &lookUp{cancel: func() {}, done: make(chan struct{})}
-	n := names{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: off}}
-	addrs, err := n.addresses(t.Context(), s.Resolver, "a.example.")
+	n := Cache{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: off}}
+	addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.Len(t, addrs, 2)
 
@@ -433,17 +433,17 @@ func TestLookUpReleasesItsContext(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
 	off := false
 	l := &lookUp{cancel: func() { off = true }, done: make(chan struct{})}
-	n := names{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: l}}
+	n := Cache{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: l}}
 	n.find(t.Context(), s.Resolver, question{name: "a.example."}, l)
 	assert.True(t, off)
 }
 
 func TestNamesAreBounded(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
-	n := names{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
+	n := Cache{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
 	lookup := func(name string) {
 		t.Helper()
-		addrs, err := n.addresses(t.Context(), s.Resolver, name)
+		addrs, err := n.Addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
@@ -464,12 +464,12 @@ func TestNamesAreBounded(t *testing.T) {
 
 func TestNamesThatEndedAreLetGoOf(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
-	n := names{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
+	n := Cache{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
 	n.kept[question{name: "gone.example."}] = answer{ends: time.Now()}
 	n.kept[question{name: "here.example."}] = answer{ends: time.Now().Add(time.Hour)}
 	lookup := func(name string) {
 		t.Helper()
-		_, err := n.addresses(t.Context(), s.Resolver, name)
+		_, err := n.Addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 	}
 	swept := n.swept
@@ -484,31 +484,6 @@ func TestNamesThatEndedAreLetGoOf(t *testing.T) {
 	assert.Less(t, time.Since(n.swept), sweepNames)
 }
 
-func TestTargetsOfOneHostShareItsLookUp(t *testing.T) {
-	server := tlsfarm.TLS(healthy())
-	t.Cleanup(server.Close)
-	respond, release := held(t, addresses(300, netip.MustParseAddr("127.0.0.1")))
-	s := serveNames(t, respond)
-	p := &Prober{Resolver: s.Resolver}
-	outcomes := make(chan *Outcome)
-	for range 5 {
-		target := at(t, fmt.Sprintf("a.example.:%d", server.Port()))
-		target.TLS.ServerName, target.Timeout = "localhost", plenty
-		go func() {
-			p.Probe(t.Context(), target)
-			outcomes <- p.Probe(t.Context(), target)
-		}()
-	}
-	eventually(t, func() bool { return p.names.waitingFor("a.example.") == 5 })
-	release()
-	for range 5 {
-		o := <-outcomes
-		assert.Nil(t, o.Failure)
-		assert.Equal(t, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, o.Lookup.Addrs)
-	}
-	s.wasAsked(t, 2)
-}
-
 // Any number of goroutines look names up, and some are called off.
 func TestManyLookUps(t *testing.T) {
 	of := func(name string) netip.Addr {
@@ -521,7 +496,7 @@ func TestManyLookUps(t *testing.T) {
 		}
 		return addresses(uint32(len(name)%2), of(name))(network, query)
 	})
-	var n names
+	var n Cache
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -531,7 +506,7 @@ func TestManyLookUps(t *testing.T) {
 				if rand.IntN(3) == 0 {
 					go cancel()
 				}
-				addrs, err := n.addresses(ctx, s.Resolver, name)
+				addrs, err := n.Addresses(ctx, s.Resolver, name)
 				switch {
 				case ctx.Err() != nil && err != nil:
 				case name[0] == 'n':
@@ -556,9 +531,9 @@ func TestManyLookUps(t *testing.T) {
 func BenchmarkLookup(b *testing.B) {
 	lookups := func(b *testing.B, ttl uint32) {
 		s := serveNames(b, addresses(ttl, v4, v6))
-		var n names
+		var n Cache
 		for b.Loop() {
-			if _, err := n.addresses(b.Context(), s.Resolver, "a.example."); err != nil {
+			if _, err := n.Addresses(b.Context(), s.Resolver, "a.example."); err != nil {
 				b.Fatal(err)
 			}
 		}

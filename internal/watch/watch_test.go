@@ -1,4 +1,4 @@
-package schedule
+package watch
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/schedule"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
@@ -715,15 +716,17 @@ func TestWatchedFilesAreProbedAtOnce(t *testing.T) {
 	tt := tree.target("*.pem")
 	tt.Interval = time.Hour
 	probed := make(chan struct{}, 100)
-	plan := &Schedule{
+	plan := &schedule.Schedule{
 		MaxConcurrent: 1,
 		Probe:         func(context.Context, *target.Target, time.Duration) { probed <- struct{}{} },
 	}
 	plan.Set([]*target.Target{tt})
-	defer run(plan)()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { plan.Run(ctx); close(ended) }()
+	defer func() { cancel(); <-ended }()
 	<-probed
 	w := &Watch{Changed: plan.Now}
-	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { w.Run(ctx); close(done) }()
 	defer func() { cancel(); <-done }()

@@ -1,0 +1,79 @@
+package text
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestClean(t *testing.T) {
+	tests := []struct {
+		in   string
+		max  int
+		want string
+	}{
+		{"", 8, ""},
+		{"example.com", 11, "example.com"},
+		{"example.com", 10, "example…"},
+		{"münchen", 8, "münchen"},
+		{"münchen", 7, "mün…"},
+		{"aaaaaüb", 8, "aaaaaüb"},
+		{"aaaaüaaaaa", 8, "aaaa…"}, // the ü would be cut in half
+		{"例え例え", 8, "例…"},
+		{"a\x00b\tc\nd\x7fe", 32, "a�b�c�d�e"},
+		{"a\u0085b", 32, "a�b"},
+		{"a\xffb\xc3", 32, "a�b�"},
+		{"\xed\xa0\x80", 32, "���"}, // half of a surrogate pair
+		{"\ufffd", 3, "\ufffd"},
+		{"\xff\xff", 5, "…"}, // grows before it is cut
+		{strings.Repeat("\xff", 1000), 9, "��…"},
+		{strings.Repeat("🙂", 1000), 8, "🙂…"},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "…"},
+		{"abcd", 2, ""},
+		{"abcd", 0, ""},
+	}
+	for _, tt := range tests {
+		assert.Equal(t, tt.want, Clean(tt.in, tt.max), "%q", tt.in)
+	}
+}
+
+func assertClean(t *testing.T, s string, limit int) {
+	t.Helper()
+	assert.True(t, utf8.ValidString(s), "%q", s)
+	assert.False(t, strings.ContainsFunc(s, unicode.IsControl), "%q", s)
+	assert.LessOrEqual(t, len(s), limit)
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("example.com", uint8(64))
+	f.Add("a\x00b\u0085\xff\xed\xa0\x80 例え🙂", uint8(13))
+	f.Add(strings.Repeat("ü", 99), uint8(2))
+	f.Fuzz(func(t *testing.T, s string, most uint8) {
+		limit := int(most)
+		got := Clean(s, limit)
+		assertClean(t, got, limit)
+		assert.Equal(t, got, Clean(got, limit), "clean already")
+		if utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) && len(s) <= limit {
+			assert.Equal(t, s, got)
+		}
+		if len(s) > limit && limit >= 7 {
+			assert.Greater(t, len(got), limit-4, "more would have fit: %q", got)
+			assert.True(t, strings.HasSuffix(got, "…"))
+		}
+	})
+}
+
+func TestDuration(t *testing.T) {
+	const day = 24 * time.Hour
+	for d, want := range map[time.Duration]string{
+		0: "0 seconds", 2*time.Minute - 1: "119 seconds", 2 * time.Minute: "2 minutes", 2*time.Hour - 1: "119 minutes", 2 * time.Hour: "2 hours",
+		2*day - 1: "47 hours", 2 * day: "2 days", 400*day + time.Hour: "400 days",
+	} {
+		assert.Equal(t, want, Duration(d))
+	}
+}
