@@ -68,17 +68,16 @@ func TestRealDNS(t *testing.T) {
 		}
 		require.NoError(t, err)
 		var said []string
-		for _, o := range p.ProbeAll(t.Context(), &target.Target{
+		for _, o := range p.ProbeAddresses(t.Context(), &target.Target{
 			ID: name, Endpoint: endpoint, ResolveAll: true, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(day),
 			TLS: &tls.Config{RootCAs: root.Pool()},
 		}) {
-			switch {
-			case o.Failure != nil:
-				said = append(said, string(o.Failure.Type))
-			case o.Pool != nil:
-				said = append(said, fmt.Sprintf("%d certificates", o.Pool.Certificates()))
-			default:
-				said = append(said, o.Peer.String()+" "+o.Leaf().Subject.CommonName)
+			if f := o.Common().Failure; f != nil {
+				said = append(said, string(f.Type))
+			} else if whole, ok := o.(*probe.EndpointOutcome); ok {
+				said = append(said, fmt.Sprintf("%d certificates", whole.Pool.Certificates()))
+			} else {
+				said = append(said, o.Common().Place.Peer.String()+" "+probe.Leaf(o).Subject.CommonName)
 			}
 		}
 		return strings.Join(said, ", ")

@@ -120,7 +120,7 @@ func run(t *testing.T, tests []test) {
 	}
 }
 
-func (test *test) probe(t *testing.T, s *server) *probe.Outcome {
+func (test *test) probe(t *testing.T, s *server) *probe.EndpointOutcome {
 	t.Helper()
 	endpoint, err := target.ParseEndpoint(s.endpoint(t, test.port))
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func (test *test) probe(t *testing.T, s *server) *probe.Outcome {
 		require.True(t, known, test.own)
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
-	o := (&probe.Prober{}).Probe(t.Context(), &target.Target{
+	o := (&probe.Prober{}).ProbeEndpoint(t.Context(), &target.Target{
 		Endpoint: endpoint, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(day), Explain: target.ExplainOnChange, StartTLS: test.starttls, TLS: config,
 	})
 	require.NotNil(t, o)

@@ -33,7 +33,7 @@ var opensslVersions = map[uint16]string{
 }
 
 // assertSameAsOpenSSL compares what a probe saw with what s_client sees on the same port.
-func assertSameAsOpenSSL(t *testing.T, test test, o *probe.Outcome) {
+func assertSameAsOpenSSL(t *testing.T, test test, o *probe.EndpointOutcome) {
 	t.Helper()
 	h := o.Handshake
 	args := append([]string{

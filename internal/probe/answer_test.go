@@ -79,7 +79,7 @@ func FuzzServerAnswer(f *testing.F) {
 		mu.Lock()
 		answer = bytes
 		mu.Unlock()
-		o := (&Prober{}).Probe(t.Context(), tt)
+		o := (&Prober{}).ProbeEndpoint(t.Context(), tt)
 		require.NotNil(t, o)
 		require.NotNil(t, o.Failure)
 		assert.NotEmpty(t, o.Failure.Type)

@@ -3,19 +3,16 @@ package probe
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 const (
-	// An explanation takes at most this long, within the probe's own deadline, and each of its at most four connections
-	// this long.
+	// maxExplaining limits an explanation, within the probe's own deadline, and maxTry each of its at most four connections.
 	maxExplaining = 5 * time.Second
 	maxTry        = 2 * time.Second
 )
@@ -26,56 +23,61 @@ type Explanation struct {
 	Tries []failure.Try
 }
 
-// met is a failure as it was met, before it was explained.
-type met struct {
+// symptom is a failure as it was met, before it was explained.
+type symptom struct {
 	typ   failure.Type
 	alert uint8
 }
 
-// explainFailure adds what would work to a failed outcome. It tries when the target begins to fail or fails
-// differently, and for the probes after that goes by what it found then, so that the failure keeps its type.
-func (m *memory) explainFailure(ctx context.Context, o *Outcome, offered *tls.Config) {
-	t, f := o.Target, o.Failure
+// explainFailure adds what would work to a failed attempt. It tries when the target begins to fail or fails
+// differently. The probes after that use what it found then, so that the failure keeps its type.
+func (a *attempting) explainFailure(ctx context.Context) {
+	f := a.Failure
 	if f == nil {
-		m.explained = nil
+		a.history.explained = nil
 		return
 	}
-	now := met{f.Type, f.Alert}
-	e := m.explained[now]
-	// A server that sent its certificate has agreed to version, suite and name: nothing else would tell more. One that is
-	// asked for its other certificate agrees to all that is otherwise.
-	if e == nil && t.Explain == target.ExplainOnChange && o.Handshake != nil && o.Handshake.Leaf() == nil && t.CertificateType == "" {
-		if e = explain(ctx, o, offered); e != nil {
-			o.Explanation = e
-			if m.explained == nil {
-				m.explained = make(map[met]*Explanation)
+	met := symptom{f.Type, f.Alert}
+	e := a.history.explained[met]
+	if e == nil && a.canBeExplained() {
+		if e = a.explanation(ctx); e != nil {
+			a.Explanation = e
+			if a.history.explained == nil {
+				a.history.explained = make(map[symptom]*Explanation)
 			}
-			m.explained[now] = e
+			a.history.explained[met] = e
 		}
 	}
 	if e != nil {
-		f.Refine(e.Tries, t.Endpoint.String(), t.ServerName())
+		f.Refine(e.Tries, a.Target.Endpoint.String(), a.Target.ServerName())
 	}
 }
 
-// explain makes up to four handshakes, the first the same as the one that failed, the others each different in one
+// canBeExplained reports whether further handshakes could show why this one failed. A server that sent its certificate has
+// accepted version, suite and name. One that is asked for its other certificate accepts all else.
+func (a *attempting) canBeExplained() bool {
+	return a.Target.Explain == target.ExplainOnChange && a.Handshake != nil && a.Handshake.Leaf() == nil &&
+		a.Target.CertificateType == ""
+}
+
+// explanation makes up to four handshakes, the first the same as the one that failed, the others each different in one
 // respect. None of them verifies anything: the question is only how far the server goes along. It returns nil where
 // nothing is worth a try, or no time is left for one.
-func explain(ctx context.Context, o *Outcome, offered *tls.Config) *Explanation {
+func (a *attempting) explanation(ctx context.Context) *Explanation {
 	ctx, cancel := context.WithTimeout(ctx, maxExplaining)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	e := &Explanation{Step: Step{Start: time.Now()}}
-	addr := o.Dials[len(o.Dials)-1].Addr.String()
-	for _, t := range failure.Tries(o.Failure.Type, o.Handshake.MinVersion, o.Handshake.MaxVersion, o.Handshake.ServerName != "") {
+	h := a.Handshake
+	for _, t := range failure.Tries(a.Failure.Type, h.MinVersion, h.MaxVersion, h.ServerName != "") {
 		// The connection's own deadline can be noticed a moment before that of the context.
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			break
 		}
-		t.Err = handshakeOnce(ctx, addr, o.Target, offered, &t)
+		t.Err = a.try(ctx, &t)
 		e.Tries = append(e.Tries, t)
-		// Of single versions all that work are of interest, else the first thing that does.
-		if t.Err == nil && (t.Same || o.Failure.Type != failure.ProtocolMismatch || t.MinVersion != t.MaxVersion) {
+		// Of single versions all that work are of interest, otherwise the first thing that does.
+		if t.Err == nil && (t.Same || a.Failure.Type != failure.ProtocolMismatch || t.MinVersion != t.MaxVersion) {
 			break
 		}
 	}
@@ -86,38 +88,36 @@ func explain(ctx context.Context, o *Outcome, offered *tls.Config) *Explanation 
 	return e
 }
 
-func handshakeOnce(ctx context.Context, addr string, target *target.Target, offered *tls.Config, t *failure.Try) error {
+// try makes the handshake that t describes, at the address of the one that failed, and notes in t what was negotiated.
+func (a *attempting) try(ctx context.Context, t *failure.Try) error {
 	ctx, cancel := context.WithTimeout(ctx, maxTry)
 	defer cancel()
-	conn, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", addr)
+	conn, err := a.transport.Connect(ctx, a.Dials[len(a.Dials)-1].Addr, maxTry)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	_ = conn.SetDeadline(deadline)
-	if target.StartTLS != "" {
-		if err := starttls.Start(conn, target.StartTLS, target.ServerName()); err != nil {
+	name := a.Target.ServerName()
+	if a.Target.StartTLS != "" {
+		if err := conn.StartTLS(a.Target.StartTLS, name); err != nil {
 			return err
 		}
 	}
-	cfg := offered.Clone()
+	cfg := a.tls.Clone()
 	cfg.InsecureSkipVerify = true
 	cfg.MinVersion, cfg.MaxVersion = t.MinVersion, t.MaxVersion
-	cfg.ServerName = target.ServerName()
+	cfg.ServerName = name
 	if t.WithoutSNI {
 		cfg.ServerName = ""
 	}
 	if t.EverySuite {
 		cfg.CipherSuites, cfg.CurvePreferences = everySuite(), nil
 	}
-	client := tls.Client(conn, cfg)
-	if err := client.HandshakeContext(ctx); err != nil {
+	if err := conn.Handshake(cfg); err != nil {
 		return err
 	}
-	state := client.ConnectionState()
+	state := conn.State()
 	t.Version, t.Suite = state.Version, state.CipherSuite
-	takeLeave(client, target.StartTLS)
 	if len(state.PeerCertificates) > 0 {
 		t.Name = text.Clean(certs.SubjectName(state.PeerCertificates[0]), 128)
 	}

@@ -128,7 +128,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 				tt.TLS = c.client
 			}
 			var p Prober
-			first := p.Probe(t.Context(), tt)
+			first := p.ProbeEndpoint(t.Context(), tt)
 			require.NotNil(t, first.Failure)
 			assert.Equal(t, c.typ, first.Failure.Type)
 			assert.Equal(t, []failure.Type{c.typ}, first.Failure.Reasons)
@@ -146,7 +146,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 
 			// The next probe meets the same: it makes one connection and says the same.
 			before := connections.Load()
-			second := p.Probe(t.Context(), tt)
+			second := p.ProbeEndpoint(t.Context(), tt)
 			assert.Equal(t, before+1, connections.Load())
 			assert.Nil(t, second.Explanation)
 			assert.Equal(t, first.Failure.Type, second.Failure.Type)
@@ -189,14 +189,14 @@ func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
 	} {
 		alert.Store(step.alert)
 		before := connections.Load()
-		o := p.Probe(t.Context(), tt)
+		o := p.ProbeEndpoint(t.Context(), tt)
 		assert.Equal(t, step.alert != 0, o.Failure != nil, "step %d", i)
 		assert.Equal(t, step.explain, o.Explanation != nil, "step %d", i)
 		assert.Equal(t, step.explain, connections.Load() > before+1, "step %d", i)
 	}
 	alert.Store(70)
 	tt.Explain = target.ExplainNever
-	assert.Nil(t, p.Probe(t.Context(), tt).Explanation)
+	assert.Nil(t, p.ProbeEndpoint(t.Context(), tt).Explanation)
 }
 
 func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
@@ -258,7 +258,7 @@ func TestTryingIsBoundedInTime(t *testing.T) {
 	t.Cleanup(s.Close)
 	tt := at(t, s.Endpoint())
 	tt.Explain, tt.Timeout = target.ExplainOnChange, 300*time.Millisecond
-	o := (&Prober{}).Probe(t.Context(), tt)
+	o := (&Prober{}).ProbeEndpoint(t.Context(), tt)
 	require.NotNil(t, o.Explanation)
 	require.Len(t, o.Explanation.Tries, 1, "the time was up")
 	assert.Contains(t, o.Failure.Cause, "Tried in vain: the same again: no answer.")

@@ -24,103 +24,103 @@ type onDisk struct {
 	missing      time.Time           // since when it is not there, and had been; zero while it is
 }
 
-// patience is how long a file may be missing before it counts as gone: some programs remove it before they write it anew.
-const patience = 10 * time.Second
+// goneAfter is how long a file may be missing before it counts as gone: some programs remove it before they write it anew.
+const goneAfter = 10 * time.Second
 
-// Files reads the target's certificate files, each of which has an Outcome. There is one too for each file that is no
-// longer among them, and one for a pattern that stands for none. It is called before the target's endpoint is probed,
-// and by one goroutine at a time for one target.
-func (p *Prober) Files(ctx context.Context, t *target.Target) (outcomes []*Outcome) {
+// ReadFiles reads the target's certificate files and returns an outcome for each. There is one too for each file that is
+// gone, and one for a pattern that matches none. It is called before the target's endpoint is probed. again is after how
+// long the files should be read again whatever the target's interval, 0 where there is no need.
+func (p *Prober) ReadFiles(ctx context.Context, t *target.Target) (outcomes []Outcome, again time.Duration) {
 	if t.Files.Pattern == "" {
-		return nil
+		return nil, 0
 	}
-	m := p.memory(t)
-	before, now := m.files, time.Now()
-	m.files = make(map[string]*onDisk, len(before))
+	h := p.history(t)
+	before, now := h.files, time.Now()
+	h.files = make(map[string]*onDisk, len(before))
 	paths, err := t.Files.Match()
 	for _, path := range paths {
 		if ctx.Err() != nil {
-			m.files = before
-			return nil
+			h.files = before
+			return nil, 0
 		}
 		o := readFile(t, path)
 		d := before[path]
 		if d == nil {
 			d = &onDisk{}
 		}
-		d.certificates, d.written, d.missing = o.File.Certificates, written(path), time.Time{}
-		m.files[path] = d
+		d.certificates, d.written, d.missing = o.Certificates, written(path), time.Time{}
+		h.files[path] = d
 		outcomes = append(outcomes, o)
 	}
 	for path, d := range before {
-		if m.files[path] != nil || path == t.Files.Pattern {
+		if h.files[path] != nil || path == t.Files.Pattern {
 			continue
 		}
 		if d.missing.IsZero() {
-			d.missing, d.certificates = now, nil
-			if p.Again != nil {
-				p.Again(t, patience)
-			}
+			d.missing, d.certificates, again = now, nil, goneAfter
 		}
-		if err == nil && now.Sub(d.missing) >= patience {
-			outcomes = append(outcomes, &Outcome{Target: t, Start: now, End: now, File: &File{Path: path}, Gone: true})
+		if err == nil && now.Sub(d.missing) >= goneAfter {
+			outcomes = append(outcomes, &Gone{aboutFile(t, path, now)})
 		} else {
-			m.files[path] = d
+			h.files[path] = d
 		}
 	}
-	outcomes = append(outcomes, m.pattern(t, before, err, now)...)
+	outcomes = append(outcomes, h.pattern(t, before, err, now)...)
 	if t.Files.Silent {
-		return nil
+		return nil, again
 	}
-	return outcomes
+	return outcomes, again
 }
 
-// pattern tells of the pattern itself: that it stands for no file or cannot be matched, and that it is in good health again,
-// with which it has nothing more to say. That it was not before this process was started, others may remember.
-func (m *memory) pattern(t *target.Target, before map[string]*onDisk, err error, now time.Time) []*Outcome {
+// pattern reports on the pattern itself: that it matches no file or cannot be matched, and that it has recovered, after
+// which there is nothing more to say of it. That it failed before this process was started, others may remember.
+func (h *history) pattern(t *target.Target, before map[string]*onDisk, err error, now time.Time) []Outcome {
 	path := t.Files.Pattern
-	whole := &Outcome{Target: t, Start: now, End: now, File: &File{Path: path}}
+	whole := &FileOutcome{About: aboutFile(t, path, now)}
 	switch {
-	case err == nil && len(m.files) == 0:
-		err = &certs.FileError{Fault: certs.FileNotFound, Err: errors.New("no file is of this pattern")}
+	case err == nil && len(h.files) == 0:
+		err = &certs.FileError{Fault: certs.FileNotFound, Err: errors.New("no file matches this pattern")}
 	case err != nil:
 		err = &certs.FileError{Fault: certs.FileUnreadable, Err: err}
-	case m.files[path] == nil && (before == nil || before[path] != nil):
-		return []*Outcome{whole, {Target: t, Start: now, End: now, File: &File{Path: path}, Gone: true}}
+	case h.files[path] == nil && (before == nil || before[path] != nil):
+		return []Outcome{whole, &Gone{whole.About}}
 	default:
 		return nil
 	}
-	whole.failFile(err)
-	m.files[path] = &onDisk{}
-	return []*Outcome{whole}
+	whole.fail(err)
+	h.files[path] = &onDisk{}
+	return []Outcome{whole}
 }
 
-func readFile(t *target.Target, path string) *Outcome {
-	o := &Outcome{Target: t, Start: time.Now(), File: &File{Path: path}}
+func aboutFile(t *target.Target, path string, now time.Time) About {
+	return About{Target: t, Place: target.Place{TargetID: t.ID, Path: path}, Start: now, End: now}
+}
+
+func readFile(t *target.Target, path string) *FileOutcome {
+	o := &FileOutcome{About: aboutFile(t, path, time.Now())}
 	defer func() { o.End = time.Now() }()
 	bundle, err := certs.ReadFile(path, certs.Format(t.Files.Format), t.Files.Password)
 	if err != nil {
-		o.failFile(err)
+		o.fail(err)
 		return o
 	}
-	f := o.File
-	f.Certificates, f.Bad = bundle.Certificates, bundle.BadCount
-	if f.Bad > 0 {
-		f.FirstBad = bundle.Bad[0].Error()
-		f.Warnings = append(f.Warnings, failure.Type(certs.Malformed))
+	o.Certificates, o.Bad = bundle.Certificates, bundle.BadCount
+	if o.Bad > 0 {
+		o.FirstBad = bundle.Bad[0].Error()
+		o.Warnings = append(o.Warnings, failure.Type(certs.Malformed))
 	}
 	roots := t.Settings().RootCAs
-	if v := certs.OutOfDate(f.Certificates, roots, o.Start); !v.Valid() {
+	if v := certs.OutOfDate(o.Certificates, roots, o.Start); !v.Valid() {
 		o.Failure = failure.Explain(failure.Evidence{Step: failure.File, Now: o.Start, Endpoint: path, Verdict: v})
 	}
-	if slices.ContainsFunc(f.Judged(), func(c *x509.Certificate) bool { return t.ExpiryWarning.Near(c, o.Start) }) {
-		f.Warnings = append(f.Warnings, failure.NearExpiry)
+	if slices.ContainsFunc(o.Judged(), func(c *x509.Certificate) bool { return t.ExpiryWarning.Near(c, o.Start) }) {
+		o.Warnings = append(o.Warnings, failure.NearExpiry)
 	}
 	return o
 }
 
-func (o *Outcome) failFile(err error) {
-	o.Failure = failure.Explain(failure.Evidence{Step: failure.File, Err: err, Now: o.Start, Endpoint: o.File.Path})
+func (f *FileOutcome) fail(err error) {
+	f.Failure = failure.Explain(failure.Evidence{Step: failure.File, Err: err, Now: f.Start, Endpoint: f.Place.Path})
 }
 
 // written returns when a file came to be what it is: when it was written or, where the path is a link, when that was laid.
@@ -134,10 +134,10 @@ func written(path string) (at time.Time) {
 	return at
 }
 
-// compare tells for each file that could be read whether it has the leaf that is served.
-func (m *memory) compare(t *target.Target, leaf *x509.Certificate, now time.Time) []OnDisk {
+// compare reports for each file that could be read whether it has the leaf that is served.
+func (h *history) compare(t *target.Target, leaf *x509.Certificate, now time.Time) []OnDisk {
 	var files []OnDisk
-	for path, d := range m.files {
+	for path, d := range h.files {
 		f := OnDisk{Path: path, Served: slices.ContainsFunc(d.certificates, leaf.Equal)}
 		// A bundle of CAs is not there to be served, nor is a certificate of the kind that was not asked for.
 		i := slices.IndexFunc(d.certificates, func(c *x509.Certificate) bool { return !c.IsCA && ofType(c, t.CertificateType) })

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"crypto/tls"
 	"os"
 	"path/filepath"
@@ -31,6 +32,12 @@ func watching(dir, pattern string) *target.Target {
 func write(t *testing.T, path string, content ...[]byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path, slices.Concat(content...), 0o600))
+}
+
+// files returns the outcomes of reading a target's files.
+func files(p *Prober, tt *target.Target) []Outcome {
+	outcomes, _ := p.ReadFiles(context.Background(), tt)
+	return outcomes
 }
 
 func chain(c tls.Certificate) []byte { pem, _ := tlsfarm.PEM(c); return pem }
@@ -115,14 +122,14 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tt := watching(t.TempDir(), "site.pem")
 			write(t, tt.Files.Pattern, c.content...)
-			outcomes := (&Prober{}).Files(t.Context(), tt)
+			outcomes := files(&Prober{}, tt)
 			require.Len(t, outcomes, 1)
-			o := outcomes[0]
+			o := outcomes[0].(*FileOutcome)
 			assert.Equal(t, tt.Files.Pattern, o.Name())
 			assert.Same(t, tt, o.Target)
 			assert.False(t, o.Start.IsZero() || o.End.Before(o.Start))
-			assert.Len(t, o.File.Certificates, c.count)
-			assert.Equal(t, c.warnings, o.File.Warnings)
+			assert.Len(t, o.Certificates, c.count)
+			assert.Equal(t, c.warnings, o.Warnings)
 			if c.failure == "" {
 				require.Nil(t, o.Failure)
 				return
@@ -140,14 +147,17 @@ func TestFilesComeAndGo(t *testing.T) {
 	dir := t.TempDir()
 	var again []time.Duration
 	tt, p := watching(dir, "*.pem"), &Prober{}
-	p.Again = func(_ *target.Target, after time.Duration) { again = append(again, after) }
 	names := func() (names []string) {
-		for _, o := range p.Files(t.Context(), tt) {
-			name := filepath.Base(o.Name())
-			if o.Gone {
+		outcomes, after := p.ReadFiles(t.Context(), tt)
+		if after > 0 {
+			again = append(again, after)
+		}
+		for _, o := range outcomes {
+			name := filepath.Base(o.Common().Name())
+			if _, gone := o.(*Gone); gone {
 				name = "gone: " + name
-			} else if o.Failure != nil {
-				name = string(o.Failure.Type) + ": " + name
+			} else if f := o.Common().Failure; f != nil {
+				name = string(f.Type) + ": " + name
 			}
 			names = append(names, name)
 		}
@@ -156,18 +166,18 @@ func TestFilesComeAndGo(t *testing.T) {
 	assert.Equal(t, []string{"file_not_found: *.pem"}, names())
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	write(t, filepath.Join(dir, "b.pem"), chain(root.Issue("b")))
-	assert.Equal(t, []string{"a.pem", "b.pem", "*.pem", "gone: *.pem"}, names(), "the pattern is in good health again, and has nothing more to say")
+	assert.Equal(t, []string{"a.pem", "b.pem", "*.pem", "gone: *.pem"}, names(), "the pattern is has recovered, and there is nothing more to say of it")
 	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
 	assert.Equal(t, []string{"b.pem"}, names(), "it may be about to be written anew")
 	assert.Equal(t, []string{"b.pem"}, names())
-	assert.Equal(t, []time.Duration{patience}, again, "so it is looked for once more then")
+	assert.Equal(t, []time.Duration{goneAfter}, again, "so it is looked for once more then")
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
 	later := func() {
-		for _, d := range p.memory(tt).files {
+		for _, d := range p.history(tt).files {
 			if !d.missing.IsZero() {
-				d.missing = d.missing.Add(-patience)
+				d.missing = d.missing.Add(-goneAfter)
 			}
 		}
 	}
@@ -199,7 +209,7 @@ func TestFilesComeAndGo(t *testing.T) {
 	require.NoError(t, os.Remove(tt.Files.Pattern))
 	assert.Equal(t, []string{"file_not_found: c.pem"}, names())
 
-	assert.Nil(t, p.Files(t.Context(), at(t, "localhost:1")), "a target without files")
+	assert.Nil(t, files(p, at(t, "localhost:1")), "a target without files")
 }
 
 func TestFileBesideEndpoint(t *testing.T) {
@@ -211,8 +221,8 @@ func TestFileBesideEndpoint(t *testing.T) {
 	tt.Files.Pattern = filepath.Join(t.TempDir(), "site.pem")
 	p := &Prober{}
 	probe := func() *Handshake {
-		require.Len(t, p.Files(t.Context(), tt), 1)
-		o := p.Probe(t.Context(), tt)
+		require.Len(t, files(p, tt), 1)
+		o := p.ProbeEndpoint(t.Context(), tt)
 		require.Nil(t, o.Failure, "it is a warning")
 		return o.Handshake
 	}
@@ -265,10 +275,10 @@ func TestFileBesideEndpoint(t *testing.T) {
 	tt.Files.Pattern = filepath.Join(dir, "*.pem")
 	write(t, filepath.Join(dir, "ecdsa.pem"), chain(disk))
 	write(t, filepath.Join(dir, "rsa.pem"), chain(other))
-	require.Len(t, p.Files(t.Context(), tt), 2)
+	require.Len(t, files(p, tt), 2)
 	write(t, filepath.Join(dir, "ca.pem"), root.PEM())
-	require.Len(t, p.Files(t.Context(), tt), 3)
-	h = p.Probe(t.Context(), tt).Handshake
+	require.Len(t, files(p, tt), 3)
+	h = p.ProbeEndpoint(t.Context(), tt).Handshake
 	require.Len(t, h.OnDisk, 2)
 	assert.True(t, h.OnDisk[0].Served)
 	assert.False(t, h.OnDisk[1].Served)
@@ -279,8 +289,8 @@ func TestFileBesideEndpoint(t *testing.T) {
 	served = &other
 	require.NoError(t, os.Remove(filepath.Join(dir, "rsa.pem")))
 	p = &Prober{}
-	require.NotEmpty(t, p.Files(t.Context(), tt))
-	assert.Empty(t, p.Probe(t.Context(), tt).Handshake.OnDisk)
+	require.NotEmpty(t, files(p, tt))
+	assert.Empty(t, p.ProbeEndpoint(t.Context(), tt).Handshake.OnDisk)
 }
 
 func TestFilesOutOfReach(t *testing.T) {
@@ -291,12 +301,12 @@ func TestFilesOutOfReach(t *testing.T) {
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	tt, p := watching(dir, "*.pem"), &Prober{}
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
-	require.Nil(t, p.Files(t.Context(), tt)[0].Failure)
+	require.Nil(t, files(p, tt)[0].Common().Failure)
 	require.NoError(t, os.Chmod(dir, 0))
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
-	outcomes := p.Files(t.Context(), tt)
+	outcomes := files(p, tt)
 	require.Len(t, outcomes, 1, "and nothing is gone")
-	assert.Equal(t, failure.Type(certs.FileUnreadable), outcomes[0].Failure.Type)
+	assert.Equal(t, failure.Type(certs.FileUnreadable), outcomes[0].Common().Failure.Type)
 }
 
 func TestLinkIsAsNewAsItsLaying(t *testing.T) {

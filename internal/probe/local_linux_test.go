@@ -125,10 +125,10 @@ func TestAddressesThatAreTriedAreBounded(t *testing.T) {
 	resolver, stop := tlsfarm.Resolver(map[string][]netip.Addr{"many.example.": addrs})
 	t.Cleanup(stop)
 	refused := netip.MustParseAddrPort(tlsfarm.Refused())
-	o := (&Prober{Resolver: resolver}).Probe(t.Context(), at(t, fmt.Sprintf("many.example:%d", refused.Port())))
+	o := (&Prober{Resolver: resolver}).ProbeEndpoint(t.Context(), at(t, fmt.Sprintf("many.example:%d", refused.Port())))
 	require.NotNil(t, o.Failure)
 	assert.Len(t, o.Dials, resolve.MaxAddresses)
-	assert.Len(t, o.Lookup.Addrs, resolve.MaxAddresses)
+	assert.Len(t, o.Lookups[0].Addrs, resolve.MaxAddresses)
 }
 
 // Where IPv6 is switched off connecting fails with the errno of used up ports.
@@ -150,7 +150,7 @@ func TestNetworkUnreachable(t *testing.T) {
 		for _, endpoint := range []string{"192.0.2.1:443", "[2001:db8::1]:443"} { // RFC 5737, RFC 3849
 			e, err := target.ParseEndpoint(endpoint)
 			assert.NoError(t, err)
-			o := (&Prober{}).Probe(t.Context(), &target.Target{Endpoint: e, Timeout: time.Second, TLS: &tls.Config{}})
+			o := (&Prober{}).ProbeEndpoint(t.Context(), &target.Target{Endpoint: e, Timeout: time.Second, TLS: &tls.Config{}})
 			if assert.NotNil(t, o.Failure) {
 				assert.Equal(t, failure.NetworkUnreachable, o.Failure.Type, o.Failure.Message)
 				assert.Equal(t, failure.Connect, o.Failure.Step)
@@ -177,14 +177,14 @@ func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
 	p := &Prober{Resolver: resolver}
 	two := at(t, fmt.Sprintf("two.example:%d", addr.Port()))
 	two.TLS.ServerName, two.Timeout = "localhost", time.Second
-	o := p.Probe(t.Context(), two)
+	o := p.ProbeEndpoint(t.Context(), two)
 	require.Nil(t, o.Failure)
 	require.Len(t, o.Dials, 2)
 	assert.Equal(t, failure.ConnectionTimeout, o.Dials[0].Failure.Type)
 
 	one := at(t, fmt.Sprintf("one.example:%d", addr.Port()))
 	one.Timeout = 300 * time.Millisecond
-	o = p.Probe(t.Context(), one)
+	o = p.ProbeEndpoint(t.Context(), one)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ConnectionTimeout, o.Failure.Type)
 	assert.Equal(t, failure.Connect, o.Failure.Step)

@@ -1,68 +1,115 @@
 package probe
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/handshake"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// Outcome is all that one probe found of an endpoint or of one certificate file, and the one thing that goes from probing
-// to recording. It is not changed once it has been returned.
-type Outcome struct {
-	Target *target.Target
-	Start  time.Time
-	End    time.Time
+// Outcome is what was found of one place. It is an *EndpointOutcome, an *AddressOutcome, a *FileOutcome or a *Gone, and is
+// not changed once it has been returned.
+type Outcome interface {
+	// Common returns what every outcome has.
+	Common() *About
+}
 
-	// Peer is the one address that was probed, where each of the endpoint's is; else it is not valid.
-	Peer netip.AddrPort
-	// Pool is what all addresses have to show together; nil but on one outcome of each round.
-	Pool *Pool
+// About says what an outcome is about, when it was found, and what is wrong.
+type About struct {
+	Target  *target.Target
+	Place   target.Place
+	Start   time.Time
+	End     time.Time
+	Failure *failure.Failure // nil where nothing is wrong
+}
 
-	// File is what was found of a certificate file; nil where the outcome is the endpoint's. Beside it only Failure is set.
-	File *File
-	// Gone tells that there is nothing more to come: of this file, which a pattern matched at the probe before, or, where File
-	// is nil, of this Peer; or, where there is neither, of the whole target, which was taken out of the configuration. Nothing
-	// else is set then but File's Path.
-	Gone bool
+// Common implements Outcome.
+func (a *About) Common() *About { return a }
 
-	Lookup    *Lookup    // nil where the endpoint is an address, or the probe did not come to it
+// Name returns the endpoint, followed by the one address of it that was probed, or the path of the file.
+func (a *About) Name() string {
+	switch {
+	case a.Place.Path != "":
+		return a.Place.Path
+	case a.Place.Peer.IsValid():
+		return fmt.Sprintf("%s (%s)", a.Target.Endpoint, a.Place.Peer)
+	}
+	return a.Target.Endpoint.String()
+}
+
+// Port returns the port that was probed: the endpoint's or, of a service, that of its server. It is 0 where there is none.
+func (a *About) Port() uint16 {
+	if a.Place.Peer.IsValid() {
+		return a.Place.Peer.Port()
+	}
+	return a.Target.Endpoint.Port
+}
+
+// EndpointOutcome is about an endpoint: the attempt at the first of its addresses that accepts a connection or, where each
+// address is probed, the look-ups and what the addresses have in common.
+type EndpointOutcome struct {
+	About
+	Attempt
+	Pool *Pool // nil where not each address is probed, or none was found
+}
+
+// AddressOutcome is about one address of an endpoint of which each is probed.
+type AddressOutcome struct {
+	About
+	Attempt
+}
+
+// FileOutcome is about a certificate file, or about a pattern that matches none.
+type FileOutcome struct {
+	About
+	Certificates []*x509.Certificate // in the file's order
+	Bad          int                 // how many blocks of it could not be read
+	FirstBad     string              // which is the first of them, and why, clean; empty where there is none
+	Warnings     []failure.Type      // near_expiry, malformed_certificate
+}
+
+// Gone says that a place is no longer watched: nothing more will be found of it.
+type Gone struct{ About }
+
+// Attempt is how far a probe came, step by step.
+type Attempt struct {
+	Lookups   []Lookup   // of the endpoint's name or, of a service, of its servers' names too; none of an address
 	Dials     []Dial     // one for each address tried, in turn
 	StartTLS  *Step      // nil where TLS is spoken from the first byte, or the probe did not come to it
 	Handshake *Handshake // nil where the probe did not come to it
 
 	// ClientCert is the certificate that is configured for this target; nil where there is none.
 	ClientCert *x509.Certificate
-
-	Failure *failure.Failure // nil when the probe succeeded
-
 	// Explanation is what was tried to find out what would work; nil where nothing was.
 	Explanation *Explanation
 }
 
-// Name returns the endpoint, with the one address of it that was probed, or the path of the file.
-func (o *Outcome) Name() string {
-	switch {
-	case o.File != nil:
-		return o.File.Path
-	case o.Peer.IsValid():
-		return fmt.Sprintf("%s (%s)", o.Target.Endpoint, o.Peer)
+// AttemptOf returns the attempt of an outcome, nil where there was none because it is about a file or about a place that is
+// gone.
+func AttemptOf(o Outcome) *Attempt {
+	switch o := o.(type) {
+	case *EndpointOutcome:
+		return &o.Attempt
+	case *AddressOutcome:
+		return &o.Attempt
 	}
-	return o.Target.Endpoint.String()
+	return nil
 }
 
-// Port is the one that was probed: the endpoint's or, of a service, that of its server.
-func (o *Outcome) Port() uint16 {
-	if o.Peer.IsValid() {
-		return o.Peer.Port()
+// Leaf returns the certificate that the server presented for itself, or the first one of the file; nil where there is none.
+func Leaf(o Outcome) *x509.Certificate {
+	if a := AttemptOf(o); a != nil {
+		return a.Handshake.Leaf()
 	}
-	return o.Target.Endpoint.Port
+	if f, ok := o.(*FileOutcome); ok && len(f.Certificates) > 0 {
+		return f.Certificates[0]
+	}
+	return nil
 }
 
 // Pool is the addresses of an endpoint, in order, and what each of them serves.
@@ -87,29 +134,9 @@ func (p *Pool) Certificates() int {
 	return len(leaves)
 }
 
-// Leaf is the certificate that the server presented for itself, or the first one of the file; nil where there is none.
-func (o *Outcome) Leaf() *x509.Certificate {
-	if o.File == nil {
-		return o.Handshake.Leaf()
-	}
-	if len(o.File.Certificates) == 0 {
-		return nil
-	}
-	return o.File.Certificates[0]
-}
-
-// File is a certificate file of a target.
-type File struct {
-	Path         string
-	Certificates []*x509.Certificate // in the file's order
-	Bad          int                 // how many blocks of it could not be read
-	FirstBad     string              // which is the first of them, and why, clean; empty where there is none
-	Warnings     []failure.Type      // near_expiry, malformed_certificate
-}
-
 // Judged are the certificates whose expiry matters: the leaves; where the file begins with a CA certificate, and so is a
 // bundle of them, all.
-func (f *File) Judged() []*x509.Certificate {
+func (f *FileOutcome) Judged() []*x509.Certificate {
 	if len(f.Certificates) == 0 || f.Certificates[0].IsCA {
 		return f.Certificates
 	}
@@ -131,61 +158,41 @@ type Step struct {
 	Failure *failure.Failure
 }
 
-// Lookup is the resolution of the endpoint's name.
+// Lookup is one question to DNS: for the addresses of a name, or for the servers of a service.
 type Lookup struct {
 	Step
-	Addrs []netip.Addr
+	Name    string       // that was looked up
+	Addrs   []netip.Addr // none where it failed or was for servers
+	Servers []string     // host:port of each server; none where it failed or was for addresses
 }
 
 // Dial is an attempt to connect to one address.
 type Dial struct {
 	Step
-	Addr netip.AddrPort
+	Transport string // the value of network.transport
+	Addr      netip.AddrPort
 }
 
-// Handshake is the TLS handshake, with what was offered, how far it came, and what is to be said of the certificate.
+// Handshake is the TLS handshake of a probe.
 type Handshake struct {
-	Step
+	handshake.Facts
 
-	ServerName             string // sent as SNI; empty for an address
-	MinVersion, MaxVersion uint16 // offered
-
-	// State is what was negotiated. Until Established it holds what was known when the server's certificate came; its
-	// Version is 0 where that never did.
-	State       tls.ConnectionState
-	Established bool
-
-	// Verdict is on the server's certificate; nil where it sent none.
-	Verdict *certs.Verdict
-	// Remembered tells that the verdict did not have to be found anew.
-	Remembered bool
-	// Finding explains a verdict that is not valid. It is the failure as well, unless verification is to be skipped.
+	FromCache bool // whether the verdict did not have to be found anew
+	// Finding explains a verdict that is not valid. It is the failure as well, unless verification is skipped.
 	Finding *failure.Failure
-
-	// Staple is what the OCSP response says that came with the certificate, or that one is missing which the certificate
-	// demands; else nil.
-	Staple *certs.Staple
-
 	// OnDisk are the target's files that could be read; nil where the server sent no certificate.
 	OnDisk []OnDisk
-
-	// Warnings are what clients accept today all the same: near_expiry, weak_key, invalid_staple, missing_staple,
-	// file_mismatch.
-	Warnings []failure.Type
-
-	ClientCertRequested bool
-	AcceptableCAs       []string // distinguished names of the CAs that the server accepts client certificates from
 }
 
-// mismatch tells that what is served is in none of the files.
+// mismatch reports whether what is served is in none of the files.
 func (h *Handshake) mismatch() bool {
 	return len(h.OnDisk) > 0 && !slices.ContainsFunc(h.OnDisk, func(f OnDisk) bool { return f.Served })
 }
 
-// Leaf is the certificate that the server presented for itself; nil where it sent none.
+// Leaf returns the certificate that the server presented for itself, nil where it sent none. The handshake may be nil.
 func (h *Handshake) Leaf() *x509.Certificate {
-	if h == nil || len(h.State.PeerCertificates) == 0 {
+	if h == nil {
 		return nil
 	}
-	return h.State.PeerCertificates[0]
+	return h.Facts.Leaf()
 }

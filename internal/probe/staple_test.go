@@ -113,13 +113,13 @@ func TestStapleWithoutTheIssuer(t *testing.T) {
 	alone.Certificate = alone.Certificate[:1]
 	incomplete := serve(t, &tls.Config{Certificates: []tls.Certificate{alone}})
 	var p Prober
-	o := p.Probe(t.Context(), incomplete)
+	o := p.ProbeEndpoint(t.Context(), incomplete)
 	assert.Equal(t, certs.StapleUnverifiable, o.Handshake.Staple.Problem)
 	assert.Equal(t, []failure.Type{"untrusted_ca"}, o.Failure.Reasons)
 	assert.Empty(t, o.Handshake.Warnings)
 	assert.Contains(t, failure.Staple(o.Handshake.Staple), "the whole chain")
 
-	require.Nil(t, p.Probe(t.Context(), serve(t, &tls.Config{Certificates: []tls.Certificate{whole}})).Failure)
-	o = p.Probe(t.Context(), incomplete)
+	require.Nil(t, p.ProbeEndpoint(t.Context(), serve(t, &tls.Config{Certificates: []tls.Certificate{whole}})).Failure)
+	o = p.ProbeEndpoint(t.Context(), incomplete)
 	assert.Equal(t, []failure.Type{"incomplete_chain", "cert_revoked"}, o.Failure.Reasons)
 }

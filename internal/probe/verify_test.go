@@ -189,12 +189,12 @@ func TestForgottenIntermediateThatAnotherServerSends(t *testing.T) {
 	complete := serve(t, &tls.Config{Certificates: []tls.Certificate{whole}})
 	incomplete := serve(t, &tls.Config{Certificates: []tls.Certificate{alone}})
 	var p Prober
-	f := p.Probe(t.Context(), incomplete).Failure
+	f := p.ProbeEndpoint(t.Context(), incomplete).Failure
 	require.NotNil(t, f)
 	assert.Equal(t, failure.Type("untrusted_ca"), f.Type)
 
-	require.Nil(t, p.Probe(t.Context(), complete).Failure)
-	f = p.Probe(t.Context(), incomplete).Failure
+	require.Nil(t, p.ProbeEndpoint(t.Context(), complete).Failure)
+	f = p.ProbeEndpoint(t.Context(), incomplete).Failure
 	require.NotNil(t, f)
 	assert.Equal(t, failure.Type("incomplete_chain"), f.Type)
 	assert.Equal(t, 21, f.VerifyCode)

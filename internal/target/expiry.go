@@ -18,6 +18,9 @@ type ExpiryWarning struct {
 // WarnBefore returns the warning that begins this long before the expiry.
 func WarnBefore(left time.Duration) ExpiryWarning { return ExpiryWarning{left: left} }
 
+// WarnAtShare returns the warning that begins when this share, from 0 to 1, of the validity is left.
+func WarnAtShare(left float64) ExpiryWarning { return ExpiryWarning{share: left} }
+
 // UnmarshalText reads a duration such as 720h, or a share such as 33%.
 func (w *ExpiryWarning) UnmarshalText(text []byte) error {
 	s := string(text)

@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/targetconfig"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -143,14 +144,14 @@ func benchProber(b *testing.B, endpoint, ca string) float64 {
 	b.Helper()
 	cfg, err := configure(b, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", ca, endpoint))
 	require.NoError(b, err)
-	targets, err := cfg.build(newBuilder(zap.NewNop()))
+	targets, err := cfg.build(targetconfig.NewBuilder(checkFilesEvery, zap.NewNop()))
 	require.NoError(b, err)
 	p := &probe.Prober{}
-	require.Nil(b, p.Probe(b.Context(), targets[0]).Failure)
+	require.Nil(b, p.ProbeEndpoint(b.Context(), targets[0]).Failure)
 	const turns = 200
 	before := cpu()
 	for range turns {
-		p.Probe(b.Context(), targets[0])
+		p.ProbeEndpoint(b.Context(), targets[0])
 	}
 	return float64((cpu() - before).Microseconds()) / turns
 }

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/targetconfig"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -39,7 +40,7 @@ func build(t *testing.T, yaml string) []*target.Target {
 	t.Helper()
 	cfg, err := configure(t, yaml)
 	require.NoError(t, err)
-	targets, err := cfg.build(newBuilder(zap.NewNop()))
+	targets, err := cfg.build(targetconfig.NewBuilder(0, zap.NewNop()))
 	require.NoError(t, err)
 	return targets
 }
@@ -224,17 +225,17 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		good + "\ndialer: {timeouts: 1s}":                                                                    {"dialer::timeouts: is not known; use one of timeout"},
 		`targets: [{endpoint: "a:1", certificate_types: [dsa]}]`:                                             {`targets::0::certificate_types: "dsa" is not known`, "ecdsa, rsa or both"},
 		`targets: [{endpoint: "a:1", certificate_types: [rsa, ecdsa, rsa]}]`:                                 {`targets::0::certificate_types: "rsa" is there twice`, "remove one"},
-		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {min_version: "1.3"}}]`:                  {`targets::0::certificate_types: "rsa"`, "TLS 1.2 alone", `min_version is "1.3"`, "lower that"},
+		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {min_version: "1.3"}}]`:                  {`targets::0::certificate_types: "rsa"`, "only in TLS 1.2", `min_version is "1.3"`, "lower that"},
 		`targets: [{endpoint: "a:1", certificate_types: [rsa, ecdsa], tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}}]`: {
 			`targets::0::certificate_types: "ecdsa" needs a suite of its own`, "cipher_suites has none", "TLS_ECDHE_ECDSA_WITH_",
 		},
 		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}}]`: {
 			`targets::0::certificate_types: "rsa" needs a suite of its own`, "TLS_ECDHE_RSA_WITH_",
 		},
-		`target_files: [""]`:                          {`target_files::0: "" is no path`, "targets.d/*.yaml"},
+		`target_files: [""]`:                          {`target_files::0: "" is not a path`, "targets.d/*.yaml"},
 		`target_files: [/x, "/etc/[a"]`:               {`target_files::1: "/etc/[a" is no pattern`},
 		`target_files: []`:                            {"targets:", "there are none", "or target_files"},
-		good + "\nshard: {index: 4, count: 4}":        {"shard: index 4 of count 4 is no shard", "from 0 on"},
+		good + "\nshard: {index: 4, count: 4}":        {"shard: index 4 of count 4 is not a shard", "from 0 on"},
 		good + "\nshard: {index: -1, count: 4}":       {"shard: index -1 of count 4"},
 		good + "\nshard: {index: 1}":                  {"shard: index 1 of count 0", "count is how many collectors there are"},
 		good + "\nshard: {count: -1}":                 {"shard: index 0 of count -1"},
@@ -385,7 +386,7 @@ targets: [{file_path: /x}, {file_path: /y, password: hunter22}]
 	assert.NotContains(t, fmt.Sprint(conf.ToStringMap()), "hunter2")
 	assert.Contains(t, fmt.Sprint(conf.ToStringMap()), "password:[REDACTED]")
 	assert.NotContains(t, fmt.Sprintf("%v %+v %#v", cfg, cfg, *cfg), "hunter2")
-	targets, err := cfg.build(newBuilder(zap.NewNop()))
+	targets, err := cfg.build(targetconfig.NewBuilder(0, zap.NewNop()))
 	require.NoError(t, err)
 	for _, tt := range targets {
 		assert.NotContains(t, tt.ID, "hunter2")
@@ -423,7 +424,7 @@ func (brokenStorage) GetClient(context.Context, component.Kind, component.ID, st
 
 func TestStorageMustBeThere(t *testing.T) {
 	id := component.MustNewIDWithName("file_storage", "tls")
-	const none = `storage: "file_storage/tls" is no storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions`
+	const none = `storage: "file_storage/tls" is not a storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions`
 	for name, c := range map[string]struct {
 		extensions map[component.ID]component.Component
 		want       string
@@ -443,4 +444,9 @@ func TestStorageMustBeThere(t *testing.T) {
 			assert.NoError(t, r.Shutdown(t.Context()))
 		})
 	}
+}
+
+func TestTLSBlocksThatLookAlikeAreNotTheSame(t *testing.T) {
+	_, err := configure(t, `{targets: [{endpoint: "a:1", tls: {curve_preferences: [P256, P384]}}, {endpoint: "b:1", tls: {curve_preferences: [P256 P384]}}]}`)
+	assert.ErrorContains(t, err, `targets::1::tls::curve_preferences: "P256 P384" is not known`)
 }

@@ -5,7 +5,6 @@ package tlscheckreceiver
 import (
 	"context"
 	"sync"
-	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configtls"
@@ -13,9 +12,11 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/xreceiver"
 
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienttls"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/targetconfig"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/health"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
-	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/record"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/telemetry"
 )
 
 // NewFactory returns the factory of the receiver tls_check, which also answers to its former type, tlscheck.
@@ -32,23 +33,13 @@ func NewFactory() receiver.Factory {
 }
 
 func createDefaultConfig() component.Config {
-	return &Config{
-		MaxConcurrentProbes: 256,
-		TargetDefaults: TargetDefaults{
-			CollectionInterval: time.Minute,
-			InitialDelay:       time.Second,
-			Timeout:            10 * time.Second,
-			ExpiryWarning:      target.WarnBefore(30 * 24 * time.Hour),
-			Resolve:            "one",
-			Spans:              SpansConfig{When: target.SpansAlways},
-			Explain:            ExplainConfig{When: target.ExplainOnChange},
-			TLS:                ClientTLS{configtls.NewDefaultClientConfig()},
-		},
-		Config: record.DefaultConfig(),
-	}
+	settings := targetconfig.DefaultSettings()
+	settings.TLS = clienttls.New(configtls.NewDefaultClientConfig())
+	return &Config{MaxConcurrentProbes: 256, Settings: settings, Config: telemetry.DefaultConfig()}
 }
 
-// shared holds one instance for each configuration, so that all signals of one receiver come from the same probes. The collector hands the same *Config to each of its signals.
+// shared holds one instance for each configuration, so that all signals of one receiver come from the same probes. The
+// collector passes the same *Config for each of them.
 type shared struct {
 	mu       sync.Mutex
 	byConfig map[*Config]*tlsCheck
@@ -60,7 +51,7 @@ func (s *shared) instance(set receiver.Settings, cfg component.Config) *tlsCheck
 	c := cfg.(*Config)
 	r := s.byConfig[c]
 	if r == nil {
-		r = &tlsCheck{set: set, cfg: c, health: newHealth(set.Logger)}
+		r = &tlsCheck{set: set, cfg: c, health: health.New(set.Logger)}
 		r.forget = func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()

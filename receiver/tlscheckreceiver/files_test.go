@@ -247,9 +247,8 @@ func TestTrust(t *testing.T) {
 
 	// Also where the CA file is renewed.
 	s := farm(t, &tls.Config{Certificates: []tls.Certificate{farms["system"].Issue("x")}})
-	targets, _, later := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q, include_system_ca_certs_pool: true}, targets: [{endpoint: %q}]}", ca, s.Endpoint()))
+	targets, _ := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q, include_system_ca_certs_pool: true}, targets: [{endpoint: %q}]}", ca, s.Endpoint()))
 	write(t, ca, farms["other"].PEM())
-	later()
 	want := x509.NewCertPool()
 	want.AddCert(farms["system"].Certificate)
 	want.AddCert(farms["other"].Certificate)

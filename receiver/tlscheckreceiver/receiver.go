@@ -11,163 +11,131 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/receiver"
-	"go.uber.org/zap"
 
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/schedule"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/engine"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/watch"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/targetconfig"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/health"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
-	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/record"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/telemetry"
 )
 
 // tlsCheck is one receiver, whatever signals it is used for. The collector starts and stops it once for each of them.
 type tlsCheck struct {
 	set    receiver.Settings
 	cfg    *Config
-	to     record.Consumers // each nil where unused
-	forget func()           // removes it from the factory's instances
-	health *health
+	to     telemetry.Consumers // each nil where unused
+	forget func()              // removes it from the factory's instances
+	health *health.Health
 
 	startOnce, stopOnce sync.Once
 	startErr            error
 
+	kept          storage.Client // what is remembered over a restart; nil where no storage is configured
 	stopProbing   context.CancelFunc
-	stopRecording context.CancelFunc
-	recorded      chan struct{} // closed when the last batch is sent
-
-	memory storage.Client // nil where no storage is configured
+	stopObserving context.CancelFunc
+	done          chan struct{} // closed when the last batch is sent; nil before the start
 }
 
 // Start begins to probe. Everything that can be refused was when the configuration was validated, except for files that
 // changed since.
 func (r *tlsCheck) Start(ctx context.Context, host component.Host) error {
-	r.health.join(host)
+	r.health.Join(host)
 	r.startOnce.Do(func() { r.startErr = r.start(ctx, host) })
 	return r.startErr
 }
 
 func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
-	builder := newBuilder(r.set.Logger)
-	targets, err := r.cfg.build(builder)
+	cfg, builder := r.cfg.complete(), targetconfig.NewBuilder(checkFilesEvery, r.set.Logger)
+	configured, err := cfg.build(builder)
 	if err != nil {
 		return err
 	}
-	r.warnOfTwins(targets)
-	if r.memory, err = r.openStorage(ctx, host); err != nil {
+	targetconfig.WarnOfTwins(configured, r.set.Logger)
+	if r.kept, err = r.openStorage(ctx, host); err != nil {
 		return err
 	}
-	recorder, err := record.New(r.set, r.cfg.Config, r.to, r.memory)
+	recorder, err := telemetry.New(r.set, cfg.Config, r.to, r.kept)
 	if err != nil {
 		return err
 	}
-	recorder.Observe = r.health.observe
-	telemetry, err := metadata.NewTelemetryBuilder(r.set.TelemetrySettings)
+	own, err := metadata.NewTelemetryBuilder(r.set.TelemetrySettings)
 	if err != nil {
 		return err
 	}
-
-	// The context that Start is given may end when everything is started; these live until Shutdown.
-	probing, stopProbing := context.WithCancel(context.Background())
-	recording, stopRecording := context.WithCancel(context.Background())
-	r.stopProbing, r.stopRecording, r.recorded = stopProbing, stopRecording, make(chan struct{})
-
-	work := &work{
-		shard:     target.Shard(r.cfg.Shard),
-		prober:    &probe.Prober{},
-		telemetry: telemetry,
-		outcomes:  make(chan *probe.Outcome, 256),
-	}
-	work.prober.Again = func(t *target.Target, after time.Duration) {
-		time.AfterFunc(after, func() { work.plan.Now(t) }) // which does nothing once all has ended
-	}
-	work.plan = &schedule.Schedule{
-		MaxConcurrent: r.cfg.MaxConcurrentProbes,
-		Probe:         work.probe,
-		Skip:          func(*target.Target) { telemetry.TLSCheckProbesSkipped.Add(probing, 1) },
-	}
-	work.watch = &watch.Watch{
-		Changed: work.plan.Now,
-		Unwatched: func(dir string, err error) {
-			r.set.Logger.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",
-				zap.String("directory", dir), zap.Error(err))
-		},
-	}
-	files := &targetFiles{
-		patterns: r.cfg.TargetFiles, defaults: &r.cfg.TargetDefaults, timeoutSet: r.cfg.timeoutSet,
-		builder: builder, log: r.set.Logger,
-		files: make(map[string]*targetFile), live: make(map[entryID][]*target.Target),
-	}
-	builder.unique = true
-	files.read()
-	work.set(slices.Concat(targets, files.targets()))
-
-	var working sync.WaitGroup
-	working.Go(func() { work.plan.Run(probing) })
-	working.Go(func() { work.watch.Run(probing) })
-	if len(files.patterns) > 0 {
-		working.Go(func() {
-			wrong := files.wrong()
-			telemetry.TLSCheckTargetFilesErrors.Add(probing, wrong)
-			for tick := time.NewTicker(lookEvery); ; {
-				select {
-				case <-probing.Done():
-					tick.Stop()
-					return
-				case <-tick.C:
-				}
-				if files.read() {
-					work.set(slices.Concat(targets, files.targets()))
-				}
-				telemetry.TLSCheckTargetFilesErrors.Add(probing, files.wrong()-wrong)
-				wrong = files.wrong()
-			}
-		})
-	}
-	go func() {
-		working.Wait()
-		close(work.outcomes)
-	}()
-	go func() {
-		recorder.Run(recording, work.outcomes)
-		telemetry.Shutdown()
-		close(r.recorded)
-	}()
+	files := targetconfig.NewFiles(cfg.TargetFiles, cfg.defaults(), builder, r.set.Logger)
+	targets := func() []*target.Target { return slices.Concat(configured, files.Targets()) }
+	metrics := ownMetrics{own}
+	probes := engine.New(engine.Config{
+		MaxConcurrent: cfg.MaxConcurrentProbes, Shard: target.Shard(cfg.Shard),
+		Observers: []engine.Observer{recorder, metrics, r.health},
+		Begin:     metrics.probeBegins, End: metrics.probeEnds, Skip: metrics.probeSkipped,
+		FlushAfter: flushAfter, Log: r.set.Logger,
+	}, targets())
+	r.run(probes, func(ctx context.Context) {
+		files.Follow(ctx, func() { probes.Set(targets()) }, metrics.targetFileMistakes)
+	}, own.Shutdown)
 	return nil
 }
 
-// grace is how long the next components may take over the last batch, and then how long over letting go of it.
+// Tests shorten these.
+var (
+	flushAfter      = time.Second // how old the first outcome of a batch becomes
+	checkFilesEvery = time.Second // the time between two looks at target files and at the files of a tls block
+)
+
+// run starts the engine and what follows the target files. Both end with stopProbing, and then stopped is called.
+func (r *tlsCheck) run(probes *engine.Engine, follow func(context.Context), stopped func()) {
+	// The context that Start is given may end when everything is started; these end at Shutdown.
+	probing, stopProbing := context.WithCancel(context.Background())
+	observing, stopObserving := context.WithCancel(context.Background())
+	r.stopProbing, r.stopObserving, r.done = stopProbing, stopObserving, make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() { probes.Run(probing, observing) })
+	running.Go(func() { follow(probing) })
+	go func() {
+		running.Wait()
+		stopped()
+		close(r.done)
+	}()
+}
+
+// grace is how long the next components may take for the last batch, and then how long to return when their context ends.
 const grace = time.Second
 
-// Shutdown calls off the probes that are running, sends what the others found, and returns. It waits for consumers that
-// block no longer than ctx, and not for ever where ctx has no end.
+// Shutdown cancels the probes that are running, sends what the others found, and returns. It waits for consumers that
+// block no longer than ctx, and not forever where ctx has no end.
 func (r *tlsCheck) Shutdown(ctx context.Context) (err error) {
 	r.stopOnce.Do(func() {
 		defer r.forget()
 		defer func() {
-			if r.memory != nil {
-				err = errors.Join(err, r.memory.Close(ctx))
+			if r.kept != nil {
+				err = errors.Join(err, r.kept.Close(ctx))
 			}
 		}()
-		if r.recorded == nil { // never started
-			return
-		}
-		defer r.stopRecording()
-		r.stopProbing()
-		select {
-		case <-r.recorded:
-			return
-		case <-ctx.Done():
-		case <-time.After(grace):
-		}
-		r.stopRecording()
-		select {
-		case <-r.recorded:
-		case <-time.After(grace):
-			err = errors.New("the last batch is lost: the next component in the pipeline blocks and does not heed the end of its context")
+		if r.done != nil {
+			err = r.stop(ctx)
 		}
 	})
 	return err
+}
+
+func (r *tlsCheck) stop(ctx context.Context) error {
+	defer r.stopObserving()
+	r.stopProbing()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+	case <-time.After(grace):
+	}
+	r.stopObserving()
+	select {
+	case <-r.done:
+		return nil
+	case <-time.After(grace):
+		return errors.New("the last batch is lost: the next component in the pipeline blocks and ignores that its context has ended")
+	}
 }
 
 // openStorage returns what keeps the state of events over a restart, nil where that is not configured.
@@ -177,32 +145,11 @@ func (r *tlsCheck) openStorage(ctx context.Context, host component.Host) (storag
 	}
 	extension, ok := host.GetExtensions()[*r.cfg.Storage].(storage.Extension)
 	if !ok {
-		return nil, fmt.Errorf("storage: %q is no storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions", r.cfg.Storage)
+		return nil, fmt.Errorf("storage: %q is not a storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions", r.cfg.Storage)
 	}
 	client, err := extension.GetClient(ctx, component.KindReceiver, r.set.ID, "")
 	if err != nil {
 		return nil, fmt.Errorf("storage: %q cannot be opened: %w", r.cfg.Storage, err)
 	}
 	return client, nil
-}
-
-// warnOfTwins tells of targets whose telemetry cannot be told apart.
-func (r *tlsCheck) warnOfTwins(targets []*target.Target) {
-	seen := make(map[string]bool, len(targets))
-	warn := func(what, name string, t *target.Target) {
-		identity := fmt.Sprint(name, t.Attributes) // fmt sorts the keys of maps
-		if seen[identity] {
-			r.set.Logger.Warn("Two targets have the same "+what+" and the same attributes: their metrics cannot be told apart. "+
-				"Give them different attributes.", zap.String(what, name))
-		}
-		seen[identity] = true
-	}
-	for _, t := range targets {
-		if t.HasEndpoint() {
-			warn("endpoint", t.Endpoint.String(), t)
-		}
-		if t.Files.Pattern != "" && !t.Files.Silent {
-			warn("file_path", t.Files.Pattern, t)
-		}
-	}
 }

@@ -21,9 +21,11 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/targetconfig"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
@@ -46,23 +48,15 @@ func link(t *testing.T, to, path string) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-// buildWithLog builds targets. later has their tls blocks look at their files again when they are asked next.
-func buildWithLog(t *testing.T, yaml string) (targets []*target.Target, log *observer.ObservedLogs, later func()) {
+// buildWithLog builds targets whose tls blocks check their files each time that they are asked.
+func buildWithLog(t *testing.T, yaml string) (targets []*target.Target, log *observer.ObservedLogs) {
 	t.Helper()
 	cfg, err := configure(t, yaml)
 	require.NoError(t, err)
 	core, log := observer.New(zap.InfoLevel)
-	b := newBuilder(zap.New(core))
-	targets, err = cfg.build(b)
+	targets, err = cfg.build(targetconfig.NewBuilder(0, zap.New(core)))
 	require.NoError(t, err)
-	return targets, log, func() {
-		for _, weak := range b.blocks {
-			block := weak.Value()
-			block.mu.Lock()
-			block.looked = time.Time{}
-			block.mu.Unlock()
-		}
-	}
+	return targets, log
 }
 
 // shown is the common name of the certificate that a target would show to a server.
@@ -129,15 +123,14 @@ func TestRenewedClientCertificateIsShown(t *testing.T) {
 			issue("first")
 			ca := caFile(t)
 			write(t, ca, root.PEM())
-			targets, log, later := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q, cert_file: %q, key_file: %q}, targets: [{endpoint: %q}]}",
+			targets, log := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q, cert_file: %q, key_file: %q}, targets: [{endpoint: %q}]}",
 				ca, certFile, keyFile, s.Endpoint()))
 			prober := &probe.Prober{}
 			for _, name := range []string{"first", "second", "the third"} {
 				if name != "first" {
 					issue(name)
-					later()
 				}
-				o := prober.Probe(t.Context(), targets[0])
+				o := prober.ProbeEndpoint(t.Context(), targets[0])
 				require.Nil(t, o.Failure)
 				assert.Equal(t, name, <-seen)
 				assert.Equal(t, name, o.ClientCert.Subject.CommonName)
@@ -186,7 +179,7 @@ func (p *pipeline) await(t *testing.T, metric, point string) {
 // What was found of a certificate holds for the roots that it was verified with alone.
 func TestRenewedCAIsVerifiedWith(t *testing.T) {
 	s, other, ca := farm(t, healthy()), tlsfarm.NewAuthority("Other"), caFile(t)
-	targets, _, later := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", ca, s.Endpoint()))
+	targets, _ := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", ca, s.Endpoint()))
 	prober := &probe.Prober{}
 	for i, c := range []struct {
 		ca         []byte // what it is before the probe
@@ -204,9 +197,8 @@ func TestRenewedCAIsVerifiedWith(t *testing.T) {
 		if c.ca != nil {
 			write(t, ca, c.ca)
 		}
-		later()
-		o := prober.Probe(t.Context(), targets[0])
-		assert.Equal(t, c.remembered, o.Handshake.Remembered, i)
+		o := prober.ProbeEndpoint(t.Context(), targets[0])
+		assert.Equal(t, c.remembered, o.Handshake.FromCache, i)
 		if c.failure == "" {
 			assert.Nil(t, o.Failure, i)
 		} else if assert.NotNil(t, o.Failure, i) {
@@ -241,7 +233,7 @@ func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
 				write(t, ca, root.PEM())
 				write(t, cert, oldChain)
 				write(t, key, oldKey)
-				targets, log, later := buildWithLog(t, fmt.Sprintf(
+				targets, log := buildWithLog(t, fmt.Sprintf(
 					"{tls: {ca_file: %q, cert_file: %q, key_file: %q, reload_interval: %s}, targets: [{endpoint: \"a:1\"}]}", ca, cert, key, reloadInterval))
 
 				spoiled := filepath.Join(dir, c.file)
@@ -251,7 +243,6 @@ func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
 					write(t, spoiled, c.content)
 				}
 				for range 3 {
-					later()
 					assert.Equal(t, "old", shown(t, targets[0]))
 					assert.True(t, targets[0].Settings().RootCAs.Equal(root.Pool()))
 				}
@@ -264,7 +255,6 @@ func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
 				write(t, cert, newChain)
 				write(t, key, newKey)
 				for range 3 {
-					later()
 					assert.Equal(t, "new", shown(t, targets[0]))
 					assert.True(t, targets[0].Settings().RootCAs.Equal(other.Pool()))
 				}
@@ -277,60 +267,15 @@ func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
 
 func TestAnotherReasonForFilesNotToBeUsedIsToldToo(t *testing.T) {
 	ca := caFile(t)
-	targets, log, later := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}]}", ca))
+	targets, log := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}]}", ca))
 	for _, content := range []string{"", "garbage"} { // for the same reason
 		write(t, ca, []byte(content))
-		later()
 		targets[0].Settings()
 	}
 	assert.Equal(t, 1, log.Len())
 	require.NoError(t, os.Remove(ca))
-	later()
 	targets[0].Settings()
 	assert.Equal(t, 2, log.Len())
-}
-
-func TestFilesAreReadOnceForAllTargetsThatShareThem(t *testing.T) {
-	ca, other := caFile(t), tlsfarm.NewAuthority("Other")
-	write(t, ca, root.PEM())
-	cfg, err := configure(t, fmt.Sprintf(`
-tls: {ca_file: %q}
-targets:
-  - {endpoint: "a:1"}
-  - {endpoint: "b:1"}
-  - {endpoint: "c:1", alpn: [h2]}
-  - {endpoint: "d:1", alpn: [h2]}
-  - {endpoint: "e:1", certificate_types: [ecdsa]}
-`, ca))
-	require.NoError(t, err)
-	builder := newBuilder(zap.NewNop())
-	targets, err := cfg.build(builder)
-	require.NoError(t, err)
-	block := builder.blocks[""].Value()
-	a, b, c, d, e := targets[0], targets[1], targets[2], targets[3], targets[4]
-
-	first := a.Settings()
-	assert.Same(t, first, a.TLS)
-	block.looked = time.Time{}
-	assert.Same(t, first, a.Settings(), "they are the same as before")
-
-	write(t, ca, other.PEM())
-	block.looked = time.Now().Add(time.Hour)
-	assert.Same(t, first, a.Settings(), "it was only just that they were looked at")
-
-	block.looked = time.Time{}
-	second := a.Settings()
-	assert.NotSame(t, first, second)
-	assert.WithinRange(t, block.looked, time.Now().Add(-time.Hour), time.Now())
-	assert.Same(t, second, b.Settings())
-	assert.Same(t, c.Settings(), d.Settings())
-	assert.NotSame(t, c.Settings(), c.TLS)
-	for _, tt := range targets {
-		assert.True(t, tt.Settings().RootCAs.Equal(other.Pool()), tt)
-		assert.True(t, tt.TLS.RootCAs.Equal(root.Pool()), "what it was at the start is not changed")
-	}
-	assert.Equal(t, []string{"h2"}, c.Settings().NextProtos)
-	assert.Equal(t, e.TLS.CipherSuites, e.Settings().CipherSuites)
 }
 
 // A file may be written twice within one tick of the file system's clock, and have the same size both times.
@@ -343,13 +288,12 @@ func TestFileThatWasWrittenJustNowIsReadAgain(t *testing.T) {
 		now := time.Now()
 		require.NoError(t, os.WriteFile(ca, one, 0o600))
 		require.NoError(t, os.Chtimes(ca, now, now))
-		targets, _, later := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}]}", ca))
-		if time.Since(now) >= lookEvery {
+		targets, _ := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}]}", ca))
+		if time.Since(now) >= diskfile.Settled {
 			continue // this machine is so slow that the file was old already
 		}
 		require.NoError(t, os.WriteFile(ca, two, 0o600))
 		require.NoError(t, os.Chtimes(ca, now, now))
-		later()
 		assert.False(t, targets[0].Settings().RootCAs.Equal(targets[0].TLS.RootCAs))
 		return
 	}
@@ -371,13 +315,12 @@ targets:
 
 func TestManyProbesMayAskForSettingsWhileFilesAreRenewed(t *testing.T) {
 	ca := caFile(t)
-	targets, log, later := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}, {endpoint: \"b:1\", alpn: [h2]}]}", ca))
+	targets, log := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}, {endpoint: \"b:1\", alpn: [h2]}]}", ca))
 	var asking sync.WaitGroup
 	for _, tt := range targets {
 		for range 4 {
 			asking.Go(func() {
 				for range 50 {
-					later()
 					assert.NotNil(t, tt.Settings().RootCAs)
 				}
 			})
@@ -462,7 +405,7 @@ func TestCertificateTypeThatTheServerLacks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := farm(t, c.config)
 			for _, tt := range build(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q, certificate_types: [rsa, ecdsa]}]}", caFile(t), s.Endpoint())) {
-				o := (&probe.Prober{}).Probe(t.Context(), tt)
+				o := (&probe.Prober{}).ProbeEndpoint(t.Context(), tt)
 				if !c.fails[tt.CertificateType] {
 					require.Nil(t, o.Failure)
 					continue
@@ -570,7 +513,7 @@ func trusted(t *testing.T, block string, farms map[string]*tlsfarm.Authority) (n
 	t.Helper()
 	for name, ca := range farms {
 		s := farm(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("x")}})
-		o := (&probe.Prober{}).Probe(t.Context(), build(t, fmt.Sprintf("{tls: %s, targets: [{endpoint: %q}]}", block, s.Endpoint()))[0])
+		o := (&probe.Prober{}).ProbeEndpoint(t.Context(), build(t, fmt.Sprintf("{tls: %s, targets: [{endpoint: %q}]}", block, s.Endpoint()))[0])
 		if o.Failure == nil {
 			names = append(names, name)
 		} else {

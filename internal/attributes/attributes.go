@@ -1,0 +1,186 @@
+// Package attributes puts facts of handshakes, certificates and failures onto telemetry, under the names that
+// docs/telemetry.md lists. Text of others is cleaned and bounded here.
+package attributes
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/handshake"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
+)
+
+const (
+	MaxText = 1024 // bytes of a text from elsewhere on a span or an event
+	MaxName = 256  // bytes of a name from a certificate on a metric or an event
+	MaxSANs = 100  // names of one certificate
+)
+
+// PutText adds text from elsewhere, cleaned and bounded. It adds nothing where the text is empty.
+func PutText(a pcommon.Map, key, value string) {
+	if value != "" {
+		a.PutStr(key, text.Clean(value, MaxText))
+	}
+}
+
+// PutHandshake adds what was offered and what was negotiated.
+func PutHandshake(a pcommon.Map, h *handshake.Facts) {
+	a.PutStr("tls.client.min_version", "TLSv"+handshake.VersionName(h.MinVersion))
+	a.PutStr("tls.client.max_version", "TLSv"+handshake.VersionName(h.MaxVersion))
+	PutText(a, "tls.server.name", h.ServerName)
+	a.PutBool("tls.established", h.Established)
+	a.PutDouble("tls.handshake_time_ms", float64(h.End.Sub(h.Start))/float64(time.Millisecond))
+	s := h.State
+	if s.Version == 0 {
+		return
+	}
+	version := handshake.VersionName(s.Version)
+	a.PutStr("tls.protocol", "TLSv"+version)
+	a.PutStr("tls.protocol.name", "tls")
+	a.PutStr("tls.protocol.version", version)
+	a.PutStr("tls.cipher", handshake.SuiteName(s.CipherSuite))
+	if bits := handshake.SuiteBits(s.CipherSuite); bits > 0 {
+		a.PutInt("tls.cipher.bits", int64(bits))
+	}
+	PutText(a, "tls.curve", handshake.GroupName(s.CurveID))
+	PutText(a, "tls.next_protocol", s.NegotiatedProtocol)
+	a.PutBool("tls.resumed", s.DidResume)
+}
+
+// PutServerCertificate describes the certificate that a server presented for itself, if it presented one, under the names
+// that dashboards know and under those of OpenTelemetry's attribute registry.
+func PutServerCertificate(a pcommon.Map, h *handshake.Facts, now time.Time) {
+	c := h.Leaf()
+	if c == nil {
+		return
+	}
+	PutText(a, "tls.cert.subject.cn", c.Subject.CommonName)
+	PutText(a, "tls.cert.issuer.cn", c.Issuer.CommonName)
+	if len(c.Issuer.Organization) > 0 {
+		PutText(a, "tls.cert.issuer.org", c.Issuer.Organization[0])
+	}
+	notBefore, notAfter := RFC3339(c.NotBefore), RFC3339(c.NotAfter)
+	a.PutStr("tls.cert.not_before", notBefore)
+	a.PutStr("tls.cert.not_after", notAfter)
+	a.PutInt("tls.cert.days_until_expiry", WholeDays(c.NotAfter.Sub(now)))
+	names := certs.Names(c)
+	sans := a.PutEmptySlice("tls.cert.san")
+	for _, n := range names[:min(len(names), MaxSANs)] {
+		sans.AppendEmpty().SetStr(text.Clean(n, MaxText))
+	}
+	a.PutInt("tls.cert.san.count", int64(len(names)))
+	a.PutStr("tls.cert.serial", Serial(c))
+	a.PutStr("tls.cert.key.algorithm", c.PublicKeyAlgorithm.String())
+	if size := certs.KeySize(c); size > 0 {
+		a.PutInt("tls.cert.key.size", int64(size))
+	}
+	a.PutStr("tls.cert.signature.algorithm", c.SignatureAlgorithm.String())
+	PutText(a, "tls.server.subject", c.Subject.String())
+	PutText(a, "tls.server.issuer", c.Issuer.String())
+	a.PutStr("tls.server.not_before", notBefore)
+	a.PutStr("tls.server.not_after", notAfter)
+	a.PutStr("tls.server.hash.sha256", Hex(Fingerprint(c)))
+	a.PutInt("tls.cert.chain.length", int64(len(h.State.PeerCertificates)))
+	a.PutInt("tls.cert.scts", int64(certs.SCTs(c)+len(h.State.SignedCertificateTimestamps)))
+}
+
+// PutStaple adds what the CA says of the certificate, or why the staple cannot be relied on.
+func PutStaple(a pcommon.Map, h *handshake.Facts) {
+	s := h.Staple
+	if s == nil {
+		return
+	}
+	PutText(a, "tls.ocsp.status", string(s.Status))
+	if !s.NextUpdate.IsZero() {
+		a.PutStr("tls.ocsp.next_update", RFC3339(s.NextUpdate))
+	}
+	PutText(a, "tls.ocsp.problem", string(s.Problem))
+	PutText(a, "tls.ocsp.message", failure.Staple(s))
+}
+
+// PutClientCertificate describes the client certificate, which may be nil, and what the server asked for.
+func PutClientCertificate(a pcommon.Map, c *x509.Certificate, h *handshake.Facts, now time.Time) {
+	if c != nil {
+		PutText(a, "tls.client_cert.subject", certs.SubjectName(c))
+		a.PutInt("tls.client_cert.days_until_expiry", WholeDays(c.NotAfter.Sub(now)))
+	}
+	// Until the handshake is complete the server may still be about to ask.
+	if h.Established || h.ClientCertRequested {
+		a.PutBool("tls.client_certificate.requested", h.ClientCertRequested)
+	}
+	if len(h.AcceptableCAs) > 0 {
+		cas := a.PutEmptySlice("tls.client_certificate.acceptable_cas")
+		for _, ca := range h.AcceptableCAs {
+			cas.AppendEmpty().SetStr(ca)
+		}
+	}
+}
+
+// PutFailure says what is wrong. The failure may be nil.
+func PutFailure(a pcommon.Map, f *failure.Failure, warnings []failure.Type) {
+	var reasons []failure.Type
+	if f != nil {
+		a.PutStr("tls.error.type", f.Category)
+		PutText(a, "tls.error.reason", f.SSLReason)
+		switch f.Category {
+		case "ssl_error":
+			a.PutStr("tls.error.library", "SSL")
+		case "certificate_verification":
+			a.PutStr("tls.error.library", "X509")
+		}
+		PutText(a, "tls.error.message", f.Message)
+		if f.VerifyCode != 0 {
+			a.PutInt("tls.error.verify_code", int64(f.VerifyCode))
+			a.PutStr("tls.error.verify_message", f.VerifyMessage)
+		}
+		if f.HasAlert {
+			a.PutInt("tls.error.alert", int64(f.Alert))
+		}
+		PutText(a, "tls.error.cause", f.Cause)
+		PutText(a, "tls.error.fix", f.Fix)
+		reasons = f.Reasons
+	}
+	if len(reasons)+len(warnings) == 0 {
+		return
+	}
+	all := a.PutEmptySlice("tls.error.reasons")
+	for _, t := range append(reasons[:len(reasons):len(reasons)], warnings...) {
+		all.AppendEmpty().SetStr(string(t))
+	}
+}
+
+// Serial returns a certificate's serial number as OpenSSL prints it: whole bytes in upper-case hexadecimal.
+func Serial(c *x509.Certificate) string {
+	s := c.SerialNumber.Text(16)
+	sign := ""
+	if digits, negative := strings.CutPrefix(s, "-"); negative {
+		s, sign = digits, "-"
+	}
+	if len(s)%2 == 1 {
+		s = "0" + s
+	}
+	return text.Clean(sign+strings.ToUpper(s), 64)
+}
+
+// Fingerprint returns the SHA-256 of the whole certificate.
+func Fingerprint(c *x509.Certificate) [32]byte { return sha256.Sum256(c.Raw) }
+
+// Hex returns a fingerprint as attributes have it.
+func Hex(sum [32]byte) string { return fmt.Sprintf("%X", sum) }
+
+// RFC3339 returns a moment as attributes have it.
+func RFC3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Days returns a duration in days.
+func Days(d time.Duration) float64 { return d.Hours() / 24 }
+
+// WholeDays rounds down, so that a certificate that expired an hour ago has -1 and not 0 days left.
+func WholeDays(d time.Duration) int64 { return int64(math.Floor(Days(d))) }

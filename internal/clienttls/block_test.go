@@ -1,0 +1,78 @@
+package clienttls
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/config/configtls"
+	"go.uber.org/zap"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// caFile holds a CA's certificate, and looks as if it had been written an hour ago.
+func caFile(t *testing.T, ca *tlsfarm.Authority) (path string, replace func(*tlsfarm.Authority)) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "ca.pem")
+	at := time.Now().Add(-time.Hour)
+	replace = func(ca *tlsfarm.Authority) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(path, bytes.Clone(ca.PEM()), 0o600))
+		at = at.Add(time.Second)
+		require.NoError(t, os.Chtimes(path, at, at))
+	}
+	replace(ca)
+	return path, replace
+}
+
+func TestFilesAreCheckedOnceForAllWhoShareThem(t *testing.T) {
+	one, other := tlsfarm.NewAuthority("One"), tlsfarm.NewAuthority("Other")
+	path, replace := caFile(t, one)
+	c := New(configtls.ClientConfig{Config: configtls.Config{CAFile: path}})
+	block := NewBlocks(time.Second, zap.NewNop()).Get("", &c)
+	require.Empty(t, block.Errs())
+	plain, h2, ecdsa := Offer{}, NewOffer([]string{"h2"}, ""), NewOffer(nil, "ecdsa")
+
+	first := block.With(plain)
+	firstOfH2, firstOfECDSA := block.With(h2), block.With(ecdsa)
+	block.checked = time.Time{}
+	assert.Same(t, first, block.With(plain), "they are the same as before")
+
+	replace(other)
+	block.checked = time.Now().Add(time.Hour)
+	assert.Same(t, first, block.With(plain), "they were checked just now")
+
+	block.checked = time.Time{}
+	second := block.With(plain)
+	assert.NotSame(t, first, second)
+	assert.WithinRange(t, block.checked, time.Now().Add(-time.Hour), time.Now())
+	assert.Same(t, second, block.Renewal(plain)())
+	assert.Same(t, block.With(h2), block.Renewal(h2)())
+	assert.NotSame(t, firstOfH2, block.With(h2))
+	for _, o := range []Offer{plain, h2, ecdsa} {
+		assert.True(t, block.With(o).RootCAs.Equal(other.Pool()))
+	}
+	assert.True(t, first.RootCAs.Equal(one.Pool()), "what it was at the start is not changed")
+	assert.Equal(t, []string{"h2"}, block.With(h2).NextProtos)
+	assert.Equal(t, firstOfECDSA.CipherSuites, block.With(ecdsa).CipherSuites)
+}
+
+func TestBlocksThatNobodyUsesAreSwept(t *testing.T) {
+	blocks := NewBlocks(time.Second, zap.NewNop())
+	a, b := New(configtls.ClientConfig{ServerName: "a.example"}), New(configtls.ClientConfig{ServerName: "b.example"})
+	used := blocks.Get("a", &a)
+	assert.Same(t, used, blocks.Get("a", &a))
+	blocks.Get("b", &b)
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		blocks.Sweep()
+		return blocks.Len() == 1
+	}, 30*time.Second, time.Millisecond)
+	assert.Same(t, used, blocks.Get("a", &a))
+}

@@ -1,0 +1,3 @@
+package failure
+
+func FromCryptoTLS(err error) error { return err }

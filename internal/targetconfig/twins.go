@@ -1,0 +1,30 @@
+package targetconfig
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+)
+
+// WarnOfTwins logs which of the targets have metrics that cannot be told apart.
+func WarnOfTwins(targets []*target.Target, log *zap.Logger) {
+	seen := make(map[string]bool, len(targets))
+	warn := func(what, name string, t *target.Target) {
+		identity := fmt.Sprint(name, t.Attributes) // fmt sorts the keys of maps
+		if seen[identity] {
+			log.Warn("Two targets have the same "+what+" and the same attributes: their metrics cannot be told apart. "+
+				"Give them different attributes.", zap.String(what, name))
+		}
+		seen[identity] = true
+	}
+	for _, t := range targets {
+		if t.HasEndpoint() {
+			warn("endpoint", t.Endpoint.String(), t)
+		}
+		if t.Files.Pattern != "" && !t.Files.Silent {
+			warn("file_path", t.Files.Pattern, t)
+		}
+	}
+}

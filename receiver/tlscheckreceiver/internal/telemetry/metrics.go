@@ -1,0 +1,412 @@
+package telemetry
+
+import (
+	"crypto/x509"
+	"math"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/attributes"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/handshake"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
+)
+
+// counters are the cumulative counts of one metric for one target, in the order in which their attributes were first
+// seen. There are few: a slice is smaller than a map and keeps its order.
+type counters []counter
+
+type counter struct {
+	series series
+	count  int64
+}
+
+// series are the attributes that tell the points of one target and metric apart. Empty ones are absent.
+type series struct {
+	phase     failure.Step
+	errorType failure.Type
+	version   string
+	success   bool
+}
+
+func (c *counters) add(s series) {
+	for i := range *c {
+		if (*c)[i].series == s {
+			(*c)[i].count++
+			return
+		}
+	}
+	*c = append(*c, counter{s, 1})
+}
+
+var phases = metadata.MapAttributeTLSProbePhase
+
+// recordMetrics records one outcome. All series of a place that were ever seen are sent with each of its probes, so
+// that rate() sees no gaps. The points go through the generated builder one outcome at a time, because it compares each
+// new point with all that it holds.
+func (r *Recorder) recordMetrics(o probe.Outcome, s *state, ids spanIDs) {
+	about := o.Common()
+	ts := pcommon.NewTimestampFromTime(about.End)
+	r.builder.RecordTLSProbeSuccessDataPoint(ts, boolInt(about.Failure == nil), s.identity...)
+	if f := about.Failure; f != nil {
+		s.failures.add(series{phase: f.Step, errorType: f.Type})
+	}
+	for _, t := range validationErrors(o) {
+		s.validation.add(series{errorType: t})
+	}
+	var h *probe.Handshake
+	switch o := o.(type) {
+	case *probe.FileOutcome:
+		r.recordCertificates(about, o.Certificates, s)
+	case *probe.EndpointOutcome:
+		h = o.Handshake
+		r.recordAttempt(about, &o.Attempt, ts, s)
+		if p := o.Pool; p != nil {
+			r.builder.RecordTLSEndpointAddressesDataPoint(ts, int64(len(p.Peers)), s.identity...)
+			r.builder.RecordTLSEndpointCertificatesDataPoint(ts, int64(p.Certificates()), s.identity...)
+		}
+	case *probe.AddressOutcome:
+		h = o.Handshake
+		r.recordAttempt(about, &o.Attempt, ts, s)
+	}
+	r.recordCounters(ts, s)
+
+	if r.emit(about) && r.durations {
+		durations := pmetric.NewMetricSlice()
+		s.appendDurations(durations, r.start, ts, about, h, ids)
+		for _, m := range durations.All() {
+			r.merge(m, about)
+		}
+	}
+	if r.timeLeft {
+		r.recordTimeLeft(o, ts)
+	}
+}
+
+// recordCounters records all series of the place that count.
+func (r *Recorder) recordCounters(ts pcommon.Timestamp, s *state) {
+	b := r.builder
+	for _, c := range s.failures {
+		b.RecordTLSProbeFailuresDataPoint(ts, c.count, phases[string(c.series.phase)],
+			s.with(metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))...)
+	}
+	for _, c := range s.handshakes {
+		result, option := metadata.AttributeResultSuccess, metadata.WithTLSProtocolVersionMetricAttribute(c.series.version)
+		if !c.series.success {
+			result, option = metadata.AttributeResultFailure, metadata.WithErrorTypeMetricAttribute(string(c.series.errorType))
+		}
+		b.RecordTLSHandshakeTotalDataPoint(ts, c.count, result, s.with(option)...)
+	}
+	for _, c := range s.validation {
+		b.RecordTLSValidationErrorsDataPoint(ts, c.count, s.with(metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))...)
+	}
+}
+
+// recordAttempt records how far a probe came.
+func (r *Recorder) recordAttempt(about *probe.About, attempt *probe.Attempt, ts pcommon.Timestamp, s *state) {
+	for _, p := range phaseDurations(attempt) {
+		r.builder.RecordTLSProbeDurationDataPoint(ts, p.took.Seconds(), phases[string(p.phase)], s.identity...)
+	}
+	if h := attempt.Handshake; h != nil {
+		s.handshakes.add(handshakeSeries(about, h))
+		s.observe(handshakeSeries(about, h), h.End.Sub(h.Start))
+		r.recordHandshake(about, h, ts, s)
+	}
+	if c := attempt.ClientCert; c != nil {
+		r.builder.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(c.NotAfter.Sub(about.End)),
+			text.Clean(certs.SubjectName(c), attributes.MaxName), text.Clean(certs.IssuerName(c), attributes.MaxName), s.identity...)
+	}
+}
+
+// emit moves the points that the builder holds to the batch, and reports whether the configured filters let them pass.
+func (r *Recorder) emit(about *probe.About) (passed bool) {
+	for _, rm := range r.builder.Emit(metadata.WithResource(r.resource)).ResourceMetrics().All() {
+		passed = true
+		for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+			r.merge(m, about)
+		}
+	}
+	return passed
+}
+
+// recordTimeLeft records the one metric that names its target on the resource.
+func (r *Recorder) recordTimeLeft(o probe.Outcome, ts pcommon.Timestamp) {
+	about := o.Common()
+	chain := []*x509.Certificate{probe.Leaf(o)}
+	if f, ok := o.(*probe.FileOutcome); ok {
+		chain = f.Certificates
+	}
+	for _, c := range chain {
+		if c == nil {
+			return
+		}
+		names := certs.Names(c)
+		sans := make([]any, 0, min(len(names), attributes.MaxSANs))
+		for _, n := range names[:cap(sans)] {
+			sans = append(sans, text.Clean(n, attributes.MaxName))
+		}
+		r.builder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(c.NotAfter.Sub(about.End).Seconds())),
+			text.Clean(c.Issuer.String(), attributes.MaxName), text.Clean(c.Subject.CommonName, attributes.MaxName), sans)
+	}
+	resource := metadata.NewResourceBuilder(r.attributes)
+	resource.SetServiceName(metadata.Type.String())
+	resource.SetTlscheckTarget(text.Clean(about.Name(), attributes.MaxText))
+	for _, rm := range r.builder.Emit(metadata.WithResource(resource.Emit())).ResourceMetrics().All() {
+		addAttributes(rm.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints(), about.Target.Attributes)
+		rm.MoveTo(r.batch.metrics.ResourceMetrics().AppendEmpty())
+	}
+}
+
+func (r *Recorder) recordHandshake(about *probe.About, h *probe.Handshake, ts pcommon.Timestamp, s *state) {
+	b := r.builder
+	// Of the path to a trusted root, the best one, even where something else is wrong with it; where none leads to one, of as
+	// much of the path as was presented.
+	if h.Verdict != nil {
+		r.recordCertificates(about, h.Verdict.Chain, s)
+	}
+	_, differs := mismatched(h)
+	for _, f := range h.OnDisk {
+		if !f.Served && !differs {
+			continue // another of the target's files has what is served, as with an ECDSA and an RSA certificate
+		}
+		b.RecordTLSCertificateFileMatchDataPoint(ts, boolInt(f.Served), s.with(metadata.WithCertificatePathMetricAttribute(text.Clean(f.Path, attributes.MaxText)))...)
+	}
+	if staple := h.Staple; staple != nil {
+		if staple.Status != "" {
+			b.RecordTLSOcspStatusDataPoint(ts, 1, metadata.MapAttributeTLSOcspStatus[string(staple.Status)], s.identity...)
+		}
+		if !staple.NextUpdate.IsZero() { // a stale staple too has one: a series that ended with it could raise no alarm
+			b.RecordTLSOcspNextUpdateDataPoint(ts, float64(staple.NextUpdate.Unix()), s.identity...)
+		}
+	}
+	if h.Established {
+		options := s.with(metadata.WithTLSProtocolVersionMetricAttribute(handshake.VersionName(h.State.Version)))
+		if c := handshake.GroupName(h.State.CurveID); c != "" {
+			options = append(options, metadata.WithTLSCurveMetricAttribute(c))
+		}
+		if p := h.State.NegotiatedProtocol; p != "" {
+			options = append(options, metadata.WithTLSNextProtocolMetricAttribute(text.Clean(p, attributes.MaxName)))
+		}
+		b.RecordTLSConnectionInfoDataPoint(ts, 1, handshake.SuiteName(h.State.CipherSuite), h.ClientCertRequested, options...)
+	}
+}
+
+// recordCertificates records certificates under their places in the chain or file.
+func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certificate, s *state) {
+	b, now := r.builder, about.End
+	ts := pcommon.NewTimestampFromTime(now)
+	for i, c := range chain {
+		if i%100 == 99 { // a file may have thousands, and the builder compares each with all that it holds
+			r.emit(about)
+		}
+		subject, issuer := text.Clean(certs.SubjectName(c), attributes.MaxName), text.Clean(certs.IssuerName(c), attributes.MaxName)
+		depth, left := int64(i), c.NotAfter.Sub(now)
+		b.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(left), subject, issuer, depth, s.identity...)
+		b.RecordTLSCertificateNotAfterDataPoint(ts, float64(c.NotAfter.Unix()), subject, issuer, depth, s.identity...)
+		b.RecordTLSCertificateNotBeforeDataPoint(ts, float64(c.NotBefore.Unix()), subject, issuer, depth, s.identity...)
+		if whole := c.NotAfter.Sub(c.NotBefore); whole > 0 {
+			b.RecordTLSCertificateLifetimeRemainingDataPoint(ts, left.Seconds()/whole.Seconds(), subject, issuer, depth, s.identity...)
+		}
+		if r.info {
+			b.RecordTLSCertificateInfoDataPoint(ts, 1, subject, issuer, depth, attributes.Serial(c), attributes.Hex(attributes.Fingerprint(c)),
+				c.PublicKeyAlgorithm.String(), int64(certs.KeySize(c)), c.SignatureAlgorithm.String(), s.identity...)
+		}
+	}
+}
+
+// merge moves the points of m to the metric of its name in the batch.
+func (r *Recorder) merge(m pmetric.Metric, about *probe.About) {
+	own := about.Target.Attributes
+	into, ok := r.batch.byName[m.Name()]
+	switch m.Type() {
+	case pmetric.MetricTypeGauge:
+		addAttributes(m.Gauge().DataPoints(), own)
+		if ok {
+			m.Gauge().DataPoints().MoveAndAppendTo(into.Gauge().DataPoints())
+		}
+	case pmetric.MetricTypeSum:
+		addAttributes(m.Sum().DataPoints(), own)
+		if ok {
+			m.Sum().DataPoints().MoveAndAppendTo(into.Sum().DataPoints())
+		}
+	case pmetric.MetricTypeHistogram:
+		for _, p := range m.Histogram().DataPoints().All() {
+			putAttributes(p.Attributes(), own)
+		}
+		if ok {
+			m.Histogram().DataPoints().MoveAndAppendTo(into.Histogram().DataPoints())
+		}
+	}
+	if !ok {
+		into = r.batch.points.AppendEmpty()
+		m.MoveTo(into)
+		r.batch.byName[into.Name()] = into
+	}
+}
+
+func addAttributes(points pmetric.NumberDataPointSlice, own map[string]string) {
+	for _, p := range points.All() {
+		putAttributes(p.Attributes(), own)
+	}
+}
+
+// putAttributes adds a target's own attributes, which the configuration keeps from having names of the receiver's.
+func putAttributes(to pcommon.Map, own map[string]string) {
+	for k, v := range own {
+		to.PutStr(k, v)
+	}
+}
+
+// handshakeSeries returns the attributes under which a handshake is counted and timed.
+func handshakeSeries(about *probe.About, h *probe.Handshake) series {
+	if about.Failure != nil {
+		return series{errorType: about.Failure.Type}
+	}
+	return series{success: true, version: handshake.VersionName(h.State.Version)}
+}
+
+// validationErrors are all reasons for which a certificate is not valid, and the warnings: ours for the server's
+// certificate, and the server's for our own.
+func validationErrors(o probe.Outcome) []failure.Type {
+	if f, ok := o.(*probe.FileOutcome); ok {
+		var types []failure.Type
+		if f.Failure != nil && f.Failure.Step == failure.Verify {
+			types = append(types, f.Failure.Reasons...)
+		}
+		return append(types, f.Warnings...)
+	}
+	attempt := probe.AttemptOf(o)
+	if attempt == nil || attempt.Handshake == nil {
+		return nil
+	}
+	var types []failure.Type
+	h := attempt.Handshake
+	if h.Verdict != nil {
+		types = failure.Types(h.Verdict.Reasons)
+	} else if h.Failure != nil && h.Failure.Step == failure.Verify {
+		types = h.Failure.Reasons // it could not even be read
+	}
+	if f := h.Failure; f != nil && f.Step == failure.ClientAuth {
+		switch f.Type {
+		case failure.UnknownCA, failure.BadCertificate, failure.ClientCertExpired, failure.ClientCertRevoked,
+			failure.UnsupportedCertificate, failure.CertificateUnknown:
+			types = append(types, f.Type)
+		}
+	}
+	return append(types, h.Warnings...)
+}
+
+type phaseDuration struct {
+	phase failure.Step
+	took  time.Duration
+}
+
+// phaseDurations returns how long each phase took that the probe reached. Where a phase has several steps, it takes from the
+// beginning of the first to the end of the last.
+func phaseDurations(a *probe.Attempt) []phaseDuration {
+	ds := make([]phaseDuration, 0, 4)
+	if n := len(a.Lookups); n > 0 {
+		ds = append(ds, phaseDuration{failure.DNS, a.Lookups[n-1].End.Sub(a.Lookups[0].Start)})
+	}
+	if n := len(a.Dials); n > 0 {
+		ds = append(ds, phaseDuration{failure.Connect, a.Dials[n-1].End.Sub(a.Dials[0].Start)})
+	}
+	if s := a.StartTLS; s != nil {
+		ds = append(ds, phaseDuration{failure.StartTLS, s.End.Sub(s.Start)})
+	}
+	if h := a.Handshake; h != nil {
+		ds = append(ds, phaseDuration{failure.Handshake, h.End.Sub(h.Start)})
+	}
+	return ds
+}
+
+// bounds are those of tls.handshake.duration, in seconds.
+var bounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+
+// histogram is one series of tls.handshake.duration. There may be ten thousand, so it is small.
+type histogram struct {
+	success  bool
+	version  string // empty on failure
+	count    uint64
+	sum      float64
+	min, max float64
+	buckets  [15]uint32 // one more than bounds
+}
+
+// of reports whether a handshake belongs to the series.
+func (h *histogram) of(as series) bool { return h.success == as.success && h.version == as.version }
+
+func (s *state) observe(as series, took time.Duration) {
+	i := slices.IndexFunc(s.durations, func(h histogram) bool { return h.of(as) })
+	if i < 0 {
+		i = len(s.durations)
+		s.durations = append(s.durations, histogram{success: as.success, version: as.version})
+	}
+	h, v := &s.durations[i], took.Seconds()
+	bucket, _ := slices.BinarySearch(bounds, v)
+	h.buckets[bucket]++
+	if h.count == 0 || v < h.min {
+		h.min = v
+	}
+	h.max = max(h.max, v)
+	h.count++
+	h.sum += v
+}
+
+// appendDurations appends the histograms, of which that of this outcome's handshake points to its span if it left one.
+func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.Timestamp, about *probe.About, hs *probe.Handshake, ids spanIDs) {
+	if len(s.durations) == 0 {
+		return
+	}
+	m := metrics.AppendEmpty()
+	m.SetName("tls.handshake.duration")
+	m.SetDescription("How long handshakes took.")
+	m.SetUnit("s")
+	hist := m.SetEmptyHistogram()
+	hist.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	for i := range s.durations {
+		h := &s.durations[i]
+		p := hist.DataPoints().AppendEmpty()
+		p.SetStartTimestamp(start)
+		p.SetTimestamp(ts)
+		p.SetCount(h.count)
+		p.SetSum(h.sum)
+		p.SetMin(h.min)
+		p.SetMax(h.max)
+		p.ExplicitBounds().FromRaw(bounds)
+		counts := p.BucketCounts()
+		counts.EnsureCapacity(len(h.buckets))
+		for _, n := range h.buckets {
+			counts.Append(uint64(n))
+		}
+		a := p.Attributes()
+		a.EnsureCapacity(5 + len(about.Target.Attributes))
+		putIdentity(a, about)
+		if h.success {
+			a.PutStr("result", "success")
+			a.PutStr("tls.protocol.version", h.version)
+		} else {
+			a.PutStr("result", "failure")
+		}
+		if hs != nil && h.of(handshakeSeries(about, hs)) && !ids.trace.IsEmpty() {
+			e := p.Exemplars().AppendEmpty()
+			e.SetTimestamp(ts)
+			e.SetDoubleValue(hs.End.Sub(hs.Start).Seconds())
+			e.SetTraceID(ids.trace)
+			e.SetSpanID(ids.handshake)
+		}
+	}
+}
+
+func boolInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

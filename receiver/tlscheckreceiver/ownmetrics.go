@@ -1,0 +1,42 @@
+package tlscheckreceiver
+
+import (
+	"context"
+	"time"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
+	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
+)
+
+// ownMetrics counts what the receiver itself does, for the collector's own telemetry.
+type ownMetrics struct {
+	*metadata.TelemetryBuilder
+}
+
+func (m ownMetrics) probeBegins(late time.Duration) {
+	m.TLSCheckProbeLateness.Record(context.Background(), late.Seconds())
+	m.TLSCheckProbesInFlight.Add(context.Background(), 1)
+}
+
+func (m ownMetrics) probeEnds() { m.TLSCheckProbesInFlight.Add(context.Background(), -1) }
+
+func (m ownMetrics) probeSkipped() { m.TLSCheckProbesSkipped.Add(context.Background(), 1) }
+
+func (m ownMetrics) targetFileMistakes(difference int64) {
+	m.TLSCheckTargetFilesErrors.Add(context.Background(), difference)
+}
+
+// Observe counts how often a verdict was in the cache.
+func (m ownMetrics) Observe(ctx context.Context, o probe.Outcome) {
+	a := probe.AttemptOf(o)
+	switch {
+	case a == nil, a.Handshake == nil, a.Handshake.Verdict == nil:
+	case a.Handshake.FromCache:
+		m.TLSCheckVerdictCacheHits.Add(ctx, 1)
+	default:
+		m.TLSCheckVerdictCacheMisses.Add(ctx, 1)
+	}
+}
+
+// Flush does nothing: the collector reads these metrics itself.
+func (ownMetrics) Flush(context.Context) {}
