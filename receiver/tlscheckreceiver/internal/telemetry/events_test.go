@@ -546,7 +546,7 @@ func TestFileMismatch(t *testing.T) {
 
 	d := newDesk(t, nil)
 	d.nothing(file(now, path, renewed))
-	d.nothing(look(old, same), look(old, differs), look(old, same), look(old, differs)) // one probe between writing and reloading
+	d.nothing(look(old, same), look(old, differs), look(old, same), look(old, differs))                // one probe between writing and reloading
 	d.nothing(&probe.EndpointOutcome{About: probe.About{Target: mail, Place: mail.Place(), End: now}}) // what compares nothing is none of the two in a row
 	e := d.one("tls.certificate.file_mismatch", look(old, differs))
 	assert.Equal(t, "WARN", e.severity)

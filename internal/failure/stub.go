@@ -1,3 +1,0 @@
-package failure
-
-func FromCryptoTLS(err error) error { return err }
