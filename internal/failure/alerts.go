@@ -1,5 +1,28 @@
 package failure
 
+import "errors"
+
+// AlertError is a TLS alert that ended a handshake or a connection. A transport returns it, whatever its TLS stack made
+// of the alert.
+type AlertError struct {
+	Number uint8
+	Local  bool  // whether this side sent it because it could not accept what the peer sent
+	Err    error // what the TLS stack returned; never nil
+}
+
+func (e *AlertError) Error() string { return e.Err.Error() }
+
+func (e *AlertError) Unwrap() error { return e.Err }
+
+// alertOf returns the alert that the peer sent.
+func alertOf(err error) (number uint8, ok bool) {
+	var alert *AlertError
+	if !errors.As(err, &alert) || alert.Local {
+		return 0, false
+	}
+	return alert.Number, true
+}
+
 // fromAlert returns step and type for an alert of the server's.
 func fromAlert(alert uint8, e Evidence) (Step, Type) {
 	none := e.ClientCertRequested && e.ClientCert == nil

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"reflect"
 	"slices"
 	"syscall"
 	"time"
@@ -83,7 +82,8 @@ type Failure struct {
 	Type    Type   // the reason to mend first
 	Reasons []Type // all of them, without doubles, Type first
 
-	// Category is the value of tls.error.type: local, dns, tcp, ssl_error, certificate_verification.
+	// Category is the value of tls.error.type: that of Evidence.Transport in the step connect, ssl_error,
+	// certificate_verification, else the step.
 	Category string
 
 	VerifyCode    int    // OpenSSL's X509_V_ERR number, 0 where there is none
@@ -109,6 +109,8 @@ type Evidence struct {
 	Timeout  time.Duration // of the whole probe
 	Endpoint string        // host:port; for a file its path
 	Port     uint16
+
+	Transport string // the value of network.transport, such as tcp
 
 	ServerName             string         // the name that the certificate must have
 	Verdict                *certs.Verdict // nil where the server sent no certificate
@@ -160,7 +162,7 @@ func fromVerdict(e Evidence) *Failure {
 
 // finish fills in what follows from step, type and alert.
 func (f *Failure) finish(e Evidence) {
-	f.Category = category(f.Step)
+	f.Category = category(f.Step, e.Transport)
 	if f.Step == Verify {
 		f.VerifyCode, f.VerifyMessage = verifyCode(f.Type, e)
 	}
@@ -189,34 +191,16 @@ func (f *Failure) alertSentence() string {
 	return fmt.Sprintf(" The server sent alert %s.", alertName(f.Alert))
 }
 
-func category(s Step) string {
+func category(s Step, transport string) string {
 	switch s {
 	case Connect:
-		return "tcp"
+		return transport
 	case Verify:
 		return "certificate_verification"
 	case Handshake, ClientAuth:
 		return "ssl_error"
 	}
 	return string(s)
-}
-
-// alertOf returns the alert that the peer sent. On TCP crypto/tls wraps it in an unexported type, so that
-// errors.As(err, *tls.AlertError) does not find it (golang.org/issue/35234): its kind is what there is to go by.
-func alertOf(err error) (alert uint8, ok bool) {
-	return alertFrom(err, "remote error")
-}
-
-func alertFrom(err error, op string) (uint8, bool) {
-	var netErr *net.OpError
-	if !errors.As(err, &netErr) || netErr.Op != op {
-		return 0, false
-	}
-	v := reflect.ValueOf(netErr.Err)
-	if v.Kind() != reflect.Uint8 {
-		return 0, false
-	}
-	return uint8(v.Uint()), true
 }
 
 // classify returns step and type of an error.
@@ -312,7 +296,8 @@ func handshakeType(e Evidence) (Step, Type) {
 	if step, t, ok := fromWords(e.Err); ok {
 		return step, t
 	}
-	if _, ok := alertFrom(e.Err, "local error"); ok || errors.As(e.Err, &header) || saidByTLS(e.Err) {
+	var alert *AlertError // a local one: those of the server are taken care of
+	if errors.As(e.Err, &alert) || errors.As(e.Err, &header) || saidByTLS(e.Err) {
 		return Handshake, MalformedHandshake
 	}
 	return e.Step, Other

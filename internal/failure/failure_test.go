@@ -38,7 +38,7 @@ func TestErrno(t *testing.T) {
 		syscall.ENETUNREACH:   {Connect, NetworkUnreachable},
 		syscall.EHOSTUNREACH:  {Connect, NetworkUnreachable},
 	} {
-		f := Explain(Evidence{Step: Connect, Err: dial(errno), Endpoint: "a.example:443", Timeout: time.Second})
+		f := Explain(Evidence{Step: Connect, Err: dial(errno), Endpoint: "a.example:443", Transport: "sctp", Timeout: time.Second})
 		assert.Equal(t, want.step, f.Step, errno)
 		assert.Equal(t, want.typ, f.Type, errno)
 		assert.Equal(t, []Type{want.typ}, f.Reasons)
@@ -46,7 +46,7 @@ func TestErrno(t *testing.T) {
 			assert.Equal(t, "local", f.Category)
 			assert.Contains(t, f.Fix, "target may be in good health", "it is never the target's fault")
 		} else {
-			assert.Equal(t, "tcp", f.Category)
+			assert.Equal(t, "sctp", f.Category, "the transport's name")
 			assert.Contains(t, f.Cause, "a.example:443")
 		}
 	}

@@ -112,7 +112,7 @@ func handshakeOnce(ctx context.Context, addr string, target *target.Target, offe
 		cfg.CipherSuites, cfg.CurvePreferences = everySuite(), nil
 	}
 	client := tls.Client(conn, cfg)
-	if err := client.HandshakeContext(ctx); err != nil {
+	if err := failure.FromCryptoTLS(client.HandshakeContext(ctx)); err != nil {
 		return err
 	}
 	state := client.ConnectionState()

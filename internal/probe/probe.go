@@ -172,7 +172,7 @@ func (r *run) explain(step failure.Step, err error) *failure.Failure {
 	t := r.target
 	e := failure.Evidence{
 		Step: step, Err: err, Now: r.out.Start, Timeout: t.Timeout,
-		Endpoint: r.out.Name(), Port: r.out.Port(), ServerName: t.ServerName(),
+		Endpoint: r.out.Name(), Port: r.out.Port(), Transport: "tcp", ServerName: t.ServerName(),
 		StartTLS: t.StartTLS, CertificateType: t.CertificateType, ALPN: r.tls.NextProtos, FirstBytes: r.first[:r.seen], ClientCert: r.out.ClientCert,
 	}
 	if limit := t.ConnectTimeout; step == failure.Connect && limit > 0 {
@@ -315,7 +315,7 @@ func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) 
 
 	h.Start = time.Now()
 	client := tls.Client(&recorder{Conn: conn, run: r}, cfg)
-	err := client.Handshake()
+	err := failure.FromCryptoTLS(client.Handshake())
 	step := failure.Handshake
 	h.End = time.Now()
 	if err == nil {
@@ -363,6 +363,7 @@ func (r *run) lateRefusal(ctx context.Context, client *tls.Conn, conn net.Conn, 
 		return nil
 	}
 	_, err := client.Read(make([]byte, 1))
+	err = failure.FromCryptoTLS(err)
 	var timeout net.Error
 	switch {
 	case err == nil, errors.As(err, &timeout) && timeout.Timeout(): // it talks, or is content and waits for us to

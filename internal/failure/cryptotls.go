@@ -4,9 +4,25 @@ import (
 	"errors"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"syscall"
 )
+
+// FromCryptoTLS returns err with the alert that crypto/tls reports in it, over a net.Conn, as an *AlertError, and any other
+// error as it is. crypto/tls has its alerts in an unexported type there, so that errors.As does not find a
+// tls.AlertError (golang.org/issue/35234): its kind is what there is to go by.
+func FromCryptoTLS(err error) error {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" && op.Op != "local error" {
+		return err
+	}
+	alert := reflect.ValueOf(op.Err)
+	if alert.Kind() != reflect.Uint8 {
+		return err
+	}
+	return &AlertError{Number: uint8(alert.Uint()), Local: op.Op == "local error", Err: err}
+}
 
 // words are the beginnings of those errors of crypto/tls that have no type of their own and yet mean something other
 // than a malformed handshake. TestWords fails when Go rewords one.
