@@ -44,7 +44,7 @@ func TestErrno(t *testing.T) {
 		assert.Equal(t, []Type{want.typ}, f.Reasons)
 		if want.step == Local {
 			assert.Equal(t, "local", f.Category)
-			assert.Contains(t, f.Fix, "target may be in good health", "it is never the target's fault")
+			assert.Contains(t, f.Fix, "The target may be healthy", "it is never the target's fault")
 		} else {
 			assert.Equal(t, "sctp", f.Category, "the transport's name")
 			assert.Contains(t, f.Cause, "a.example:443")
@@ -125,13 +125,13 @@ func TestServicesAreKnownByTheirFirstBytes(t *testing.T) {
 		}
 	}
 	f := Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a:1", FirstBytes: []byte("\x00\x01gibberish")})
-	assert.Contains(t, f.Cause, "it said \"\ufffd\ufffdgibberish\"", "what it said, cleaned")
+	assert.Contains(t, f.Cause, "It sent \"\ufffd\ufffdgibberish\"", "what it sent, cleaned")
 }
 
 func TestSilenceOnAWellKnownPortHintsAtSTARTTLS(t *testing.T) {
 	for _, err := range []error{io.EOF, os.ErrDeadlineExceeded} {
 		f := Explain(Evidence{Step: Handshake, Err: err, Endpoint: "db.example:5432", Port: 5432})
-		assert.Contains(t, f.Cause, "starttls: postgres is likely missing")
+		assert.Contains(t, f.Cause, "needs starttls: postgres")
 		f = Explain(Evidence{Step: Handshake, Err: err, Endpoint: "db.example:443", Port: 443})
 		assert.NotContains(t, f.Cause, "starttls")
 	}
@@ -158,6 +158,15 @@ func TestCauseIsCleanAndBoundedWhateverAnErrorSays(t *testing.T) {
 		assert.NotContains(t, text, "\x1b")
 		assert.Equal(t, text, strings.ToValidUTF8(text, "?"))
 	}
+}
+
+func TestEveryReasonIsNamed(t *testing.T) {
+	c := &x509.Certificate{DNSNames: []string{"other.example"}}
+	f := Explain(Evidence{ServerName: "a.example", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{
+		{Fault: certs.NameMismatch, Cert: c}, {Fault: certs.WrongKeyUsage, Cert: c}, {Fault: certs.WrongKeyUsage, Depth: 1, Cert: c}, {Fault: certs.Revoked, Cert: c},
+	}}})
+	assert.Equal(t, []Type{"hostname_mismatch", "wrong_key_usage", "cert_revoked"}, f.Reasons)
+	assert.Equal(t, "The certificate is not valid for a.example, only for other.example. Also: wrong_key_usage, cert_revoked.", f.Cause)
 }
 
 func TestRefusal(t *testing.T) {

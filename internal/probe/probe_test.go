@@ -232,7 +232,7 @@ func TestServerThatCutsTheConnectionForLackOfACertificate(t *testing.T) {
 			require.NotNil(t, o.Failure, tls.VersionName(version))
 			assert.Equal(t, failure.ConnectionClosed, o.Failure.Type)
 			assert.Equal(t, failure.ClientAuth, o.Failure.Step)
-			assert.Contains(t, o.Failure.Cause, "asked for a client certificate, "+evidence+", and cut the connection")
+			assert.Contains(t, o.Failure.Cause, "asked for a client certificate, "+evidence+", and closed the connection without giving a reason")
 			assert.Contains(t, o.Failure.Cause, "CN=Clients")
 			tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
 		}
