@@ -52,25 +52,27 @@ func TestErrno(t *testing.T) {
 	}
 }
 
-func TestWhatComesOfErrorsOfEachStep(t *testing.T) {
+func TestErrorsOfEachStep(t *testing.T) {
 	for name, c := range map[string]struct {
 		e    Evidence
 		step Step
 		typ  Type
 	}{
-		"resolver's timeout":     {Evidence{Step: DNS, Err: &net.DNSError{IsTimeout: true}}, DNS, DNSTimeout},
-		"our deadline in DNS":    {Evidence{Step: DNS, Err: context.DeadlineExceeded}, DNS, DNSTimeout},
-		"no such name":           {Evidence{Step: DNS, Err: &net.DNSError{IsNotFound: true}}, DNS, DNSNotFound},
-		"broken resolver":        {Evidence{Step: DNS, Err: &net.DNSError{Err: "server misbehaving"}}, DNS, DNSError},
-		"deadline in handshake":  {Evidence{Step: Handshake, Err: os.ErrDeadlineExceeded}, Handshake, HandshakeTimeout},
-		"end in handshake":       {Evidence{Step: Handshake, Err: io.EOF}, Handshake, ConnectionClosed},
-		"cut in handshake":       {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF}, Handshake, ConnectionClosed},
-		"reset in handshake":     {Evidence{Step: Handshake, Err: syscall.ECONNRESET}, Handshake, ConnectionClosed},
-		"reset after ours":       {Evidence{Step: ClientAuth, Err: syscall.ECONNRESET}, ClientAuth, ConnectionClosed},
-		"our own certificate":    {Evidence{Step: Local, Err: os.ErrNotExist}, Local, LocalError},
-		"said by crypto/tls":     {Evidence{Step: Handshake, Err: errors.New("tls: invalid signature by the server certificate")}, Handshake, MalformedHandshake},
-		"banner in the place":    {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF, FirstBytes: []byte("SSH-2.0-x\r\n")}, Handshake, NotTLS},
-		"what nobody has a word": {Evidence{Step: Handshake, Err: errors.New("novelty")}, Handshake, Other},
+		"resolver's timeout":    {Evidence{Step: DNS, Err: &net.DNSError{IsTimeout: true}}, DNS, DNSTimeout},
+		"our deadline in DNS":   {Evidence{Step: DNS, Err: context.DeadlineExceeded}, DNS, DNSTimeout},
+		"no such name":          {Evidence{Step: DNS, Err: &net.DNSError{IsNotFound: true}}, DNS, DNSNotFound},
+		"broken resolver":       {Evidence{Step: DNS, Err: &net.DNSError{Err: "server misbehaving"}}, DNS, DNSError},
+		"deadline in handshake": {Evidence{Step: Handshake, Err: os.ErrDeadlineExceeded}, Handshake, HandshakeTimeout},
+		"end in handshake":      {Evidence{Step: Handshake, Err: io.EOF}, Handshake, ConnectionClosed},
+		"cut in handshake":      {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF}, Handshake, ConnectionClosed},
+		"reset in handshake":    {Evidence{Step: Handshake, Err: syscall.ECONNRESET}, Handshake, ConnectionClosed},
+		"reset after ours":      {Evidence{Step: ClientAuth, Err: syscall.ECONNRESET}, ClientAuth, ConnectionClosed},
+		"file not permitted":    {Evidence{Step: File, Err: &certs.FileError{Fault: certs.FileUnreadable, Err: syscall.EACCES}}, File, Type(certs.FileUnreadable)},
+		"no file descriptors":   {Evidence{Step: File, Err: &certs.FileError{Fault: certs.FileUnreadable, Err: syscall.EMFILE}}, Local, TooManyOpenFiles},
+		"our own certificate":   {Evidence{Step: Local, Err: os.ErrNotExist}, Local, LocalError},
+		"said by crypto/tls":    {Evidence{Step: Handshake, Err: errors.New("tls: invalid signature by the server certificate")}, Handshake, MalformedHandshake},
+		"banner instead of TLS": {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF, FirstBytes: []byte("SSH-2.0-x\r\n")}, Handshake, NotTLS},
+		"new":                   {Evidence{Step: Handshake, Err: errors.New("novelty")}, Handshake, Other},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.e.Endpoint = "a.example:443"
@@ -147,7 +149,7 @@ func TestForeignTextIsCleanAndBounded(t *testing.T) {
 	}
 }
 
-// The words of errors hold foreign bytes too, of any length.
+// The words of errors contain foreign bytes too, of any length.
 func TestCauseIsCleanAndBoundedWhateverAnErrorSays(t *testing.T) {
 	c := &x509.Certificate{}
 	f := Explain(Evidence{Endpoint: "a:1", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{
@@ -193,7 +195,7 @@ func TestSilenceOnAWellKnownPortNamesItsProtocol(t *testing.T) {
 	assert.NotContains(t, f.Fix, "Set starttls")
 }
 
-func TestWrongSTARTTLSIsToldByWhatTheServerSaysFirst(t *testing.T) {
+func TestWrongSTARTTLSIsRecognizedByTheGreeting(t *testing.T) {
 	for name, c := range map[string]struct {
 		refusal  starttls.Error
 		protocol string
@@ -218,7 +220,7 @@ func TestWrongSTARTTLSIsToldByWhatTheServerSaysFirst(t *testing.T) {
 	}
 	f := Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:6667", Port: 6667, FirstBytes: []byte(":irc.test 020 * :Please wait\r\n")})
 	assert.Equal(t, NotTLS, f.Type)
-	assert.Contains(t, f.Fix, "Set starttls: irc on this target.", "the port tells where the words do not")
+	assert.Contains(t, f.Fix, "Set starttls: irc on this target.", "the port decides if the words do not")
 	f = Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:1", Port: 1, FirstBytes: []byte("<?xml version='1.0'?><stream:stream xmlns='jabber:server'")})
 	assert.Contains(t, f.Fix, "starttls: xmpp-server ")
 }

@@ -192,8 +192,8 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 	assert.Equal(t, "example.com", tt.ServerName())
 
 	for cause, servers := range map[string][]dnsmessage.SRVResource{
-		"DNS has no servers for the service _imaps._tcp.example.com.":                                                nil,
-		"lookup _imaps._tcp.example.com: its record says that there is no such service":                              {{Target: dnsmessage.MustNewName(".")}},
+		"DNS has no servers for the service _imaps._tcp.example.com.":                                        nil,
+		"lookup _imaps._tcp.example.com: its record says that there is no such service":                      {{Target: dnsmessage.MustNewName(".")}},
 		"DNS has no address for missing.example., which is a server of the service _imaps._tcp.example.com.": {{Port: port, Target: dnsmessage.MustNewName("missing.example.")}},
 	} {
 		z.mu.Lock()

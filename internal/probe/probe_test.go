@@ -304,6 +304,7 @@ func TestRefusedConnection(t *testing.T) {
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ConnectionRefused, o.Failure.Type)
 	assert.Equal(t, failure.Connect, o.Failure.Step)
+	assert.Equal(t, "tcp", o.Failure.Category)
 	assert.Contains(t, o.Failure.Cause, "Nothing accepts connections on "+o.Target.Endpoint.String())
 	assert.Contains(t, o.Failure.Fix, "Start the service")
 	assert.Nil(t, o.Handshake)
