@@ -200,7 +200,7 @@ func TestWrongSTARTTLSIsRecognizedByTheGreeting(t *testing.T) {
 		refusal  starttls.Error
 		protocol string
 		port     uint16
-		fix      string // the starttls value; none where it is empty
+		fix      string // the starttls value; empty if there is none
 	}{
 		"mail server taken for FTP":       {starttls.Error{Kind: starttls.Rejected, First: "220 mx.test ESMTP Postfix\r\n", Said: "503 5.5.1 not enabled"}, "ftp", 2525, "smtp"},
 		"FTP server taken for mail":       {starttls.Error{Kind: starttls.Rejected, First: "220 (vsFTPd 3.0.3)\r\n", Said: "530 Please login"}, "smtp", 21, "ftp"},
