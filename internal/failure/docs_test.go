@@ -11,6 +11,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"maps"
 	"math/big"
 	"os"
@@ -238,6 +239,30 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 			continue
 		}
 		assert.True(t, quotes(g.sections[typ].text, cause, fix), "section %s: the program says %s %s", typ, cause, fix)
+	}
+}
+
+// TestTroubleshootingQuotesVariants is for what the guide quotes besides the example of each type.
+func TestTroubleshootingQuotesVariants(t *testing.T) {
+	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
+	e := exampleOf(UnknownCA)
+	assert.Contains(t, words, clientCertRefused(&e))
+	refined := func(worked Try) string {
+		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
+		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
+		f.Refine([]Try{same, worked}, "api.example:4317", "api.example")
+		return f.Cause
+	}
+	_, behaves := missingClientCert(nil, &e)
+	unread, _ := malformedHandshake(&Failure{HasAlert: true}, &e)
+	for quotation, sentence := range map[string]string{
+		"The server behaves as if none had been sent":             behaves,
+		"could not read what the collector sent in the handshake": unread,
+		"speaks only TLS 1.0":                                      refined(Try{Version: tls.VersionTLS10}),
+		"refuses clients that also offer TLS 1.3":                  refined(Try{Version: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}),
+	} {
+		assert.Contains(t, words, `"`+quotation)
+		assert.Contains(t, sentence, quotation)
 	}
 }
 
