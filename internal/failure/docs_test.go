@@ -258,8 +258,8 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":             behaves,
 		"could not read what the collector sent in the handshake": unread,
-		"speaks only TLS 1.0":                                      refined(Try{Version: tls.VersionTLS10}),
-		"refuses clients that also offer TLS 1.3":                  refined(Try{Version: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}),
+		"speaks only TLS 1.0":                                     refined(Try{Version: tls.VersionTLS10}),
+		"refuses clients that also offer TLS 1.3":                 refined(Try{Version: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}),
 	} {
 		assert.Contains(t, words, `"`+quotation)
 		assert.Contains(t, sentence, quotation)
