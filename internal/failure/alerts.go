@@ -1,76 +1,94 @@
 package failure
 
-// fromAlert returns step and type for an alert of the server's.
-func fromAlert(alert uint8, e Evidence) (Step, Type) {
-	none := e.ClientCertRequested && e.ClientCert == nil
-	switch alert {
-	case 116, 41: // certificate_required, and no_certificate, which it was in SSL 3
-		return ClientAuth, MissingClientCert
-	case 40, 42, 50:
-		// Before TLS 1.3 had an alert for it, servers refused the missing certificate each in their own way:
-		// OpenSSL with handshake_failure, Go and NSS with bad_certificate, GnuTLS with decode_error.
-		if none {
-			return ClientAuth, MissingClientCert
-		}
-	}
-	switch alert {
-	case 42:
-		return ClientAuth, BadCertificate
-	case 43:
-		return ClientAuth, UnsupportedCertificate
-	case 44:
-		return ClientAuth, ClientCertRevoked
-	case 45:
-		return ClientAuth, ClientCertExpired
-	case 46:
-		return ClientAuth, CertificateUnknown
-	case 48:
-		return ClientAuth, UnknownCA
-	case 49:
-		return ClientAuth, AccessDenied
-	case 70, 86: // protocol_version, inappropriate_fallback
-		return Handshake, ProtocolMismatch
-	case 60, 71: // export_restriction, insufficient_security
-		return Handshake, CipherMismatch
-	case 80:
-		return Handshake, ServerInternalError
-	case 112:
-		return Handshake, UnrecognizedName
-	case 120:
-		return Handshake, ALPNMismatch
-	case 40, 90, 100, 109, 111, 113, 114, 115, 121:
-		return Handshake, HandshakeFailure
-	}
-	// What is left speaks of bytes that could not be understood, or is no alert that any RFC defines.
-	return Handshake, MalformedHandshake
+import (
+	"errors"
+	"fmt"
+)
+
+// AlertError is a TLS alert that ended a handshake or a connection. A transport returns it, whatever its TLS stack made
+// of the alert.
+type AlertError struct {
+	Number uint8
+	Local  bool  // whether this side sent it because it could not accept what the peer sent
+	Err    error // what the TLS stack returned; never nil
 }
 
-// alertNames are the names in the TLS alert registry of IANA (RFC 8446, section 6).
-var alertNames = map[uint8]string{
-	0: "close_notify", 10: "unexpected_message", 20: "bad_record_mac", 21: "decryption_failed", 22: "record_overflow",
-	30: "decompression_failure", 40: "handshake_failure", 41: "no_certificate", 42: "bad_certificate",
-	43: "unsupported_certificate", 44: "certificate_revoked", 45: "certificate_expired", 46: "certificate_unknown",
-	47: "illegal_parameter", 48: "unknown_ca", 49: "access_denied", 50: "decode_error", 51: "decrypt_error",
-	52: "too_many_cids_requested", 60: "export_restriction", 70: "protocol_version", 71: "insufficient_security",
-	80: "internal_error", 86: "inappropriate_fallback", 90: "user_canceled", 100: "no_renegotiation",
-	109: "missing_extension", 110: "unsupported_extension", 111: "certificate_unobtainable", 112: "unrecognized_name",
-	113: "bad_certificate_status_response", 114: "bad_certificate_hash_value", 115: "unknown_psk_identity",
-	116: "certificate_required", 120: "no_application_protocol", 121: "ech_required",
+func (e *AlertError) Error() string { return e.Err.Error() }
+
+func (e *AlertError) Unwrap() error { return e.Err }
+
+// alertOf returns the alert that the peer sent.
+func alertOf(err error) (number uint8, ok bool) {
+	var alert *AlertError
+	if !errors.As(err, &alert) || alert.Local {
+		return 0, false
+	}
+	return alert.Number, true
 }
 
-// alertReasons are OpenSSL's names for having received an alert (SSL_R_… in sslerr.h), for which people search.
-var alertReasons = map[uint8]string{
-	10: "SSLV3_ALERT_UNEXPECTED_MESSAGE", 20: "SSLV3_ALERT_BAD_RECORD_MAC", 21: "TLSV1_ALERT_DECRYPTION_FAILED",
-	22: "TLSV1_ALERT_RECORD_OVERFLOW", 30: "SSLV3_ALERT_DECOMPRESSION_FAILURE", 40: "SSLV3_ALERT_HANDSHAKE_FAILURE",
-	41: "SSLV3_ALERT_NO_CERTIFICATE", 42: "SSLV3_ALERT_BAD_CERTIFICATE", 43: "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
-	44: "SSLV3_ALERT_CERTIFICATE_REVOKED", 45: "SSLV3_ALERT_CERTIFICATE_EXPIRED",
-	46: "SSLV3_ALERT_CERTIFICATE_UNKNOWN", 47: "SSLV3_ALERT_ILLEGAL_PARAMETER", 48: "TLSV1_ALERT_UNKNOWN_CA",
-	49: "TLSV1_ALERT_ACCESS_DENIED", 50: "TLSV1_ALERT_DECODE_ERROR", 51: "TLSV1_ALERT_DECRYPT_ERROR",
-	60: "TLSV1_ALERT_EXPORT_RESTRICTION", 70: "TLSV1_ALERT_PROTOCOL_VERSION", 71: "TLSV1_ALERT_INSUFFICIENT_SECURITY",
-	80: "TLSV1_ALERT_INTERNAL_ERROR", 86: "TLSV1_ALERT_INAPPROPRIATE_FALLBACK", 90: "TLSV1_ALERT_USER_CANCELLED",
-	100: "TLSV1_ALERT_NO_RENEGOTIATION", 109: "TLSV13_ALERT_MISSING_EXTENSION", 110: "TLSV1_UNSUPPORTED_EXTENSION",
-	111: "TLSV1_CERTIFICATE_UNOBTAINABLE", 112: "TLSV1_UNRECOGNIZED_NAME",
-	113: "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE", 114: "TLSV1_BAD_CERTIFICATE_HASH_VALUE",
-	115: "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY", 116: "TLSV13_ALERT_CERTIFICATE_REQUIRED",
-	120: "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+// alertType returns the type of the failure that an alert of the server's reports.
+func alertType(number uint8, e *Evidence) Type {
+	a, ok := alerts[number]
+	if !ok {
+		return MalformedHandshake
+	}
+	if a.orNoClientCert && e.ClientCertRequested && e.ClientCert == nil {
+		return MissingClientCert
+	}
+	return a.typ
+}
+
+func alertName(number uint8) string {
+	if a, ok := alerts[number]; ok {
+		return fmt.Sprintf("%d, %s", number, a.name)
+	}
+	return fmt.Sprintf("%d, which no RFC defines", number)
+}
+
+var alerts = map[uint8]struct {
+	name      string // in the TLS alert registry of IANA (RFC 8446, section 6)
+	sslReason string // OpenSSL's name for having received it (SSL_R_… in sslerr.h), for which people search; may be empty
+	typ       Type
+
+	// orNoClientCert is for the alerts with which servers refuse a client without a certificate. Before TLS 1.3 had an
+	// alert for that, each did it in its own way: OpenSSL with handshake_failure, Go and NSS with bad_certificate, GnuTLS
+	// with decode_error.
+	orNoClientCert bool
+}{
+	0:   {name: "close_notify", typ: MalformedHandshake},
+	10:  {name: "unexpected_message", sslReason: "SSLV3_ALERT_UNEXPECTED_MESSAGE", typ: MalformedHandshake},
+	20:  {name: "bad_record_mac", sslReason: "SSLV3_ALERT_BAD_RECORD_MAC", typ: MalformedHandshake},
+	21:  {name: "decryption_failed", sslReason: "TLSV1_ALERT_DECRYPTION_FAILED", typ: MalformedHandshake},
+	22:  {name: "record_overflow", sslReason: "TLSV1_ALERT_RECORD_OVERFLOW", typ: MalformedHandshake},
+	30:  {name: "decompression_failure", sslReason: "SSLV3_ALERT_DECOMPRESSION_FAILURE", typ: MalformedHandshake},
+	40:  {name: "handshake_failure", sslReason: "SSLV3_ALERT_HANDSHAKE_FAILURE", typ: HandshakeFailure, orNoClientCert: true},
+	41:  {name: "no_certificate", sslReason: "SSLV3_ALERT_NO_CERTIFICATE", typ: MissingClientCert}, // certificate_required in SSL 3
+	42:  {name: "bad_certificate", sslReason: "SSLV3_ALERT_BAD_CERTIFICATE", typ: BadCertificate, orNoClientCert: true},
+	43:  {name: "unsupported_certificate", sslReason: "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", typ: UnsupportedCertificate},
+	44:  {name: "certificate_revoked", sslReason: "SSLV3_ALERT_CERTIFICATE_REVOKED", typ: ClientCertRevoked},
+	45:  {name: "certificate_expired", sslReason: "SSLV3_ALERT_CERTIFICATE_EXPIRED", typ: ClientCertExpired},
+	46:  {name: "certificate_unknown", sslReason: "SSLV3_ALERT_CERTIFICATE_UNKNOWN", typ: CertificateUnknown},
+	47:  {name: "illegal_parameter", sslReason: "SSLV3_ALERT_ILLEGAL_PARAMETER", typ: MalformedHandshake},
+	48:  {name: "unknown_ca", sslReason: "TLSV1_ALERT_UNKNOWN_CA", typ: UnknownCA},
+	49:  {name: "access_denied", sslReason: "TLSV1_ALERT_ACCESS_DENIED", typ: AccessDenied},
+	50:  {name: "decode_error", sslReason: "TLSV1_ALERT_DECODE_ERROR", typ: MalformedHandshake, orNoClientCert: true},
+	51:  {name: "decrypt_error", sslReason: "TLSV1_ALERT_DECRYPT_ERROR", typ: MalformedHandshake},
+	52:  {name: "too_many_cids_requested", typ: MalformedHandshake},
+	60:  {name: "export_restriction", sslReason: "TLSV1_ALERT_EXPORT_RESTRICTION", typ: CipherMismatch},
+	70:  {name: "protocol_version", sslReason: "TLSV1_ALERT_PROTOCOL_VERSION", typ: ProtocolMismatch},
+	71:  {name: "insufficient_security", sslReason: "TLSV1_ALERT_INSUFFICIENT_SECURITY", typ: CipherMismatch},
+	80:  {name: "internal_error", sslReason: "TLSV1_ALERT_INTERNAL_ERROR", typ: ServerInternalError},
+	86:  {name: "inappropriate_fallback", sslReason: "TLSV1_ALERT_INAPPROPRIATE_FALLBACK", typ: ProtocolMismatch},
+	90:  {name: "user_canceled", sslReason: "TLSV1_ALERT_USER_CANCELLED", typ: HandshakeFailure},
+	100: {name: "no_renegotiation", sslReason: "TLSV1_ALERT_NO_RENEGOTIATION", typ: HandshakeFailure},
+	109: {name: "missing_extension", sslReason: "TLSV13_ALERT_MISSING_EXTENSION", typ: HandshakeFailure},
+	110: {name: "unsupported_extension", sslReason: "TLSV1_UNSUPPORTED_EXTENSION", typ: MalformedHandshake},
+	111: {name: "certificate_unobtainable", sslReason: "TLSV1_CERTIFICATE_UNOBTAINABLE", typ: HandshakeFailure},
+	112: {name: "unrecognized_name", sslReason: "TLSV1_UNRECOGNIZED_NAME", typ: UnrecognizedName},
+	113: {name: "bad_certificate_status_response", sslReason: "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE", typ: HandshakeFailure},
+	114: {name: "bad_certificate_hash_value", sslReason: "TLSV1_BAD_CERTIFICATE_HASH_VALUE", typ: HandshakeFailure},
+	115: {name: "unknown_psk_identity", sslReason: "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY", typ: HandshakeFailure},
+	116: {name: "certificate_required", sslReason: "TLSV13_ALERT_CERTIFICATE_REQUIRED", typ: MissingClientCert},
+	120: {name: "no_application_protocol", sslReason: "TLSV1_ALERT_NO_APPLICATION_PROTOCOL", typ: ALPNMismatch},
+	121: {name: "ech_required", typ: HandshakeFailure},
 }

@@ -11,6 +11,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -117,28 +119,50 @@ func constants(t *testing.T, dir, typeName string) []string {
 	return values
 }
 
-func types(t *testing.T) []Type {
+func allTypes(t *testing.T) []Type {
 	t.Helper()
 	var all []Type
-	for _, name := range append(constants(t, ".", "Type"), constants(t, "../certs", "Fault")...) {
-		all = append(all, Type(name))
+	for _, name := range slices.Concat(constants(t, ".", "Type"), constants(t, "../certs", "Fault"), constants(t, "../starttls", "Kind")) {
+		if !slices.Contains(all, Type(name)) {
+			all = append(all, Type(name))
+		}
 	}
 	return all
 }
 
+func TestEachTypeHasARow(t *testing.T) {
+	assert.ElementsMatch(t, allTypes(t), slices.Collect(maps.Keys(types)))
+	steps := append(constants(t, ".", "Step"), "")
+	for typ, row := range types {
+		assert.Contains(t, steps, string(row.step), "row %s", typ)
+	}
+	for number, a := range alerts {
+		assert.NotNil(t, types[a.typ].explain, "alert %d means a type that has no row, or explains nothing", number)
+		assert.NotEmpty(t, a.name)
+	}
+	for _, w := range words {
+		assert.NotNil(t, types[w.typ].explain, "%q means a type that has no row, or explains nothing", w.text)
+	}
+}
+
 func TestTroubleshootingHasASectionForEachType(t *testing.T) {
 	g := readGuide(t)
-	want := make(map[Type]bool)
-	for _, typ := range types(t) {
-		want[typ] = true
+	for typ, row := range types {
+		s := g.sections[typ]
+		assert.NotEmpty(t, s.text, "docs/troubleshooting.md has no section for %s", typ)
+		switch {
+		case row.explain == nil, typ == Type(certs.WeakKey): // which is both
+			assert.Equal(t, "warning", s.chapter, "section %s", typ)
+		case typ == Other:
+			assert.Equal(t, "any", s.chapter)
+		case typ == ConnectionClosed: // wherever it happens
+			assert.Equal(t, "handshake", s.chapter)
+		default:
+			assert.Equal(t, string(row.step), s.chapter, "section %s", typ)
+		}
 	}
-	for typ := range want {
-		assert.NotEmpty(t, g.sections[typ].text, "docs/troubleshooting.md has no section for %s", typ)
-	}
-	steps := append(constants(t, ".", "Step"), "warning", "any")
-	assert.Subset(t, steps, g.chapters, "each chapter is a step")
 	for typ, s := range g.sections {
-		assert.True(t, want[typ], "docs/troubleshooting.md explains %s, which does not exist", typ)
+		assert.Contains(t, types, typ, "docs/troubleshooting.md explains %s, which does not exist", typ)
 		switch Step(s.chapter) {
 		case Local, DNS: // there is no connection yet
 		case File:
@@ -147,6 +171,7 @@ func TestTroubleshootingHasASectionForEachType(t *testing.T) {
 			assert.Contains(t, s.text, "openssl s_client", "section %s", typ)
 		}
 	}
+	assert.ElementsMatch(t, append(constants(t, ".", "Step"), "warning", "any"), g.chapters)
 }
 
 func TestTelemetryHasARowForEachType(t *testing.T) {
@@ -154,7 +179,7 @@ func TestTelemetryHasARowForEachType(t *testing.T) {
 	require.NoError(t, err)
 	_, table, _ := strings.Cut(string(b), "\n## error.type\n")
 	table, _, _ = strings.Cut(table, "\n## ")
-	for _, typ := range types(t) {
+	for typ := range types {
 		assert.Contains(t, table, fmt.Sprintf("`%s`", typ))
 	}
 	for _, step := range constants(t, ".", "Step") {
@@ -180,13 +205,14 @@ func TestTroubleshootingLinksLeadSomewhere(t *testing.T) {
 // types.
 func TestTroubleshootingHasTheNumbers(t *testing.T) {
 	g := readGuide(t)
-	for typ, v := range verifyCodes {
-		assert.Contains(t, g.sections[typ].words(), fmt.Sprintf("code %d, %q", v.code, v.message), "section %s", typ)
+	for typ, row := range types {
+		if row.verifyCode != 0 {
+			assert.Contains(t, g.sections[typ].words(), fmt.Sprintf("code %d, %q", row.verifyCode, row.verifyMessage), "section %s", typ)
+		}
 	}
-	for number, name := range alertNames {
+	for number, a := range alerts {
 		if number != 0 { // close_notify is an orderly end
-			_, typ := fromAlert(number, Evidence{})
-			assert.Contains(t, g.sections[typ].words(), fmt.Sprintf("%d, %s", number, name), "section %s", typ)
+			assert.Contains(t, g.sections[a.typ].words(), fmt.Sprintf("%d, %s", number, a.name), "section %s", a.typ)
 		}
 	}
 }
@@ -195,33 +221,52 @@ func TestTroubleshootingHasTheNumbers(t *testing.T) {
 // that, word for word; the cause may be left out.
 func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 	g := readGuide(t)
-	faults := constants(t, "../certs", "Fault")
-	for _, typ := range types(t) {
-		switch typ {
-		case NearExpiry, Type(certs.InvalidStaple), Type(certs.MissingStaple):
-			continue // the probe succeeds, so there is nothing to explain
-		}
-		if g.sections[typ].chapter == string(File) {
-			f := Explain(Evidence{Step: File, Err: &certs.FileError{Fault: certs.Fault(typ)}, Endpoint: "/etc/ssl/site.pem"})
-			assert.Equal(t, typ, f.Type)
-			assert.True(t, quotes(g.sections[typ].text, f.Cause, f.Fix), "section %s: the program says %s %s", typ, f.Cause, f.Fix)
+	for typ, row := range types {
+		var cause, fix string
+		switch {
+		case row.explain != nil:
+			e := exampleOf(typ)
+			f := &Failure{Step: row.step, Type: typ, Message: "something new"}
+			if e.Err != nil {
+				f.Message = e.Err.Error()
+			} else {
+				assert.Equal(t, typ, Explain(e).Type)
+			}
+			cause, fix = row.explain(f, &e)
+		case typ == FileMismatch:
+			fix = MismatchFix
+		default:
 			continue
 		}
-		if typ == FileMismatch {
-			assert.True(t, quotes(g.sections[typ].text, "", MismatchFix), "section %s: the program says %s", typ, MismatchFix)
-			continue
-		}
-		e := exampleOf(typ, slices.Contains(faults, string(typ)) && typ != Type(certs.Malformed))
-		f := &Failure{Step: e.Step, Type: typ, Reasons: []Type{typ}, Message: e.Err.Error()}
-		if f.Step == "" {
-			f.Step = Step(g.sections[typ].chapter)
-		}
-		cause, fix := sentences(f, e)
 		assert.True(t, quotes(g.sections[typ].text, cause, fix), "section %s: the program says %s %s", typ, cause, fix)
 	}
 }
 
-// quotes tells whether the quotation in a section is the fix, or ends with it and is the end of cause and fix.
+// TestTroubleshootingQuotesVariants is for what the guide quotes besides the example of each type.
+func TestTroubleshootingQuotesVariants(t *testing.T) {
+	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
+	e := exampleOf(UnknownCA)
+	assert.Contains(t, words, clientCertRefused(&e))
+	refined := func(worked Try) string {
+		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
+		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
+		f.Refine([]Try{same, worked}, "api.example:4317", "api.example")
+		return f.Cause
+	}
+	_, behaves := missingClientCert(nil, &e)
+	unread, _ := malformedHandshake(&Failure{HasAlert: true}, &e)
+	for quotation, sentence := range map[string]string{
+		"The server behaves as if none had been sent":             behaves,
+		"could not read what the collector sent in the handshake": unread,
+		"speaks only TLS 1.0":                                     refined(Try{Version: tls.VersionTLS10}),
+		"refuses clients that also offer TLS 1.3":                 refined(Try{Version: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}),
+	} {
+		assert.Contains(t, words, `"`+quotation)
+		assert.Contains(t, sentence, quotation)
+	}
+}
+
+// quotes reports whether the quotation in a section is the fix, or ends with it and is the end of cause and fix.
 func quotes(section, cause, fix string) bool {
 	var words []string
 	for line := range strings.Lines(section) {
@@ -233,8 +278,12 @@ func quotes(section, cause, fix string) bool {
 	return strings.HasSuffix(cause+" "+fix, quotation) && strings.HasSuffix(quotation, fix)
 }
 
-// exampleOf returns evidence that the sentences of a type can be made of.
-func exampleOf(typ Type, fault bool) Evidence {
+// exampleOf returns evidence that a failure of a type can be explained with: an error, or a verdict for the faults of
+// certificates.
+func exampleOf(typ Type) Evidence {
+	if types[typ].step == File {
+		return Evidence{Step: File, Err: &certs.FileError{Fault: certs.Fault(typ)}, Endpoint: "/etc/ssl/site.pem"}
+	}
 	now := time.Date(2026, time.November, 20, 9, 0, 0, 0, time.UTC)
 	e := Evidence{
 		Err: errors.New("something new"), Now: now, Timeout: 10 * time.Second,
@@ -270,10 +319,11 @@ func exampleOf(typ Type, fault bool) Evidence {
 	case Type(certs.Malformed):
 		e.Err = errors.New("tls: failed to parse certificate from server: x509: negative serial number")
 	}
-	if !fault {
+	if types[typ].step != Verify || typ == Type(certs.Malformed) {
 		return e
 	}
 
+	e.Err = nil
 	ca := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "Example Intermediate"}, Issuer: pkix.Name{CommonName: "Example Root"},
 		PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 511)},
@@ -287,7 +337,6 @@ func exampleOf(typ Type, fault bool) Evidence {
 		SignatureAlgorithm:          x509.SHA1WithRSA,
 		UnhandledCriticalExtensions: []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 1, 3}},
 	}
-	e.Step = Verify
 	e.Verdict = &certs.Verdict{Chain: []*x509.Certificate{leaf, ca}}
 	reason := certs.Reason{Fault: certs.Fault(typ), Cert: leaf}
 	switch reason.Fault {

@@ -38,39 +38,41 @@ func TestErrno(t *testing.T) {
 		syscall.ENETUNREACH:   {Connect, NetworkUnreachable},
 		syscall.EHOSTUNREACH:  {Connect, NetworkUnreachable},
 	} {
-		f := Explain(Evidence{Step: Connect, Err: dial(errno), Endpoint: "a.example:443", Timeout: time.Second})
+		f := Explain(Evidence{Step: Connect, Err: dial(errno), Endpoint: "a.example:443", Transport: "sctp", Timeout: time.Second})
 		assert.Equal(t, want.step, f.Step, errno)
 		assert.Equal(t, want.typ, f.Type, errno)
 		assert.Equal(t, []Type{want.typ}, f.Reasons)
 		if want.step == Local {
 			assert.Equal(t, "local", f.Category)
-			assert.Contains(t, f.Fix, "target may be in good health", "it is never the target's fault")
+			assert.Contains(t, f.Fix, "The target may be healthy", "it is never the target's fault")
 		} else {
-			assert.Equal(t, "tcp", f.Category)
+			assert.Equal(t, "sctp", f.Category, "the transport's name")
 			assert.Contains(t, f.Cause, "a.example:443")
 		}
 	}
 }
 
-func TestWhatComesOfErrorsOfEachStep(t *testing.T) {
+func TestErrorsOfEachStep(t *testing.T) {
 	for name, c := range map[string]struct {
 		e    Evidence
 		step Step
 		typ  Type
 	}{
-		"resolver's timeout":     {Evidence{Step: DNS, Err: &net.DNSError{IsTimeout: true}}, DNS, DNSTimeout},
-		"our deadline in DNS":    {Evidence{Step: DNS, Err: context.DeadlineExceeded}, DNS, DNSTimeout},
-		"no such name":           {Evidence{Step: DNS, Err: &net.DNSError{IsNotFound: true}}, DNS, DNSNotFound},
-		"broken resolver":        {Evidence{Step: DNS, Err: &net.DNSError{Err: "server misbehaving"}}, DNS, DNSError},
-		"deadline in handshake":  {Evidence{Step: Handshake, Err: os.ErrDeadlineExceeded}, Handshake, HandshakeTimeout},
-		"end in handshake":       {Evidence{Step: Handshake, Err: io.EOF}, Handshake, ConnectionClosed},
-		"cut in handshake":       {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF}, Handshake, ConnectionClosed},
-		"reset in handshake":     {Evidence{Step: Handshake, Err: syscall.ECONNRESET}, Handshake, ConnectionClosed},
-		"reset after ours":       {Evidence{Step: ClientAuth, Err: syscall.ECONNRESET}, ClientAuth, ConnectionClosed},
-		"our own certificate":    {Evidence{Step: Local, Err: os.ErrNotExist}, Local, LocalError},
-		"said by crypto/tls":     {Evidence{Step: Handshake, Err: errors.New("tls: invalid signature by the server certificate")}, Handshake, MalformedHandshake},
-		"banner in the place":    {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF, FirstBytes: []byte("SSH-2.0-x\r\n")}, Handshake, NotTLS},
-		"what nobody has a word": {Evidence{Step: Handshake, Err: errors.New("novelty")}, Handshake, Other},
+		"resolver's timeout":    {Evidence{Step: DNS, Err: &net.DNSError{IsTimeout: true}}, DNS, DNSTimeout},
+		"our deadline in DNS":   {Evidence{Step: DNS, Err: context.DeadlineExceeded}, DNS, DNSTimeout},
+		"no such name":          {Evidence{Step: DNS, Err: &net.DNSError{IsNotFound: true}}, DNS, DNSNotFound},
+		"broken resolver":       {Evidence{Step: DNS, Err: &net.DNSError{Err: "server misbehaving"}}, DNS, DNSError},
+		"deadline in handshake": {Evidence{Step: Handshake, Err: os.ErrDeadlineExceeded}, Handshake, HandshakeTimeout},
+		"end in handshake":      {Evidence{Step: Handshake, Err: io.EOF}, Handshake, ConnectionClosed},
+		"cut in handshake":      {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF}, Handshake, ConnectionClosed},
+		"reset in handshake":    {Evidence{Step: Handshake, Err: syscall.ECONNRESET}, Handshake, ConnectionClosed},
+		"reset after ours":      {Evidence{Step: ClientAuth, Err: syscall.ECONNRESET}, ClientAuth, ConnectionClosed},
+		"file not permitted":    {Evidence{Step: File, Err: &certs.FileError{Fault: certs.FileUnreadable, Err: syscall.EACCES}}, File, Type(certs.FileUnreadable)},
+		"no file descriptors":   {Evidence{Step: File, Err: &certs.FileError{Fault: certs.FileUnreadable, Err: syscall.EMFILE}}, Local, TooManyOpenFiles},
+		"our own certificate":   {Evidence{Step: Local, Err: os.ErrNotExist}, Local, LocalError},
+		"said by crypto/tls":    {Evidence{Step: Handshake, Err: errors.New("tls: invalid signature by the server certificate")}, Handshake, MalformedHandshake},
+		"banner instead of TLS": {Evidence{Step: Handshake, Err: io.ErrUnexpectedEOF, FirstBytes: []byte("SSH-2.0-x\r\n")}, Handshake, NotTLS},
+		"new":                   {Evidence{Step: Handshake, Err: errors.New("novelty")}, Handshake, Other},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.e.Endpoint = "a.example:443"
@@ -125,13 +127,13 @@ func TestServicesAreKnownByTheirFirstBytes(t *testing.T) {
 		}
 	}
 	f := Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a:1", FirstBytes: []byte("\x00\x01gibberish")})
-	assert.Contains(t, f.Cause, "it said \"\ufffd\ufffdgibberish\"", "what it said, cleaned")
+	assert.Contains(t, f.Cause, "It sent \"\ufffd\ufffdgibberish\"", "what it sent, cleaned")
 }
 
 func TestSilenceOnAWellKnownPortHintsAtSTARTTLS(t *testing.T) {
 	for _, err := range []error{io.EOF, os.ErrDeadlineExceeded} {
 		f := Explain(Evidence{Step: Handshake, Err: err, Endpoint: "db.example:5432", Port: 5432})
-		assert.Contains(t, f.Cause, "starttls: postgres is likely missing")
+		assert.Contains(t, f.Cause, "needs starttls: postgres")
 		f = Explain(Evidence{Step: Handshake, Err: err, Endpoint: "db.example:443", Port: 443})
 		assert.NotContains(t, f.Cause, "starttls")
 	}
@@ -147,7 +149,7 @@ func TestForeignTextIsCleanAndBounded(t *testing.T) {
 	}
 }
 
-// The words of errors hold foreign bytes too, of any length.
+// The words of errors contain foreign bytes too, of any length.
 func TestCauseIsCleanAndBoundedWhateverAnErrorSays(t *testing.T) {
 	c := &x509.Certificate{}
 	f := Explain(Evidence{Endpoint: "a:1", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{
@@ -158,6 +160,15 @@ func TestCauseIsCleanAndBoundedWhateverAnErrorSays(t *testing.T) {
 		assert.NotContains(t, text, "\x1b")
 		assert.Equal(t, text, strings.ToValidUTF8(text, "?"))
 	}
+}
+
+func TestEveryReasonIsNamed(t *testing.T) {
+	c := &x509.Certificate{DNSNames: []string{"other.example"}}
+	f := Explain(Evidence{ServerName: "a.example", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{
+		{Fault: certs.NameMismatch, Cert: c}, {Fault: certs.WrongKeyUsage, Cert: c}, {Fault: certs.WrongKeyUsage, Depth: 1, Cert: c}, {Fault: certs.Revoked, Cert: c},
+	}}})
+	assert.Equal(t, []Type{"hostname_mismatch", "wrong_key_usage", "cert_revoked"}, f.Reasons)
+	assert.Equal(t, "The certificate is not valid for a.example, only for other.example. Also: wrong_key_usage, cert_revoked.", f.Cause)
 }
 
 func TestRefusal(t *testing.T) {
@@ -184,12 +195,12 @@ func TestSilenceOnAWellKnownPortNamesItsProtocol(t *testing.T) {
 	assert.NotContains(t, f.Fix, "Set starttls")
 }
 
-func TestWrongSTARTTLSIsToldByWhatTheServerSaysFirst(t *testing.T) {
+func TestWrongSTARTTLSIsRecognizedByTheGreeting(t *testing.T) {
 	for name, c := range map[string]struct {
 		refusal  starttls.Error
 		protocol string
 		port     uint16
-		fix      string // the starttls value; none where it is empty
+		fix      string // the starttls value; empty if there is none
 	}{
 		"mail server taken for FTP":       {starttls.Error{Kind: starttls.Rejected, First: "220 mx.test ESMTP Postfix\r\n", Said: "503 5.5.1 not enabled"}, "ftp", 2525, "smtp"},
 		"FTP server taken for mail":       {starttls.Error{Kind: starttls.Rejected, First: "220 (vsFTPd 3.0.3)\r\n", Said: "530 Please login"}, "smtp", 21, "ftp"},
@@ -209,7 +220,7 @@ func TestWrongSTARTTLSIsToldByWhatTheServerSaysFirst(t *testing.T) {
 	}
 	f := Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:6667", Port: 6667, FirstBytes: []byte(":irc.test 020 * :Please wait\r\n")})
 	assert.Equal(t, NotTLS, f.Type)
-	assert.Contains(t, f.Fix, "Set starttls: irc on this target.", "the port tells where the words do not")
+	assert.Contains(t, f.Fix, "Set starttls: irc on this target.", "the port decides if the words do not")
 	f = Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:1", Port: 1, FirstBytes: []byte("<?xml version='1.0'?><stream:stream xmlns='jabber:server'")})
 	assert.Contains(t, f.Fix, "starttls: xmpp-server ")
 }

@@ -2,17 +2,17 @@ package failure
 
 import "bytes"
 
-// IsPlaintext tells whether a server's first bytes can't be TLS.
+// IsPlaintext reports whether a server's first bytes can't be TLS.
 func IsPlaintext(first []byte) bool { return len(first) > 0 && !looksLikeTLS(first) }
 
-// looksLikeTLS tells whether bytes can be the beginning of a TLS handshake or alert record (RFC 8446, section 5.1).
-// Fewer than two bytes can be anything.
+// looksLikeTLS reports whether b can be the beginning of a TLS handshake or alert record (RFC 8446, section 5.1). Fewer
+// than two bytes can be anything.
 func looksLikeTLS(b []byte) bool {
 	return len(b) < 2 || (b[0] == 21 || b[0] == 22) && b[1] == 3
 }
 
-// service names what speaks when its first bytes are not TLS, and the starttls value that would start TLS with it, if
-// there is one.
+// service names the protocol of a server by its first bytes, which are not TLS, and the value of starttls that would start
+// TLS with it, if there is one. Both are empty if the bytes are of no known protocol.
 func service(b []byte, port uint16) (name, starttls string) {
 	has := func(prefix string) bool { return bytes.HasPrefix(b, []byte(prefix)) }
 	upper := bytes.ToUpper(b)

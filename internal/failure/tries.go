@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// Try is a handshake that differs from the one that failed in one respect, and what became of it.
+// Try is a handshake that differs in one respect from the one that failed, and its result.
 type Try struct {
-	MinVersion, MaxVersion uint16
-	Same                   bool // in no respect: it tells a failure that comes and goes
-	EverySuite             bool // all that Go has, insecure ones too
-	WithoutSNI             bool
+	MinVersion, MaxVersion uint16 // offered
+	Same                   bool   // it differs in nothing: the failure may come and go
+	EverySuite             bool   // offers all that Go has, insecure ones too
+	WithoutSNI             bool   // sends no server name
 
-	Err     error  // why it did not work; nil where it did
+	Err     error  // why it did not work; nil if it did
 	Version uint16 // negotiated
 	Suite   uint16 // negotiated
 	Name    string // of the certificate that the server sent, clean
 }
 
-// String says in short what was tried and what came of it.
+// String says in short what was tried, and the result.
 func (t Try) String() string {
 	what := versions(t.MinVersion, t.MaxVersion)
 	if t.Same {
@@ -32,12 +32,12 @@ func (t Try) String() string {
 	if t.WithoutSNI {
 		what += " without SNI"
 	}
-	alert, said := alertOf(t.Err)
+	number, alerted := alertOf(t.Err)
 	switch {
 	case t.Err == nil:
 		return fmt.Sprintf("%s: works, %s and %s", what, versionName(t.Version), tls.CipherSuiteName(t.Suite))
-	case said:
-		return fmt.Sprintf("%s: alert %s", what, alertName(alert))
+	case alerted:
+		return fmt.Sprintf("%s: alert %s", what, alertName(number))
 	case timedOut(t.Err):
 		return what + ": no answer"
 	case disconnected(t.Err):
@@ -46,8 +46,9 @@ func (t Try) String() string {
 	return what + ": failed"
 }
 
-// Tries returns what to try to find out more about a failure of this type: at most four things, the first of them the
-// same again. There are none where nothing else would tell more.
+// Tries returns what to try to find out more about a failure of this type: at most four handshakes, the first the same
+// again. It returns none for types about which they would show nothing. The versions are those that were offered; sni is
+// whether a server name was.
 func Tries(t Type, minVersion, maxVersion uint16, sni bool) []Try {
 	tries := []Try{{MinVersion: minVersion, MaxVersion: maxVersion, Same: true}}
 	if t == ProtocolMismatch {
@@ -83,72 +84,73 @@ func Tries(t Type, minVersion, maxVersion uint16, sni bool) []Try {
 	return nil
 }
 
-// Refine makes what was found by trying a part of the failure: its type where that is now known better, its cause and
-// its fix. The step stays: it is where the failure was met. The tries are those of Tries, as far as they were made.
+// Refine adds to the failure what the tries have shown: its type if that is now known better, its cause and its fix. The
+// step stays: it is where the failure was met. The tries are those of Tries, as far as they were made; at least one.
 func (f *Failure) Refine(tries []Try, endpoint, serverName string) {
-	defer f.nameAlert()
-	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // which goes last
-	offered := tries[0]
-	if offered.Err == nil {
-		f.Cause += " The same handshake, tried again at once, went through: it fails now and then."
-		f.Fix = "Look for one bad server behind a load balancer, a restart, or a limit on connections. " + f.Fix
-		return
-	}
+	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // it goes last
 	var worked []Try
 	for _, t := range tries {
 		if t.Err == nil {
 			worked = append(worked, t)
 		}
 	}
-	if len(worked) == 0 {
-		f.Cause += fmt.Sprintf(" Tried in vain: %s.", join(tries, Try.String, "; "))
-		refused := func(t Try) bool { _, alert := alertOf(t.Err); return !alert }
-		if f.Type == HandshakeFailure && !slices.ContainsFunc(tries, refused) {
-			f.Fix += " It may want what the collector does not have: DHE key exchange, the group X448, CCM, Camellia, anonymous or pre-shared key suites, SSL 3, an Ed448, RSA-PSS or DSA certificate."
-		}
-		return
+	switch {
+	case tries[0].Err == nil: // the same handshake
+		f.Cause += " The same handshake succeeded when it was tried again immediately, so this failure comes and goes."
+		f.Fix = "Look for one bad server behind a load balancer, a restart, or a limit on connections. " + f.Fix
+	case len(worked) == 0:
+		f.nothingWorked(tries)
+	default:
+		f.become(tries[0], worked, endpoint, serverName)
 	}
+	f.Cause += f.alertSentence()
+}
 
+func (f *Failure) nothingWorked(tries []Try) {
+	f.Cause += fmt.Sprintf(" Also tried, without success: %s.", join(tries, Try.String, "; "))
+	noAlert := func(t Try) bool { _, alert := alertOf(t.Err); return !alert }
+	if f.Type == HandshakeFailure && !slices.ContainsFunc(tries, noAlert) {
+		f.Fix += " The server may require something that the collector does not support: DHE key exchange, the group X448, CCM, Camellia, anonymous or pre-shared key suites, SSL 3, or an Ed448, RSA-PSS or DSA certificate."
+	}
+}
+
+// become makes the failure what the first handshake that worked shows, in which it differs from the one that was offered.
+func (f *Failure) become(offered Try, worked []Try, endpoint, serverName string) {
 	best := worked[0]
 	version, suite := versionName(best.Version), tls.CipherSuiteName(best.Suite)
 	wasOffered := best.Version >= offered.MinVersion && best.Version <= offered.MaxVersion
-	asItIs := "To probe it as it is set " + settings(best) + "."
+	asItIs := "To probe it as it is, set " + settings(best) + "."
+	t := ProtocolMismatch
 	switch {
 	case best.WithoutSNI:
-		f.become(UnrecognizedName)
-		f.Cause = fmt.Sprintf("%s refuses the name %s; a client that sends no name gets the certificate of %q.", endpoint, serverName, best.Name)
-		f.Fix = fmt.Sprintf("Configure the server for %s, or set tls server_name_override to a name it serves.", serverName)
+		t = UnrecognizedName
+		f.Cause = fmt.Sprintf("%s refuses the name %s. A client that sends no name gets the certificate of %q.", endpoint, serverName, best.Name)
+		f.Fix = serveName(serverName)
 	case best.MaxVersion == offered.MaxVersion && best.MinVersion == offered.MinVersion:
-		f.become(CipherMismatch)
-		f.Cause = fmt.Sprintf("%s has none of the offered cipher suites or groups; offered every one it chose %s.", endpoint, suite)
+		t = CipherMismatch
+		f.Cause = fmt.Sprintf("%s supports none of the offered cipher suites, or none of the offered key exchange groups. When every suite was offered, it chose %s.", endpoint, suite)
 		f.Fix = "Enable an ECDHE suite with AES-GCM or ChaCha20 on the server. " + asItIs
 	case wasOffered && strings.HasPrefix(suite, "TLS_RSA_"):
-		// Key exchange by RSA needs no group: what there is none of in common is a group, not a version.
-		f.become(CipherMismatch)
-		f.Cause = fmt.Sprintf("%s has none of the offered groups; without one, in %s, it chose %s.", endpoint, version, suite)
+		// Key exchange by RSA needs no group: what they do not have in common is a group, not a version.
+		t = CipherMismatch
+		f.Cause = fmt.Sprintf("%s supports none of the offered key exchange groups. Without one, in %s, it chose %s.", endpoint, version, suite)
 		f.Fix = "Enable the group X25519 or P-256 on the server. " + asItIs
 	case wasOffered:
-		f.become(ProtocolMismatch)
-		f.Cause = fmt.Sprintf("%s cannot take a client that also offers TLS 1.3; with %s and %s it goes through.", endpoint, version, suite)
-		f.Fix = "Update the server or the middlebox before it. " + asItIs
+		f.Cause = fmt.Sprintf("%s refuses clients that also offer TLS 1.3. With %s and %s the handshake succeeds.", endpoint, version, suite)
+		f.Fix = "Update the server, or the middlebox in front of it. " + asItIs
 	default:
-		f.become(ProtocolMismatch)
-		f.Cause = fmt.Sprintf("%s speaks %s only, its last suite is %s.", endpoint,
-			join(worked, func(t Try) string { return versionName(t.Version) }, " and "), suite)
+		f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint,
+			join(worked, func(t Try) string { return versionName(t.Version) }, " and "), version, suite)
 		f.Fix = asItIs
 		if best.Version < tls.VersionTLS12 {
 			f.Fix = "Enable TLS 1.2 or 1.3 on the server. " + f.Fix
 		}
 	}
-}
-
-// become makes t the primary reason in the place of the one that was.
-func (f *Failure) become(t Type) {
 	f.Reasons[slices.Index(f.Reasons, f.Type)] = t
 	f.Type = t
 }
 
-// settings are the keys with which the collector would get through as t did.
+// settings are the keys with which the collector would succeed as t did.
 func settings(t Try) string {
 	v := strings.TrimPrefix(versionName(t.Version), "TLS ")
 	s := fmt.Sprintf("tls min_version: %q and max_version: %q", v, v)

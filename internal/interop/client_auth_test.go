@@ -58,7 +58,7 @@ func TestClientCertificates(t *testing.T) {
 				tests = append(tests, test{
 					name: tls.VersionName(version) + " none", server: c.server, port: c.port, max: version,
 					step: failure.ClientAuth, typ: failure.MissingClientCert, alert: c.none[i],
-					evidence: []string{"demands a client certificate and none was sent. " + c.cas, "Set tls cert_file and key_file"},
+					evidence: []string{"requires a client certificate, but none was sent. " + c.cas, "Set tls cert_file and key_file"},
 				})
 				for own, refusal := range c.owns {
 					tests = append(tests, test{

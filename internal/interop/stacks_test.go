@@ -24,7 +24,7 @@ func TestOpenSSL(t *testing.T) {
 	limit := func(name, options, what string) test {
 		return test{
 			name: name, server: "s_server " + options, step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			evidence: []string{"alert 40, handshake_failure", "Tried in vain: the same again: alert 40", "what the collector does not have", what},
+			evidence: []string{"alert 40, handshake_failure", "Also tried, without success: the same again: alert 40", "something that the collector does not support", what},
 		}
 	}
 	run(t, []test{
@@ -43,22 +43,22 @@ func TestOpenSSL(t *testing.T) {
 		{
 			name: "TLS 1.1 only", server: "s_server -tls1_1" + weak,
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks TLS 1.1 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.1" and max_version: "1.1"`},
+			evidence: []string{"speaks only TLS 1.1. In TLS 1.1 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.1" and max_version: "1.1"`},
 		},
 		{
 			name: "TLS 1.0 only", server: "s_server -tls1" + weak,
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.0" and max_version: "1.0"`},
+			evidence: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.0" and max_version: "1.0"`},
 		},
 		{
 			name: "TLS 1.3 only", server: "s_server -tls1_3", max: tls.VersionTLS12,
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks TLS 1.3 only, its last suite is TLS_AES_128_GCM_SHA256."},
+			evidence: []string{"speaks only TLS 1.3. In TLS 1.3 it chose TLS_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "RSA key exchange only", server: "s_server -tls1_2 -cipher kRSA",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"offered every one it chose TLS_RSA_WITH_AES_128_GCM_SHA256.", "include_insecure_cipher_suites: true"},
+			evidence: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.", "include_insecure_cipher_suites: true"},
 		},
 		limit("DHE only", "-tls1_2 -cipher kDHE", "DHE key exchange"),
 		limit("CCM only", "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "CCM"),
@@ -71,7 +71,7 @@ func TestOpenSSL(t *testing.T) {
 		{
 			name: "X448 only, and RSA key exchange", server: "s_server -groups X448",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"has none of the offered groups; without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			evidence: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
 		limit("Ed448 certificate", "-cert ed448.pem -key ed448.key", "Ed448"),
 		limit("RSA-PSS certificate", "-cert rsa-pss.pem -key rsa-pss.key", "RSA-PSS"),
@@ -83,7 +83,7 @@ func TestOpenSSL(t *testing.T) {
 		{
 			name: "no certificate for the name", server: sni, sni: "zzz.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{`refuses the name zzz.test; a client that sends no name gets the certificate of "rsa".`},
+			evidence: []string{`refuses the name zzz.test. A client that sends no name gets the certificate of "rsa".`},
 		},
 		{ // s_server sends no intermediate with the second certificate
 			name: "certificate alone", server: sni, sni: "b.test",
@@ -124,37 +124,37 @@ func TestGnuTLS(t *testing.T) {
 		{
 			name: "TLS 1.0 only", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.0",
 			step: failure.Handshake, typ: failure.ProtocolMismatch,
-			evidence: []string{"speaks TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+			evidence: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
 		},
 		{
 			name: "TLS 1.0 and 1.1", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.1:+VERS-TLS1.0",
 			step: failure.Handshake, typ: failure.ProtocolMismatch,
-			evidence: []string{"speaks TLS 1.1 and TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+			evidence: []string{"speaks only TLS 1.1 and TLS 1.0. In TLS 1.1 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
 		},
 		{
 			name: "RSA key exchange only", server: priority + "-KX-ALL:+RSA",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"offered every one it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			evidence: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "3DES only", server: priority + "-CIPHER-ALL:+3DES-CBC",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"offered every one it chose TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA."},
+			evidence: []string{"When every suite was offered, it chose TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA."},
 		},
 		{
 			name: "DHE only", server: priority + "-KX-ALL:+DHE-RSA",
 			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			evidence: []string{"what the collector does not have: DHE key exchange"},
+			evidence: []string{"something that the collector does not support: DHE key exchange"},
 		},
 		{
 			name: "signed with Ed448", server: "gnutls-serv ed448-signed --disable-client-cert",
 			step: failure.Verify, typ: failure.Type(certs.Malformed),
-			evidence: []string{"algorithm unimplemented", "no Ed448"},
+			evidence: []string{"algorithm unimplemented", "does not support Ed448"},
 		},
 		{
 			name: "no certificate for the name", server: sni, sni: "b.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{`refuses the name b.test; a client that sends no name gets the certificate of "rsa".`},
+			evidence: []string{`refuses the name b.test. A client that sends no name gets the certificate of "rsa".`},
 		},
 		{
 			name: "ALPN mismatch", server: gnutls + "--alpn h2 --alpn-fatal", alpn: "imap",
@@ -175,17 +175,17 @@ func TestNSS(t *testing.T) {
 		{
 			name: "finite field groups only, and RSA key exchange", server: "selfserv -V tls1.2:tls1.3 -I FF2048",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"has none of the offered groups; without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			evidence: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "TLS 1.0 only", server: "selfserv -V tls1.0:tls1.0",
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+			evidence: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
 		},
 		{
 			name: "no certificate for the name", server: sni, sni: "zzz.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{`refuses the name zzz.test; a client that sends no name gets the certificate of "rsa".`},
+			evidence: []string{`refuses the name zzz.test. A client that sends no name gets the certificate of "rsa".`},
 		},
 		{
 			name: "ALPN mismatch", server: "selfserv -V tls1.2:tls1.3 -Q", alpn: "imap",

@@ -26,7 +26,7 @@ func TestPostfix(t *testing.T) {
 		{
 			name: "starttls missing", server: "postfix",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`it said "220 mx.test ESMTP Postfix`, "Set starttls: smtp"},
+			evidence: []string{`It sent "220 mx.test ESMTP Postfix`, "Set starttls: smtp"},
 		},
 	})
 }
@@ -44,7 +44,7 @@ func TestExim(t *testing.T) {
 		{
 			name: "starttls missing", server: "exim4",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`it said "220 mx.test ESMTP Exim`, "Set starttls: smtp"},
+			evidence: []string{`It sent "220 mx.test ESMTP Exim`, "Set starttls: smtp"},
 		},
 	})
 }
@@ -74,8 +74,8 @@ func TestDovecot(t *testing.T) {
 		refusal(1, "pop3", `"-ERR TLS support isn't enabled."`, "pop3-login: Info: Disconnected: "+bye),
 		refusal(2, "lmtp", `"502 5.5.1 TLS support is not enabled."`, "Logged out (state=READY)"),
 		refusal(3, "sieve", `TLS support isn't enabled.`, "managesieve-login: Info: Disconnected: "+bye),
-		missing(0, "imap", `it said "* OK`),
-		missing(1, "pop3", `it said "+OK Dovecot (Debian) ready.`),
+		missing(0, "imap", `It sent "* OK`),
+		missing(1, "pop3", `It sent "+OK Dovecot (Debian) ready.`),
 	})
 }
 
@@ -91,7 +91,7 @@ func TestProFTPD(t *testing.T) {
 		{
 			name: "starttls missing", server: "proftpd",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`it said "220 ProFTPD Server`, "Set starttls: ftp"},
+			evidence: []string{`It sent "220 ProFTPD Server`, "Set starttls: ftp"},
 		},
 	})
 }
@@ -108,7 +108,7 @@ func TestVsftpd(t *testing.T) {
 		{
 			name: "starttls missing", server: "vsftpd YES",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`it said "220 (vsFTPd`, "Set starttls: ftp"},
+			evidence: []string{`It sent "220 (vsFTPd`, "Set starttls: ftp"},
 		},
 	})
 }
@@ -122,13 +122,13 @@ func TestSlapd(t *testing.T) {
 		{
 			name: "without a client certificate, TLS 1.2", server: "slapd demand", starttls: "ldap", max: tls.VersionTLS12,
 			step: failure.ClientAuth, typ: failure.ConnectionClosed,
-			evidence: []string{"asked for a client certificate, got none, and cut the connection without a word"},
+			evidence: []string{"asked for a client certificate, got none, and closed the connection without giving a reason"},
 			log:      "TLS: can't accept: No certificate was found",
 		},
 		{
 			name: "without a client certificate, TLS 1.3", server: "slapd demand", starttls: "ldap",
 			step: failure.ClientAuth, typ: failure.ConnectionClosed,
-			evidence: []string{"asked for a client certificate, got none, and cut the connection without a word"},
+			evidence: []string{"asked for a client certificate, got none, and closed the connection without giving a reason"},
 			log:      "TLS: can't accept: Certificate is required",
 		},
 		{
@@ -147,7 +147,7 @@ func TestPostgreSQL(t *testing.T) {
 		{
 			name: "without TLS", server: "postgresql off", starttls: "postgres",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`it said "N" where S in reply to an SSLRequest was expected`},
+			evidence: []string{`Expected S in reply to an SSLRequest, got "N"`},
 		},
 		{
 			name: "starttls missing", server: "postgresql on",
@@ -205,7 +205,7 @@ func TestNnrpd(t *testing.T) {
 		{
 			name: "starttls missing", server: "nnrpd",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`it said "200 news.test InterNetNews`, "Set starttls: nntp"},
+			evidence: []string{`It sent "200 news.test InterNetNews`, "Set starttls: nntp"},
 		},
 	})
 }
@@ -224,7 +224,7 @@ func TestNgIRCd(t *testing.T) {
 		{
 			name: "STARTTLS left unanswered", server: "ngircd", starttls: "irc",
 			step: failure.StartTLS, typ: failure.StartTLSTimeout,
-			evidence: []string{"did not begin TLS within 5s; it said nothing where numeric 670"},
+			evidence: []string{"did not start TLS within 5s. Expected numeric 670"},
 		},
 	})
 }

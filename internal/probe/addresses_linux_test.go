@@ -219,9 +219,9 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 	assert.Equal(t, map[string]string{"one.example.": "[127.0.0.2] false", "two.example.": "[127.0.0.3] false", "missing.example.": "[] true"}, found)
 
 	for cause, servers := range map[string][]dnsmessage.SRVResource{
-		"DNS has no servers for the service _imaps._tcp.example.com.":                                                nil,
-		"lookup _imaps._tcp.example.com: its record says that there is no such service":                              {{Target: dnsmessage.MustNewName(".")}},
-		"DNS has no address for missing.example., the server that it names for the service _imaps._tcp.example.com.": {{Port: port, Target: dnsmessage.MustNewName("missing.example.")}},
+		"DNS has no servers for the service _imaps._tcp.example.com.":                                        nil,
+		"lookup _imaps._tcp.example.com: its record says that there is no such service":                      {{Target: dnsmessage.MustNewName(".")}},
+		"DNS has no address for missing.example., which is a server of the service _imaps._tcp.example.com.": {{Port: port, Target: dnsmessage.MustNewName("missing.example.")}},
 	} {
 		z.mu.Lock()
 		z.services = map[string][]dnsmessage.SRVResource{}

@@ -176,7 +176,7 @@ func (a *attempting) fail(step failure.Step, err error) *failure.Failure {
 func (a *attempting) explain(step failure.Step, err error) *failure.Failure {
 	t := a.Target
 	e := failure.Evidence{
-		Step: step, Err: err, Now: a.Start, Timeout: t.Timeout,
+		Step: step, Err: err, Now: a.Start, Timeout: t.Timeout, Transport: a.transport.Name,
 		Endpoint: a.Name(), Port: a.Port(), ServerName: t.ServerName(),
 		StartTLS: t.StartTLS, CertificateType: t.CertificateType, ALPN: a.tls.NextProtos, ClientCert: a.ClientCert,
 	}

@@ -53,33 +53,33 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 		"TLS 1.0 only": {
 			server: only(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10, CipherSuites: rsaSuite}),
 			typ:    failure.ProtocolMismatch,
-			cause:  "%s speaks TLS 1.0 only, its last suite is TLS_RSA_WITH_AES_128_CBC_SHA.",
-			fix:    `Enable TLS 1.2 or 1.3 on the server. To probe it as it is set tls min_version: "1.0" and max_version: "1.0", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.`,
+			cause:  "%s speaks only TLS 1.0. In TLS 1.0 it chose TLS_RSA_WITH_AES_128_CBC_SHA.",
+			fix:    `Enable TLS 1.2 or 1.3 on the server. To probe it as it is, set tls min_version: "1.0" and max_version: "1.0", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.`,
 		},
 		"TLS 1.0 and 1.1": {
 			server: only(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}),
 			typ:    failure.ProtocolMismatch,
-			cause:  "%s speaks TLS 1.1 and TLS 1.0 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.",
+			cause:  "%s speaks only TLS 1.1 and TLS 1.0. In TLS 1.1 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.",
 			fix:    `min_version: "1.1"`,
 		},
 		"TLS 1.2 where 1.3 is demanded": {
 			server: only(&tls.Config{MaxVersion: tls.VersionTLS12}),
 			client: &tls.Config{MinVersion: tls.VersionTLS13},
 			typ:    failure.ProtocolMismatch,
-			cause:  "%s speaks TLS 1.2 only, its last suite is TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.",
+			cause:  "%s speaks only TLS 1.2. In TLS 1.2 it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.",
 			fix:    `min_version: "1.2"`,
 		},
 		"one suite that is not offered": {
 			server: only(&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: rsaSuite}),
 			typ:    failure.CipherMismatch,
-			cause:  "%s has none of the offered cipher suites or groups; offered every one it chose TLS_RSA_WITH_AES_128_CBC_SHA.",
+			cause:  "%s supports none of the offered cipher suites, or none of the offered key exchange groups. When every suite was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA.",
 			fix:    `cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.`,
 		},
 		"one group that is not offered": {
 			server: only(&tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP521}}),
 			client: &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
 			typ:    failure.CipherMismatch,
-			cause:  "%s has none of the offered cipher suites or groups;",
+			cause:  "%s supports none of the offered cipher suites, or none of the offered key exchange groups.",
 			fix:    `min_version: "1.3"`,
 		},
 		"no certificate for the name": {
@@ -90,8 +90,8 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 				return nil, nil // crypto/tls sends unrecognized_name
 			}},
 			typ:   failure.UnrecognizedName,
-			cause: `%s refuses the name localhost; a client that sends no name gets the certificate of "explained".`,
-			fix:   "Configure the server for localhost, or set tls server_name_override to a name it serves.",
+			cause: `%s refuses the name localhost. A client that sends no name gets the certificate of "explained".`,
+			fix:   "Configure the server for localhost, or set tls server_name_override to a name that it serves.",
 		},
 		"no certificate for the name, told as an internal error": {
 			server: &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -101,7 +101,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 				return nil, fmt.Errorf("no such host") // crypto/tls sends internal_error
 			}},
 			typ:   failure.UnrecognizedName,
-			cause: `%s refuses the name localhost;`,
+			cause: `%s refuses the name localhost.`,
 			fix:   "Configure the server for localhost",
 		},
 		"a client that does not offer TLS 1.3": {
@@ -112,13 +112,13 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 				return &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12}, nil
 			}},
 			typ:   failure.ProtocolMismatch,
-			cause: "%s cannot take a client that also offers TLS 1.3; with TLS 1.2 and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 it goes through.",
-			fix:   `Update the server or the middlebox before it. To probe it as it is set tls min_version: "1.2" and max_version: "1.2"`,
+			cause: "%s refuses clients that also offer TLS 1.3. With TLS 1.2 and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 the handshake succeeds.",
+			fix:   `Update the server, or the middlebox in front of it. To probe it as it is, set tls min_version: "1.2" and max_version: "1.2"`,
 		},
 		"nothing": {
 			server: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }},
 			typ:    failure.UnrecognizedName,
-			cause:  "Tried in vain: the same again: alert 112, unrecognized_name; TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; TLS 1.2 to 1.3 with every suite: alert 112",
+			cause:  "Also tried, without success: the same again: alert 112, unrecognized_name; TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; TLS 1.2 to 1.3 with every suite: alert 112",
 			fix:    "set tls server_name_override",
 		},
 	} {
@@ -235,7 +235,7 @@ func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
 			o := run1(t, tt)
 			require.NotNil(t, o.Failure)
 			assert.Equal(t, c.typ, o.Failure.Type)
-			assert.Contains(t, o.Failure.Cause, "The same handshake, tried again at once, went through")
+			assert.Contains(t, o.Failure.Cause, "The same handshake succeeded when it was tried again immediately")
 			require.Len(t, o.Explanation.Tries, 1)
 			assert.Contains(t, o.Explanation.Tries[0].String(), "the same again: works, TLS 1.3")
 		})
@@ -261,6 +261,6 @@ func TestTryingIsBoundedInTime(t *testing.T) {
 	o := (&Prober{}).ProbeEndpoint(t.Context(), tt)
 	require.NotNil(t, o.Explanation)
 	require.Len(t, o.Explanation.Tries, 1, "the time was up")
-	assert.Contains(t, o.Failure.Cause, "Tried in vain: the same again: no answer.")
+	assert.Contains(t, o.Failure.Cause, "Also tried, without success: the same again: no answer.")
 	assert.Equal(t, failure.HandshakeFailure, o.Failure.Type)
 }

@@ -73,7 +73,7 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 		},
 		"leaf of tomorrow": {
 			content: [][]byte{chain(root.Issue("www", tlsfarm.Validity(time.Hour, 90*day)))}, count: 1, failure: "cert_not_yet_valid", step: failure.Verify,
-			cause: `The certificate "www" in FILE is valid from`,
+			cause: `The certificate "www" in FILE is not valid until`,
 		},
 		"expired intermediate": {
 			content: [][]byte{chain(root.Intermediate("Old Intermediate", old).Issue("www"))}, count: 2, failure: "cert_expired", step: failure.Verify,
@@ -109,7 +109,7 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 		"key alone": {content: func() [][]byte {
 			_, key := tlsfarm.PEM(root.Issue("www"))
 			return [][]byte{key}
-		}(), failure: "file_key_only", step: failure.File, cause: "FILE has a private key and no certificate."},
+		}(), failure: "file_key_only", step: failure.File, cause: "FILE has a private key but no certificate."},
 		"no certificate": {
 			content: [][]byte{[]byte("hello")}, failure: "file_malformed", step: failure.File,
 			cause: "FILE has nothing that can be read as a certificate",

@@ -188,7 +188,7 @@ func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ConnectionTimeout, o.Failure.Type)
 	assert.Equal(t, failure.Connect, o.Failure.Step)
-	assert.Contains(t, o.Failure.Cause, one.Endpoint.String()+" gave no answer")
+	assert.Contains(t, o.Failure.Cause, one.Endpoint.String()+" did not answer")
 	assert.Contains(t, o.Failure.Fix, "firewall")
 }
 

@@ -233,7 +233,7 @@ func TestServerThatCutsTheConnectionForLackOfACertificate(t *testing.T) {
 			require.NotNil(t, o.Failure, tls.VersionName(version))
 			assert.Equal(t, failure.ConnectionClosed, o.Failure.Type)
 			assert.Equal(t, failure.ClientAuth, o.Failure.Step)
-			assert.Contains(t, o.Failure.Cause, "asked for a client certificate, "+evidence+", and cut the connection")
+			assert.Contains(t, o.Failure.Cause, "asked for a client certificate, "+evidence+", and closed the connection without giving a reason")
 			assert.Contains(t, o.Failure.Cause, "CN=Clients")
 			tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
 		}
@@ -302,6 +302,7 @@ func TestRefusedConnection(t *testing.T) {
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ConnectionRefused, o.Failure.Type)
 	assert.Equal(t, failure.Connect, o.Failure.Step)
+	assert.Equal(t, "tcp", o.Failure.Category)
 	assert.Contains(t, o.Failure.Cause, "Nothing accepts connections on "+o.Target.Endpoint.String())
 	assert.Contains(t, o.Failure.Fix, "Start the service")
 	assert.Nil(t, o.Handshake)

@@ -39,7 +39,7 @@ func TestStapleOfTheServer(t *testing.T) {
 		"large":           {cert: cert, staple: make([]byte, 60_000), problem: "too_large", warnings: []failure.Type{"invalid_staple"}, said: "60000 bytes"},
 		"demanded, none":  {cert: demanding, problem: "missing", warnings: []failure.Type{"missing_staple"}, said: "must-staple"},
 		"demanded, good":  {cert: demanding, staple: ca.Staple(demanding), status: "good"},
-		"demanded, other": {cert: demanding, staple: ca.Staple(cert), problem: "wrong_certificate", warnings: []failure.Type{"invalid_staple"}, said: "after a renewal"},
+		"demanded, other": {cert: demanding, staple: ca.Staple(cert), problem: "wrong_certificate", warnings: []failure.Type{"invalid_staple"}, said: "After a renewal"},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {

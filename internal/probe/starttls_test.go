@@ -50,11 +50,11 @@ func TestSTARTTLSThatFails(t *testing.T) {
 		fix    string
 	}{
 		"timeout": {
-			smtpServer(t, "220-", nil), failure.StartTLSTimeout, "did not begin TLS within 500ms", "greeting",
+			smtpServer(t, "220-", nil), failure.StartTLSTimeout, "did not start TLS within 500ms", "greeting",
 		},
 		"rejected": {
 			smtpServer(t, "454 TLS not available\r\n", nil), failure.StartTLSRejected,
-			`speaks smtp and refused to begin TLS; it said "454 TLS not available" where 220 in reply to STARTTLS was expected.`, "server's log",
+			`speaks smtp but refused to start TLS. Expected 220 in reply to STARTTLS, got "454 TLS not available".`, "server's log",
 		},
 		"injection": {
 			smtpServer(t, "220 go ahead\r\n250 injected\r\n", nil), failure.StartTLSProtocolError, "plain text follows the go-ahead", "attack",
@@ -96,7 +96,7 @@ func TestSTARTTLSThatFails(t *testing.T) {
 	o := run1(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSUnsupported, o.Failure.Type)
-	assert.Contains(t, o.Failure.Cause, `does not offer TLS; it said "502 not implemented"`)
+	assert.Contains(t, o.Failure.Cause, `does not offer TLS. Expected 220 in reply to STARTTLS, got "502 not implemented".`)
 
 	// TLS from the first byte, where plain text is expected: both sides wait for the other.
 	tt = serve(t, healthy())
@@ -104,7 +104,7 @@ func TestSTARTTLSThatFails(t *testing.T) {
 	o = run1(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSTimeout, o.Failure.Type)
-	assert.Contains(t, o.Failure.Cause, "it said nothing where a greeting")
+	assert.Contains(t, o.Failure.Cause, ", got nothing.")
 }
 
 func TestExplainingSpeaksThePreambleAndTakesLeaveToo(t *testing.T) {
@@ -117,7 +117,7 @@ func TestExplainingSpeaksThePreambleAndTakesLeaveToo(t *testing.T) {
 	tt.StartTLS, tt.Explain = "smtp", target.ExplainOnChange
 	o := run1(t, tt)
 	require.NotNil(t, o.Failure)
-	assert.Contains(t, o.Failure.Cause, "speaks TLS 1.0 only")
+	assert.Contains(t, o.Failure.Cause, "speaks only TLS 1.0")
 	assert.Equal(t, "QUIT\r\n", <-heard)
 }
 
@@ -127,7 +127,7 @@ func TestWrongSTARTTLSNamesTheRightOne(t *testing.T) {
 	o := run1(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSProtocolError, o.Failure.Type)
-	assert.Contains(t, o.Failure.Cause, `does not speak imap as it should; it said "220 mail.example ESMTP"`)
+	assert.Contains(t, o.Failure.Cause, `does not speak imap correctly. Expected an IMAP greeting, "* OK", got "220 mail.example ESMTP"`)
 	assert.Contains(t, o.Failure.Fix, "Set starttls: smtp on this target.")
 }
 
@@ -151,5 +151,5 @@ func TestLateInjection(t *testing.T) {
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSProtocolError, o.Failure.Type)
 	assert.Equal(t, failure.StartTLS, o.Failure.Step)
-	assert.Contains(t, o.Failure.Cause, `it said "250 injected" where TLS was expected`)
+	assert.Contains(t, o.Failure.Cause, `Expected TLS, got "250 injected".`)
 }

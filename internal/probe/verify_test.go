@@ -75,26 +75,26 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 		"other name": {
 			cert: root.Issue("x", tlsfarm.Names("old.example.com", "localhoss", "other.example")),
 			code: 62, message: "hostname mismatch", reasons: []failure.Type{"hostname_mismatch"},
-			cause: "The certificate is for old.example.com, localhoss, other.example, not localhost. The closest of its names is localhoss.",
-			fix:   "Reissue it with localhost among its names, or set tls server_name_override (to localhoss, for one).",
+			cause: "The certificate is not valid for localhost, only for old.example.com, localhoss, other.example. The closest of these is localhoss.",
+			fix:   "Reissue it with localhost among its names, or set tls server_name_override to one of its names, such as localhoss.",
 		},
 		"other address": {
 			cert: root.Issue("x", tlsfarm.Names("localhost")), host: "127.0.0.1",
 			code: 64, message: "IP address mismatch", reasons: []failure.Type{"hostname_mismatch"},
-			cause: "The certificate is for localhost, not 127.0.0.1.", fix: "Reissue it with 127.0.0.1 among its names",
+			cause: "The certificate is not valid for 127.0.0.1, only for localhost.", fix: "Reissue it with 127.0.0.1 among its names",
 		},
 		"no names": {
 			cert: root.Issue("localhost", tlsfarm.Names()),
 			code: 62, message: "hostname mismatch", reasons: []failure.Type{"hostname_mismatch"},
-			cause: "has no names at all", fix: "subject alternative names",
+			cause: "has no subject alternative names", fix: "in its subject alternative names",
 		},
 		"self-signed": {
 			cert: tlsfarm.SelfSigned("Myself"), code: 18, message: "self-signed certificate", reasons: []failure.Type{"self_signed"},
-			cause: `The certificate of "Myself" is signed by its own key`, fix: "ca_file",
+			cause: `The certificate of "Myself" is self-signed and not trusted.`, fix: "ca_file",
 		},
 		"root presented": {
 			cert: withRoot, code: 19, message: "self-signed certificate in certificate chain", reasons: []failure.Type{"untrusted_ca"},
-			cause: `The chain leads to "Stranger Root", which is not among the trusted roots.`, fix: `the root certificate of "Stranger Root"`,
+			cause: `The chain leads to "Stranger Root", which is not a trusted root.`, fix: `the root certificate of "Stranger Root"`,
 		},
 		"root not presented": {
 			cert: stranger.Intermediate("Between").Issue("x"),
@@ -104,16 +104,16 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 		"intermediate forgotten": {
 			cert: alone, code: 21, message: "unable to verify the first certificate", reasons: []failure.Type{"incomplete_chain"},
 			cause: `The server did not send the certificate of the issuer "Forgotten".`,
-			fix:   `Add the intermediate certificate "Forgotten" to the file that the server sends (the "full chain"). The certificate names http://ca.example/forgotten.crt`,
+			fix:   `Add the intermediate certificate "Forgotten" to the file that the server sends (the "full chain"). It can be downloaded from http://ca.example/forgotten.crt`,
 		},
 		"bad signature": {
 			cert: broken, code: 7, message: "certificate signature failure", reasons: []failure.Type{"bad_signature"},
-			cause: `was not signed by the key of the CA that it names, "Signer"`, fix: "two certificates of one name",
+			cause: `was not signed with the key of the CA that it names as its issuer, "Signer"`, fix: "two certificates with the same name",
 		},
 		"trusted CA with a new key": {
 			cert: tlsfarm.NewAuthority("Farm Root").Issue("x"),
 			code: 20, message: "unable to get local issuer certificate", reasons: []failure.Type{"untrusted_ca"},
-			cause: `A CA of that name is trusted, but its key did not make the signature.`, fix: `the present certificate of "Farm Root"`,
+			cause: `A CA with this name is trusted, but its key did not make the signature.`, fix: `the current certificate of "Farm Root"`,
 		},
 		"SHA-1": {
 			cert: root.Issue("x", edit(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 })),
@@ -144,7 +144,7 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 				c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
 			})),
 			code: 34, message: "unhandled critical extension", reasons: []failure.Type{"unhandled_critical_extension"},
-			cause: "1.2.3.4", fix: "not marked critical",
+			cause: "1.2.3.4", fix: "without marking that extension as critical",
 		},
 		"all at once": {
 			cert: stranger.Issue("x", tlsfarm.Names("other.example"), tlsfarm.Validity(-30*day, -3*day)),
@@ -198,6 +198,6 @@ func TestForgottenIntermediateThatAnotherServerSends(t *testing.T) {
 	require.NotNil(t, f)
 	assert.Equal(t, failure.Type("incomplete_chain"), f.Type)
 	assert.Equal(t, 21, f.VerifyCode)
-	assert.Contains(t, f.Cause, "With the one that another server sends the chain is complete.")
+	assert.Contains(t, f.Cause, "Another server sends one that completes the chain.")
 	assert.Contains(t, f.Fix, `Add the intermediate certificate "Shared Intermediate"`)
 }

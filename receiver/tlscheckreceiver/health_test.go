@@ -100,7 +100,7 @@ targets: [{endpoint: %q}]
 	require.Equal(t, 2, log.Len(), "%v", log.All())
 	failing, recovered := log.All()[0], log.All()[1]
 	assert.Equal(t, zap.WarnLevel, failing.Level)
-	assert.Contains(t, failing.Message, "closed the connection in the middle of the handshake")
+	assert.Contains(t, failing.Message, "closed the connection during the handshake")
 	assert.Equal(t, s.Endpoint(), failing.ContextMap()["endpoint"])
 	assert.Equal(t, "connection_closed", failing.ContextMap()["error.type"])
 	assert.Contains(t, failing.ContextMap()["fix"], "server's log")

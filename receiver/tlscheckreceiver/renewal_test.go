@@ -412,9 +412,9 @@ func TestCertificateTypeThatTheServerLacks(t *testing.T) {
 				}
 				require.NotNil(t, o.Failure)
 				kind := strings.ToUpper(tt.CertificateType)
-				assert.Contains(t, o.Failure.Cause, s.Endpoint()+" refuses clients that accept no certificate but an "+kind+" one")
+				assert.Contains(t, o.Failure.Cause, s.Endpoint()+" refuses clients that accept only an "+kind+" certificate")
 				assert.Contains(t, o.Failure.Fix, "Configure an "+kind+" certificate")
-				assert.Contains(t, o.Failure.Fix, "TLS 1.2 alone: enable that too")
+				assert.Contains(t, o.Failure.Fix, "Also enable TLS 1.2 on the server")
 			}
 		})
 	}

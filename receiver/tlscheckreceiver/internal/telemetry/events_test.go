@@ -551,7 +551,7 @@ func TestFileMismatch(t *testing.T) {
 	e := d.one("tls.certificate.file_mismatch", look(old, differs))
 	assert.Equal(t, "WARN", e.severity)
 	assert.Equal(t, fmt.Sprintf(`mail.example.com:465 serves the certificate of "mail.example.com", valid until %s. Since %s it is not the one in %s, `+
-		`which has that of "mail.example.com", valid until %s. Reload the server, so that it serves what is in the file. `+
+		`which has that of "mail.example.com", valid until %s. Reload the server so that it serves the certificate in the file. `+
 		`If it reads another file, correct file_path.`, text.Moment(old.NotAfter), text.Moment(since), path, text.Moment(renewed.NotAfter)), e.body)
 	assert.Equal(t, with(with(mailPlace, identity(old)), map[string]any{
 		"certificate.path": path, "tls.certificate.file.since": since.UTC().Format(time.RFC3339),

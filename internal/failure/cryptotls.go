@@ -1,0 +1,66 @@
+package failure
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"reflect"
+	"strings"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+)
+
+// FromCryptoTLS returns err as an *AlertError if it is an alert that crypto/tls sent or received over a net.Conn, and
+// unchanged otherwise. crypto/tls keeps such an alert in an unexported type, so that errors.As does not find a
+// tls.AlertError (golang.org/issue/35234): all there is to go by is the kind of that type.
+func FromCryptoTLS(err error) error {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" && op.Op != "local error" {
+		return err
+	}
+	number := reflect.ValueOf(op.Err)
+	if number.Kind() != reflect.Uint8 {
+		return err
+	}
+	return &AlertError{Number: uint8(number.Uint()), Local: op.Op == "local error", Err: err}
+}
+
+// metPlaintext reports whether crypto/tls saw that the server's first record is not TLS.
+func metPlaintext(err error) bool {
+	var header tls.RecordHeaderError
+	return errors.As(err, &header) && header.Conn != nil
+}
+
+// refusedByCryptoTLS reports whether crypto/tls, or crypto/x509 for it, could not accept what the server sent.
+func refusedByCryptoTLS(err error) bool {
+	var header tls.RecordHeaderError
+	return errors.As(err, &header) || strings.HasPrefix(err.Error(), "tls: ") || strings.HasPrefix(err.Error(), "x509: ")
+}
+
+// words are the beginnings of those errors of crypto/tls that have no type of their own and yet mean something other
+// than a malformed handshake. TestWords fails when Go rewords one.
+var words = []struct {
+	text string
+	typ  Type
+}{
+	{"tls: server selected unsupported protocol version", ProtocolMismatch},
+	{"tls: no supported versions satisfy MinVersion and MaxVersion", ProtocolMismatch},
+	{"tls: server chose an unconfigured cipher suite", CipherMismatch},
+	{"tls: server selected unsupported group", CipherMismatch},
+	{"tls: server selected unsupported curve", CipherMismatch},
+	{"tls: server selected unadvertised ALPN protocol", ALPNMismatch},
+	{"tls: failed to parse certificate from server", Type(certs.Malformed)},
+	{"tls: server sent certificate containing RSA key larger than", Type(certs.Malformed)},
+	{"tls: server's certificate contains an unsupported type of public key", Type(certs.Malformed)},
+	{"tls: peer doesn't support any of the certificate's signature algorithms", UnsupportedCertificate},
+}
+
+func typeFromWords(err error) (t Type, ok bool) {
+	text := err.Error()
+	for _, w := range words {
+		if strings.HasPrefix(text, w.text) {
+			return w.typ, true
+		}
+	}
+	return "", false
+}

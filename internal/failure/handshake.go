@@ -1,0 +1,126 @@
+package failure
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
+)
+
+func notTLS(_ *Failure, e *Evidence) (cause, fix string) {
+	name, protocol := service(e.FirstBytes, e.Port)
+	line, _, _ := strings.Cut(string(e.FirstBytes), "\n")
+	sent := text.Clean(strings.TrimSpace(line), 64)
+	if name == "" {
+		return fmt.Sprintf("%s does not speak TLS from the first byte. It sent %q.", e.Endpoint, sent),
+			otherProtocol(e) + "Correct the port, or enable TLS on it."
+	}
+	cause = fmt.Sprintf("%s speaks %s without TLS. It sent %q.", e.Endpoint, name, sent)
+	if protocol == "" {
+		return cause, "Correct the port, or enable TLS on it."
+	}
+	return cause, fmt.Sprintf("Set starttls: %s on this target, or use the port where the service speaks TLS from the first byte.", protocol)
+}
+
+func handshakeTimeout(_ *Failure, e *Evidence) (cause, fix string) {
+	if e.StartTLS != "" {
+		return fmt.Sprintf("%s agreed to start TLS but did not complete the handshake within %s.", e.Endpoint, e.Timeout),
+			"Check the server's log, and check that the server is not overloaded or stuck."
+	}
+	return fmt.Sprintf("%s accepted the connection but did not complete the handshake within %s.%s", e.Endpoint, e.Timeout, missingSTARTTLS(e)),
+		"Check that the port speaks TLS from the first byte, and that the server is not overloaded or stuck."
+}
+
+func connectionClosed(f *Failure, e *Evidence) (cause, fix string) {
+	switch f.Step {
+	case StartTLS:
+		return closedBeforeTLS(e)
+	case ClientAuth:
+		return closedOverClientCert(e)
+	}
+	return fmt.Sprintf("%s closed the connection during the handshake without giving a reason.%s", e.Endpoint, missingSTARTTLS(e)),
+		"Check the server's log. Usual reasons: a load balancer without a backend, a name that the server does not serve, a port that does not speak TLS, or one that expects the PROXY protocol."
+}
+
+func protocolMismatch(_ *Failure, e *Evidence) (cause, fix string) {
+	if e.CertificateType != "" {
+		return noSuchCertificate(e)
+	}
+	return fmt.Sprintf("%s and the collector have no TLS version in common. The collector offered %s.", e.Endpoint, versions(e.MinVersion, e.MaxVersion)),
+		"Enable TLS 1.2 or 1.3 on the server, or widen tls min_version and max_version."
+}
+
+func cipherMismatch(_ *Failure, e *Evidence) (cause, fix string) {
+	if e.CertificateType != "" {
+		return noSuchCertificate(e)
+	}
+	return fmt.Sprintf("%s and the collector have no cipher suite or no key exchange group in common.", e.Endpoint),
+		"Enable an ECDHE suite with AES-GCM or ChaCha20 on the server, or widen tls cipher_suites and curve_preferences. The collector does not support DHE key exchange."
+}
+
+func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
+	if e.CertificateType != "" {
+		return noSuchCertificate(e)
+	}
+	return fmt.Sprintf("%s refused the handshake.", e.Endpoint),
+		"Check the server's log. Usual reasons: no cipher suite or key exchange group in common, a name that the server does not serve, or a missing client certificate."
+}
+
+// noSuchCertificate is for a server that was asked for one kind of certificate and refused.
+func noSuchCertificate(e *Evidence) (cause, fix string) {
+	kind := strings.ToUpper(e.CertificateType)
+	return fmt.Sprintf("%s refuses clients that accept only an %s certificate.", e.Endpoint, kind),
+		fmt.Sprintf("Configure an %s certificate for %s on the server, or remove %s from certificate_types. Also enable TLS 1.2 on the server: only there can the collector ask for one kind of certificate.", kind, e.ServerName, e.CertificateType)
+}
+
+func alpnMismatch(_ *Failure, e *Evidence) (cause, fix string) {
+	if len(e.ALPN) == 0 {
+		return fmt.Sprintf("%s refuses clients that offer no ALPN protocol.", e.Endpoint),
+			"Set alpn to a protocol that the server speaks, such as [h2] or [http/1.1]."
+	}
+	return fmt.Sprintf("%s speaks none of the offered ALPN protocols (%q).", e.Endpoint, e.ALPN),
+		"Enable one of them on the server, or correct alpn."
+}
+
+func unrecognizedName(_ *Failure, e *Evidence) (cause, fix string) {
+	if _, err := netip.ParseAddr(e.ServerName); err == nil {
+		return fmt.Sprintf("%s has no certificate for clients that send no name (SNI). Clients send none for an address.", e.Endpoint),
+			"Set tls server_name_override to a name that the server serves."
+	}
+	return fmt.Sprintf("%s has no certificate for the name %s.", e.Endpoint, e.ServerName), serveName(e.ServerName)
+}
+
+// serveName is the fix for a server that does not serve a name.
+func serveName(name string) string {
+	return fmt.Sprintf("Configure the server for %s, or set tls server_name_override to a name that it serves.", name)
+}
+
+func serverInternalError(_ *Failure, e *Evidence) (cause, fix string) {
+	return fmt.Sprintf("%s reported an internal error.", e.Endpoint),
+		fmt.Sprintf("Check the server's log. Some servers also report this when they have no certificate for the name %s.", e.ServerName)
+}
+
+func malformedHandshake(f *Failure, e *Evidence) (cause, fix string) {
+	cause = fmt.Sprintf("%s sent an invalid handshake: %s.", e.Endpoint, f.Message)
+	if f.HasAlert {
+		cause = fmt.Sprintf("%s could not read what the collector sent in the handshake.", e.Endpoint)
+	}
+	return cause, "Look for a middlebox that alters the traffic, or for a very old or broken TLS stack on the server."
+}
+
+func versionName(v uint16) string {
+	if v == 0 {
+		return "TLS 1.2"
+	}
+	return tls.VersionName(v)
+}
+
+// versions names a range of versions.
+func versions(lowest, highest uint16) string {
+	if lowest == highest {
+		return versionName(lowest)
+	}
+	return versionName(lowest) + " to " + strings.TrimPrefix(versionName(highest), "TLS ")
+}
