@@ -294,7 +294,7 @@ type metricTLSCertificateDaysUntilExpiry struct {
 // init fills tls.certificate.days_until_expiry metric with initial data.
 func (m *metricTLSCertificateDaysUntilExpiry) init() {
 	m.data.SetName("tls.certificate.days_until_expiry")
-	m.data.SetDescription("Days until the certificate expires; negative once it has.")
+	m.data.SetDescription("Days until the certificate expires; negative once it has expired.")
 	m.data.SetUnit("{day}")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -392,7 +392,7 @@ type metricTLSCertificateFileMatch struct {
 // init fills tls.certificate.file_match metric with initial data.
 func (m *metricTLSCertificateFileMatch) init() {
 	m.data.SetName("tls.certificate.file_match")
-	m.data.SetDescription("1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both; of several files those that do not have it have no point while another has.")
+	m.data.SetDescription("1 if the leaf that the endpoint serves is in the file, otherwise 0. Only for targets with an endpoint and files. If one of several files has the leaf, those without it have no point.")
 	m.data.SetUnit("1")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -561,7 +561,7 @@ type metricTLSCertificateLifetimeRemaining struct {
 // init fills tls.certificate.lifetime.remaining metric with initial data.
 func (m *metricTLSCertificateLifetimeRemaining) init() {
 	m.data.SetName("tls.certificate.lifetime.remaining")
-	m.data.SetDescription("Share of the certificate's whole validity that is left; negative once it has expired.")
+	m.data.SetDescription("Remaining share of the certificate's whole validity, from 1 down to 0; negative once it has expired.")
 	m.data.SetUnit("1")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -759,7 +759,7 @@ type metricTLSCertificateNotBefore struct {
 // init fills tls.certificate.not_before metric with initial data.
 func (m *metricTLSCertificateNotBefore) init() {
 	m.data.SetName("tls.certificate.not_before")
-	m.data.SetDescription("Begin of the certificate's validity, in seconds since 1970.")
+	m.data.SetDescription("Start of the certificate's validity, in seconds since 1970.")
 	m.data.SetUnit("s")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -858,7 +858,7 @@ type metricTLSClientCertificateDaysUntilExpiry struct {
 // init fills tls.client_certificate.days_until_expiry metric with initial data.
 func (m *metricTLSClientCertificateDaysUntilExpiry) init() {
 	m.data.SetName("tls.client_certificate.days_until_expiry")
-	m.data.SetDescription("Days until the client certificate that the receiver itself presents expires; negative once it has.")
+	m.data.SetDescription("Days until the receiver's own client certificate expires; negative once it has expired.")
 	m.data.SetUnit("{day}")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -954,7 +954,7 @@ type metricTLSConnectionInfo struct {
 // init fills tls.connection.info metric with initial data.
 func (m *metricTLSConnectionInfo) init() {
 	m.data.SetName("tls.connection.info")
-	m.data.SetDescription("Always 1. Its attributes tell what the latest handshake negotiated.")
+	m.data.SetDescription("Always 1. Its attributes are what the latest handshake negotiated.")
 	m.data.SetUnit("1")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -1049,7 +1049,7 @@ type metricTLSEndpointAddresses struct {
 // init fills tls.endpoint.addresses metric with initial data.
 func (m *metricTLSEndpointAddresses) init() {
 	m.data.SetName("tls.endpoint.addresses")
-	m.data.SetDescription("How many addresses the endpoint has. Only where each of them is probed.")
+	m.data.SetDescription("How many addresses the endpoint has. Only if each of them is probed.")
 	m.data.SetUnit("{address}")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -1103,7 +1103,7 @@ type metricTLSEndpointCertificates struct {
 // init fills tls.endpoint.certificates metric with initial data.
 func (m *metricTLSEndpointCertificates) init() {
 	m.data.SetName("tls.endpoint.certificates")
-	m.data.SetDescription("How many different leaves the addresses of the endpoint serve. Only where each of them is probed.")
+	m.data.SetDescription("How many different leaf certificates the addresses of the endpoint serve. Only if each address is probed.")
 	m.data.SetUnit("{certificate}")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -1158,7 +1158,7 @@ type metricTLSHandshakeTotal struct {
 // init fills tls.handshake.total metric with initial data.
 func (m *metricTLSHandshakeTotal) init() {
 	m.data.SetName("tls.handshake.total")
-	m.data.SetDescription("Handshakes begun. A probe that failed before its handshake is not among them.")
+	m.data.SetDescription("Handshakes that were started. Probes that failed before the handshake do not count.")
 	m.data.SetUnit("{handshake}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1252,7 +1252,7 @@ type metricTLSOcspNextUpdate struct {
 // init fills tls.ocsp.next_update metric with initial data.
 func (m *metricTLSOcspNextUpdate) init() {
 	m.data.SetName("tls.ocsp.next_update")
-	m.data.SetDescription("When the OCSP response that the server staples is out of date, in seconds since 1970. Absent where it does not say, and where the CA does not stand for it.")
+	m.data.SetDescription("When the OCSP response that the server staples goes out of date, in seconds since 1970. Absent if the response has no such time or cannot be traced to the CA.")
 	m.data.SetUnit("s")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -1307,7 +1307,7 @@ type metricTLSOcspStatus struct {
 // init fills tls.ocsp.status metric with initial data.
 func (m *metricTLSOcspStatus) init() {
 	m.data.SetName("tls.ocsp.status")
-	m.data.SetDescription("Always 1. Its attribute is the status in the OCSP response that the server staples. Absent where it staples none, and where what it staples is not to be believed.")
+	m.data.SetDescription("Always 1. Its attribute is the status in the OCSP response that the server staples. Absent if it staples none, or one that cannot be relied on.")
 	m.data.SetUnit("1")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -1493,7 +1493,7 @@ type metricTLSProbeFailures struct {
 // init fills tls.probe.failures metric with initial data.
 func (m *metricTLSProbeFailures) init() {
 	m.data.SetName("tls.probe.failures")
-	m.data.SetDescription("Failed probes, each counted once under its primary reason.")
+	m.data.SetDescription("Failed probes. Each counts once, with its primary reason.")
 	m.data.SetUnit("{failure}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1587,7 +1587,7 @@ type metricTLSProbeSuccess struct {
 // init fills tls.probe.success metric with initial data.
 func (m *metricTLSProbeSuccess) init() {
 	m.data.SetName("tls.probe.success")
-	m.data.SetDescription("1 when the handshake was completed and the certificate is valid, else 0.")
+	m.data.SetDescription("1 if the handshake was completed and the certificate is valid, otherwise 0. For a file, 1 if it can be read and its certificates are in date.")
 	m.data.SetUnit("1")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)
@@ -1641,7 +1641,7 @@ type metricTLSValidationErrors struct {
 // init fills tls.validation.errors metric with initial data.
 func (m *metricTLSValidationErrors) init() {
 	m.data.SetName("tls.validation.errors")
-	m.data.SetDescription("Every reason for which a certificate was found not to be valid, the server's by the receiver or the receiver's own by the server, and warnings such as near_expiry.")
+	m.data.SetDescription("Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate, and the server judges the receiver's own.")
 	m.data.SetUnit("{error}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1698,7 +1698,7 @@ type metricTlscheckTimeLeft struct {
 // init fills tlscheck.time_left metric with initial data.
 func (m *metricTlscheckTimeLeft) init() {
 	m.data.SetName("tlscheck.time_left")
-	m.data.SetDescription("Seconds until the certificate expires; negative once it has. For dashboards made for the collector-contrib receiver; its points have a resource of their own, with tlscheck.target.")
+	m.data.SetDescription("Seconds until the certificate expires; negative once it has expired. For dashboards made for the collector-contrib receiver. Its points have a resource of their own, with tlscheck.target.")
 	m.data.SetUnit("s")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)

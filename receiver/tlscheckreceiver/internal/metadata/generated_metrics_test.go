@@ -229,7 +229,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.certificate.days_until_expiry"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Days until the certificate expires; negative once it has.", mi.Description())
+						assert.Equal(t, "Days until the certificate expires; negative once it has expired.", mi.Description())
 						assert.Equal(t, "{day}", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -262,7 +262,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.certificate.days_until_expiry"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Days until the certificate expires; negative once it has.", mi.Description())
+						assert.Equal(t, "Days until the certificate expires; negative once it has expired.", mi.Description())
 						assert.Equal(t, "{day}", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -290,7 +290,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.certificate.file_match"] = true
 					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-					assert.Equal(t, "1 when the leaf that the endpoint serves is in the file, else 0. Only of targets with both; of several files those that do not have it have no point while another has.", mi.Description())
+					assert.Equal(t, "1 if the leaf that the endpoint serves is in the file, otherwise 0. Only for targets with an endpoint and files. If one of several files has the leaf, those without it have no point.", mi.Description())
 					assert.Equal(t, "1", mi.Unit())
 					dp := mi.Gauge().DataPoints().At(0)
 					assert.Equal(t, start, dp.StartTimestamp())
@@ -402,7 +402,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.certificate.lifetime.remaining"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Share of the certificate's whole validity that is left; negative once it has expired.", mi.Description())
+						assert.Equal(t, "Remaining share of the certificate's whole validity, from 1 down to 0; negative once it has expired.", mi.Description())
 						assert.Equal(t, "1", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -435,7 +435,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.certificate.lifetime.remaining"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Share of the certificate's whole validity that is left; negative once it has expired.", mi.Description())
+						assert.Equal(t, "Remaining share of the certificate's whole validity, from 1 down to 0; negative once it has expired.", mi.Description())
 						assert.Equal(t, "1", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -526,7 +526,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.certificate.not_before"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Begin of the certificate's validity, in seconds since 1970.", mi.Description())
+						assert.Equal(t, "Start of the certificate's validity, in seconds since 1970.", mi.Description())
 						assert.Equal(t, "s", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -559,7 +559,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.certificate.not_before"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Begin of the certificate's validity, in seconds since 1970.", mi.Description())
+						assert.Equal(t, "Start of the certificate's validity, in seconds since 1970.", mi.Description())
 						assert.Equal(t, "s", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -588,7 +588,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.client_certificate.days_until_expiry"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Days until the client certificate that the receiver itself presents expires; negative once it has.", mi.Description())
+						assert.Equal(t, "Days until the receiver's own client certificate expires; negative once it has expired.", mi.Description())
 						assert.Equal(t, "{day}", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -615,7 +615,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.client_certificate.days_until_expiry"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Days until the client certificate that the receiver itself presents expires; negative once it has.", mi.Description())
+						assert.Equal(t, "Days until the receiver's own client certificate expires; negative once it has expired.", mi.Description())
 						assert.Equal(t, "{day}", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -642,7 +642,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.connection.info"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Always 1. Its attributes tell what the latest handshake negotiated.", mi.Description())
+						assert.Equal(t, "Always 1. Its attributes are what the latest handshake negotiated.", mi.Description())
 						assert.Equal(t, "1", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -678,7 +678,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.connection.info"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Always 1. Its attributes tell what the latest handshake negotiated.", mi.Description())
+						assert.Equal(t, "Always 1. Its attributes are what the latest handshake negotiated.", mi.Description())
 						assert.Equal(t, "1", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -704,7 +704,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.endpoint.addresses"] = true
 					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-					assert.Equal(t, "How many addresses the endpoint has. Only where each of them is probed.", mi.Description())
+					assert.Equal(t, "How many addresses the endpoint has. Only if each of them is probed.", mi.Description())
 					assert.Equal(t, "{address}", mi.Unit())
 					dp := mi.Gauge().DataPoints().At(0)
 					assert.Equal(t, start, dp.StartTimestamp())
@@ -722,7 +722,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.endpoint.certificates"] = true
 					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-					assert.Equal(t, "How many different leaves the addresses of the endpoint serve. Only where each of them is probed.", mi.Description())
+					assert.Equal(t, "How many different leaf certificates the addresses of the endpoint serve. Only if each address is probed.", mi.Description())
 					assert.Equal(t, "{certificate}", mi.Unit())
 					dp := mi.Gauge().DataPoints().At(0)
 					assert.Equal(t, start, dp.StartTimestamp())
@@ -741,7 +741,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.handshake.total"] = true
 						assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 						assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-						assert.Equal(t, "Handshakes begun. A probe that failed before its handshake is not among them.", mi.Description())
+						assert.Equal(t, "Handshakes that were started. Probes that failed before the handshake do not count.", mi.Description())
 						assert.Equal(t, "{handshake}", mi.Unit())
 						assert.True(t, mi.Sum().IsMonotonic())
 						assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -773,7 +773,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.handshake.total"] = true
 						assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 						assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-						assert.Equal(t, "Handshakes begun. A probe that failed before its handshake is not among them.", mi.Description())
+						assert.Equal(t, "Handshakes that were started. Probes that failed before the handshake do not count.", mi.Description())
 						assert.Equal(t, "{handshake}", mi.Unit())
 						assert.True(t, mi.Sum().IsMonotonic())
 						assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -799,7 +799,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.ocsp.next_update"] = true
 					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-					assert.Equal(t, "When the OCSP response that the server staples is out of date, in seconds since 1970. Absent where it does not say, and where the CA does not stand for it.", mi.Description())
+					assert.Equal(t, "When the OCSP response that the server staples goes out of date, in seconds since 1970. Absent if the response has no such time or cannot be traced to the CA.", mi.Description())
 					assert.Equal(t, "s", mi.Unit())
 					dp := mi.Gauge().DataPoints().At(0)
 					assert.Equal(t, start, dp.StartTimestamp())
@@ -821,7 +821,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.ocsp.status"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Always 1. Its attribute is the status in the OCSP response that the server staples. Absent where it staples none, and where what it staples is not to be believed.", mi.Description())
+						assert.Equal(t, "Always 1. Its attribute is the status in the OCSP response that the server staples. Absent if it staples none, or one that cannot be relied on.", mi.Description())
 						assert.Equal(t, "1", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -845,7 +845,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.ocsp.status"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Always 1. Its attribute is the status in the OCSP response that the server staples. Absent where it staples none, and where what it staples is not to be believed.", mi.Description())
+						assert.Equal(t, "Always 1. Its attribute is the status in the OCSP response that the server staples. Absent if it staples none, or one that cannot be relied on.", mi.Description())
 						assert.Equal(t, "1", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -919,7 +919,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.probe.failures"] = true
 						assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 						assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-						assert.Equal(t, "Failed probes, each counted once under its primary reason.", mi.Description())
+						assert.Equal(t, "Failed probes. Each counts once, with its primary reason.", mi.Description())
 						assert.Equal(t, "{failure}", mi.Unit())
 						assert.True(t, mi.Sum().IsMonotonic())
 						assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -951,7 +951,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tls.probe.failures"] = true
 						assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 						assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-						assert.Equal(t, "Failed probes, each counted once under its primary reason.", mi.Description())
+						assert.Equal(t, "Failed probes. Each counts once, with its primary reason.", mi.Description())
 						assert.Equal(t, "{failure}", mi.Unit())
 						assert.True(t, mi.Sum().IsMonotonic())
 						assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -977,7 +977,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.probe.success"] = true
 					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-					assert.Equal(t, "1 when the handshake was completed and the certificate is valid, else 0.", mi.Description())
+					assert.Equal(t, "1 if the handshake was completed and the certificate is valid, otherwise 0. For a file, 1 if it can be read and its certificates are in date.", mi.Description())
 					assert.Equal(t, "1", mi.Unit())
 					dp := mi.Gauge().DataPoints().At(0)
 					assert.Equal(t, start, dp.StartTimestamp())
@@ -1001,7 +1001,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.validation.errors"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Every reason for which a certificate was found not to be valid, the server's by the receiver or the receiver's own by the server, and warnings such as near_expiry.", mi.Description())
+					assert.Equal(t, "Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate, and the server judges the receiver's own.", mi.Description())
 					assert.Equal(t, "{error}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1031,7 +1031,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tlscheck.time_left"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Seconds until the certificate expires; negative once it has. For dashboards made for the collector-contrib receiver; its points have a resource of their own, with tlscheck.target.", mi.Description())
+						assert.Equal(t, "Seconds until the certificate expires; negative once it has expired. For dashboards made for the collector-contrib receiver. Its points have a resource of their own, with tlscheck.target.", mi.Description())
 						assert.Equal(t, "s", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())
@@ -1049,7 +1049,7 @@ func TestMetricsBuilder(t *testing.T) {
 						validatedMetrics["tlscheck.time_left"] = true
 						assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 						assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-						assert.Equal(t, "Seconds until the certificate expires; negative once it has. For dashboards made for the collector-contrib receiver; its points have a resource of their own, with tlscheck.target.", mi.Description())
+						assert.Equal(t, "Seconds until the certificate expires; negative once it has expired. For dashboards made for the collector-contrib receiver. Its points have a resource of their own, with tlscheck.target.", mi.Description())
 						assert.Equal(t, "s", mi.Unit())
 						dp := mi.Gauge().DataPoints().At(0)
 						assert.Equal(t, start, dp.StartTimestamp())

@@ -65,32 +65,32 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.TLSCheckProbeLateness, err = builder.meter.Float64Histogram(
 		"otelcol_tls_check_probe_lateness",
-		metric.WithDescription("How long after the time at which it was to begin a probe began. [Alpha]"),
+		metric.WithDescription("How long after its scheduled time a probe started. [Alpha]"),
 		metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries([]float64{0.001, 0.01, 0.1, 1, 10, 60}...),
 	)
 	errs = errors.Join(errs, err)
 	builder.TLSCheckProbesInFlight, err = builder.meter.Int64UpDownCounter(
 		"otelcol_tls_check_probes_in_flight",
-		metric.WithDescription("Probes that are running now. [Alpha]"),
+		metric.WithDescription("Probes that are running. [Alpha]"),
 		metric.WithUnit("{probe}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.TLSCheckProbesSkipped, err = builder.meter.Int64Counter(
 		"otelcol_tls_check_probes_skipped",
-		metric.WithDescription("Probes that were not begun because the target's last one was still running. [Alpha]"),
+		metric.WithDescription("Probes that were not started because the target's previous probe was still running. [Alpha]"),
 		metric.WithUnit("{probe}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.TLSCheckTargetFilesErrors, err = builder.meter.Int64UpDownCounter(
 		"otelcol_tls_check_target_files_errors",
-		metric.WithDescription("Target files that cannot be read, and entries in them that are refused, at present. [Alpha]"),
+		metric.WithDescription("Target files that currently cannot be read, and entries in them that are currently refused. [Alpha]"),
 		metric.WithUnit("{error}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.TLSCheckVerdictCacheHits, err = builder.meter.Int64Counter(
 		"otelcol_tls_check_verdict_cache_hits",
-		metric.WithDescription("Certificate chains whose verdict was known from the probe before. [Alpha]"),
+		metric.WithDescription("Certificate chains whose verdict was remembered from an earlier probe. [Alpha]"),
 		metric.WithUnit("{verdict}"),
 	)
 	errs = errors.Join(errs, err)

@@ -24,7 +24,7 @@ func NewSettings(tt *componenttest.Telemetry) receiver.Settings {
 func AssertEqualTLSCheckProbeLateness(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.HistogramDataPoint[float64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_tls_check_probe_lateness",
-		Description: "How long after the time at which it was to begin a probe began. [Alpha]",
+		Description: "How long after its scheduled time a probe started. [Alpha]",
 		Unit:        "s",
 		Data: metricdata.Histogram[float64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -39,7 +39,7 @@ func AssertEqualTLSCheckProbeLateness(t *testing.T, tt *componenttest.Telemetry,
 func AssertEqualTLSCheckProbesInFlight(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_tls_check_probes_in_flight",
-		Description: "Probes that are running now. [Alpha]",
+		Description: "Probes that are running. [Alpha]",
 		Unit:        "{probe}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -55,7 +55,7 @@ func AssertEqualTLSCheckProbesInFlight(t *testing.T, tt *componenttest.Telemetry
 func AssertEqualTLSCheckProbesSkipped(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_tls_check_probes_skipped",
-		Description: "Probes that were not begun because the target's last one was still running. [Alpha]",
+		Description: "Probes that were not started because the target's previous probe was still running. [Alpha]",
 		Unit:        "{probe}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -71,7 +71,7 @@ func AssertEqualTLSCheckProbesSkipped(t *testing.T, tt *componenttest.Telemetry,
 func AssertEqualTLSCheckTargetFilesErrors(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_tls_check_target_files_errors",
-		Description: "Target files that cannot be read, and entries in them that are refused, at present. [Alpha]",
+		Description: "Target files that currently cannot be read, and entries in them that are currently refused. [Alpha]",
 		Unit:        "{error}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -87,7 +87,7 @@ func AssertEqualTLSCheckTargetFilesErrors(t *testing.T, tt *componenttest.Teleme
 func AssertEqualTLSCheckVerdictCacheHits(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_tls_check_verdict_cache_hits",
-		Description: "Certificate chains whose verdict was known from the probe before. [Alpha]",
+		Description: "Certificate chains whose verdict was remembered from an earlier probe. [Alpha]",
 		Unit:        "{verdict}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
