@@ -166,7 +166,7 @@ const (
 // paths are about which certificates are there, and in which order.
 func paths() []Scene {
 	rootKey, twinKey, strayKey := ecKey(), ecKey(), ecKey()
-	root, other, namesake := tlsfarm.NewAuthority("Root", withKey(rootKey)), tlsfarm.NewAuthority("Other"), tlsfarm.NewAuthority("Root")
+	root, other, namesake := tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey)), tlsfarm.NewAuthority("Other"), tlsfarm.NewAuthority("Root")
 	upper := root.Intermediate("Upper")
 	lower := upper.Intermediate("Lower")
 	leaf := lower.Issue("leaf")
@@ -183,7 +183,7 @@ func paths() []Scene {
 
 	// As in September 2021: DST Root CA X3, which had signed ISRG Root X1, expired. And as in May 2020 with AddTrust and
 	// USERTrust, where what the old root had signed expired with it.
-	key := withKey(ecKey())
+	key := tlsfarm.Key(ecKey())
 	dst, isrg := tlsfarm.NewAuthority("DST Root CA X3", expired), tlsfarm.NewAuthority("ISRG Root X1", key)
 	cross, expiredCross := dst.Intermediate("ISRG Root X1", key), dst.Intermediate("ISRG Root X1", key, expired)
 	byOther, sha1Cross := other.Intermediate("ISRG Root X1", key), other.Intermediate("ISRG Root X1", key, signedWith(x509.ECDSAWithSHA1))
@@ -196,10 +196,10 @@ func paths() []Scene {
 	bare := func(c *x509.Certificate, issuer crypto.Signer) *x509.Certificate {
 		return parse(remake(c, issuer, crypto.SHA256, func(f *fields) { f.drop(2, 5, 29, 14); f.drop(2, 5, 29, 35) }))
 	}
-	twin, stray := root.Intermediate("Twin", withKey(twinKey)), root.Intermediate("Twin")
+	twin, stray := root.Intermediate("Twin", tlsfarm.Key(twinKey)), root.Intermediate("Twin")
 	byTwin := twin.Issue("leaf").Leaf
 	bareTwin, bareStray, bareLeaf := bare(twin.Certificate, rootKey), bare(stray.Certificate, rootKey), bare(byTwin, twinKey)
-	bareNamesake := bare(tlsfarm.NewAuthority("Root", withKey(strayKey)).Certificate, strayKey)
+	bareNamesake := bare(tlsfarm.NewAuthority("Root", tlsfarm.Key(strayKey)).Certificate, strayKey)
 	keyID := func(id []byte) tlsfarm.Edit { return func(c *x509.Certificate) { c.AuthorityKeyId = id } }
 	wrongKeyID := extension(false, "\x30\x06\x80\x04none", 2, 5, 29, 35)
 
@@ -283,8 +283,8 @@ func paths() []Scene {
 // authority is about who may sign, and whether it did.
 func authority() []Scene {
 	rootKey, interKey, oldKey := ecKey(), ecKey(), ecKey()
-	root, old := tlsfarm.NewAuthority("Root", withKey(rootKey)), tlsfarm.NewAuthority("Old", withKey(oldKey))
-	inter := root.Intermediate("Intermediate", withKey(interKey))
+	root, old := tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey)), tlsfarm.NewAuthority("Old", tlsfarm.Key(oldKey))
+	inter := root.Intermediate("Intermediate", tlsfarm.Key(interKey))
 	leaf, byRoot := inter.Issue("leaf").Leaf, root.Issue("leaf").Leaf
 	below := func(edits ...tlsfarm.Edit) [][]byte {
 		return wire(root.Intermediate("Intermediate", edits...).Issue("leaf"))
@@ -312,12 +312,6 @@ func authority() []Scene {
 	})
 }
 
-// largeKey makes a large RSA key at once, of more primes than two. Those who verify see its modulus alone.
-func largeKey(bits int) crypto.Signer {
-	//lint:ignore SA1019 two large primes take too long to find for a test
-	return must(rsa.GenerateMultiPrimeKey(rand.Reader, bits/512, bits))
-}
-
 func onCurve(c elliptic.Curve) crypto.Signer { return must(ecdsa.GenerateKey(c, rand.Reader)) }
 
 // withTinyKeys lets crypto/rsa make keys under 1024 bits, and sign with them.
@@ -330,16 +324,16 @@ func withTinyKeys(do func()) {
 
 func keysAndSignatures() []Scene {
 	rootKey := rsa2048()
-	root := tlsfarm.NewAuthority("Root", withKey(rootKey))
+	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey))
 	inter := root.Intermediate("Intermediate")
 	md5 := func(c *x509.Certificate) *x509.Certificate {
 		return resign(c, rootKey, crypto.MD5, sha256WithRSA, md5WithRSA)
 	}
-	sha1, small := signedWith(x509.SHA1WithRSA), withKey(rsa1024())
-	smallRoot, sha1Root := tlsfarm.NewAuthority("Root", small), tlsfarm.NewAuthority("Root", withKey(rootKey), sha1)
+	sha1, small := signedWith(x509.SHA1WithRSA), tlsfarm.Key(rsa1024())
+	smallRoot, sha1Root := tlsfarm.NewAuthority("Root", small), tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey), sha1)
 	var tinyLeaf, tinyCA [][]byte
 	withTinyKeys(func() {
-		tiny := withKey(rsaKey(768))
+		tiny := tlsfarm.Key(rsaKey(768))
 		tinyLeaf, tinyCA = wire(root.Issue("leaf", tiny)), wire(root.Intermediate("Tiny", tiny).Issue("leaf"))
 	})
 
@@ -393,8 +387,8 @@ func keysAndSignatures() []Scene {
 		"P-224": onCurve(elliptic.P224()), "P-256": ecKey(), "P-384": onCurve(elliptic.P384()), "P-521": onCurve(elliptic.P521()),
 		"Ed25519": edKey(),
 	} {
-		ca := tlsfarm.NewAuthority("Root", withKey(key))
-		scenes = append(scenes, Scene{Name: name, Chain: wire(ca.Issue("leaf", withKey(key))), Roots: certs(ca), Length: 2})
+		ca := tlsfarm.NewAuthority("Root", tlsfarm.Key(key))
+		scenes = append(scenes, Scene{Name: name, Chain: wire(ca.Issue("leaf", tlsfarm.Key(key))), Roots: certs(ca), Length: 2})
 	}
 	return under(root, 0, scenes)
 }
@@ -412,7 +406,7 @@ func pssAlgorithm(salt int) asn1.RawValue {
 // dates are about times, and about odd ways to write them.
 func dates() []Scene {
 	key := ecKey()
-	root := tlsfarm.NewAuthority("Root", withKey(key), during(midnight(1950, 1, 1), midnight(2100, 1, 1)))
+	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(key), during(midnight(1950, 1, 1), midnight(2100, 1, 1)))
 	leaf := root.Issue("leaf", during(midnight(2026, 1, 1), midnight(2027, 1, 1))).Leaf
 	noon := midnight(2026, 6, 15).Add(12 * time.Hour)
 	below := func(e tlsfarm.Edit) [][]byte { return wire(root.Intermediate("Intermediate", e).Issue("leaf")) }
@@ -508,7 +502,7 @@ func hostNames() []Scene {
 
 func usagesAndExtensions() []Scene {
 	key := ecKey()
-	root := tlsfarm.NewAuthority("Root", withKey(key))
+	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(key))
 	issue := func(edits ...tlsfarm.Edit) [][]byte { return wire(root.Issue("leaf", edits...)) }
 	below := func(edits ...tlsfarm.Edit) [][]byte {
 		return wire(root.Intermediate("Intermediate", edits...).Issue("leaf"))
@@ -617,7 +611,7 @@ func constrainedNames() []Scene {
 
 func encodings() []Scene {
 	key := ecKey()
-	root := tlsfarm.NewAuthority("Root", withKey(key))
+	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(key))
 	leaf, inter := root.Issue("leaf").Leaf, root.Intermediate("Intermediate")
 	odd := func(change func(*fields)) [][]byte { return wire(remake(leaf, key, crypto.SHA256, change)) }
 	serial := func(content string) func(*fields) {
@@ -690,8 +684,8 @@ var commonNameTests = []struct {
 // commonNameScenes are chains with these names in the leaf and in its issuer.
 func commonNameScenes() (scenes []Scene) {
 	key, interKey := ecKey(), ecKey()
-	root := tlsfarm.NewAuthority("Root", withKey(key))
-	inter := root.Intermediate("Intermediate", withKey(interKey))
+	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(key))
+	inter := root.Intermediate("Intermediate", tlsfarm.Key(interKey))
 	leaf := inter.Issue("leaf").Leaf
 	nameless := tlsfarm.NewAuthority("", edit(func(c *x509.Certificate) { c.Subject = pkix.Name{} }))
 	for _, tt := range commonNameTests {
@@ -734,7 +728,7 @@ func (s Scene) Verdict(t *testing.T) *Verdict {
 	t.Helper()
 	chain, err := s.Parse()
 	require.NoError(t, err)
-	return Verify(chain, pool(s.Roots), s.Host, s.At)
+	return Verify(chain, newPool(s.Roots), s.Host, s.At)
 }
 
 // Complete fills in what a scene leaves to be understood.
@@ -759,8 +753,8 @@ func TestCorpus(t *testing.T) {
 			}
 			v := s.Verdict(t)
 			assertSound(t, v, s.Roots)
-			assert.Equal(t, s.Want, told(v.Reasons))
-			assert.Equal(t, s.Warnings, told(v.Warnings))
+			assert.Equal(t, s.Want, summary(v.Reasons))
+			assert.Equal(t, s.Warnings, summary(v.Warnings))
 			assert.Equal(t, !s.Untrusted, v.Trusted)
 			assert.Len(t, v.Chain, s.Length)
 
@@ -768,8 +762,8 @@ func TestCorpus(t *testing.T) {
 				// Once anything is wrong all the rest is judged in another way, and must still be right.
 				s.Host = "elsewhere.invalid"
 				elsewhere := s.Verdict(t)
-				assert.Equal(t, "hostname_mismatch@0", told(elsewhere.Reasons))
-				assert.Equal(t, s.Warnings, told(elsewhere.Warnings))
+				assert.Equal(t, "hostname_mismatch@0", summary(elsewhere.Reasons))
+				assert.Equal(t, s.Warnings, summary(elsewhere.Warnings))
 				assert.Equal(t, v.Chain, elsewhere.Chain)
 			}
 		})

@@ -291,7 +291,7 @@ func Staple(s *certs.Staple) string {
 		fix = "Check that the server reaches its CA's OCSP responder: it should have fetched a new one in time."
 	case certs.StapleNotYetValid:
 		fix = "Check the time on the collector's host, then that of the CA's OCSP responder."
-	case certs.StapleOther:
+	case certs.StapleWrongCertificate:
 		fix = "Have the server fetch the one for its present certificate: after a renewal the old one may still be in its cache or in a file."
 	case certs.StapleNotAuthorized:
 		fix = "The CA must sign its OCSP responses itself, or with a valid certificate of its own that has the extended key usage OCSPSigning."

@@ -110,7 +110,7 @@ func readFile(t *target.Target, path string) *Outcome {
 		f.Warnings = append(f.Warnings, failure.Type(certs.Malformed))
 	}
 	roots := t.Settings().RootCAs
-	if v := certs.OutOfDate(f.Certificates, roots, o.Start); !v.Valid() {
+	if v := certs.VerifyDates(f.Certificates, roots, o.Start); !v.Valid() {
 		o.Failure = failure.Explain(failure.Evidence{Step: failure.File, Now: o.Start, Endpoint: path, Verdict: v})
 	}
 	if slices.ContainsFunc(f.Judged(), func(c *x509.Certificate) bool { return t.ExpiryWarning.Near(c, o.Start) }) {

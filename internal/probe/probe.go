@@ -32,9 +32,9 @@ type Prober struct {
 	// Again is told when a target's files are to be read again after a while, whatever its interval. It may be nil.
 	Again func(t *target.Target, after time.Duration)
 
-	memories sync.Map      // *target.Target to *memory
-	known    certs.Known   // the intermediates that servers sent
-	names    resolve.Cache // the addresses of the endpoints
+	memories sync.Map            // *target.Target to *memory
+	known    certs.Intermediates // the intermediates that servers sent
+	names    resolve.Cache       // the addresses of the endpoints
 }
 
 // Probe probes t once. It returns nil when ctx is cancelled before the probe is through: a probe that was called off
@@ -77,7 +77,7 @@ func (p *Prober) Forget(t *target.Target) { p.memories.Delete(t) }
 
 // memory is what is kept of a target from one probe to the next. The probes of one target never overlap.
 type memory struct {
-	verdict certs.Remembered
+	verdict certs.VerdictCache
 	// explained are the explanations of the failures that were met since the target last was in good health.
 	explained map[met]*Explanation
 	files     map[string]*onDisk // by path
@@ -285,7 +285,7 @@ func (r *run) handshake(ctx context.Context, conn net.Conn, deadline time.Time) 
 		if h.Verdict.Trusted && !h.Remembered {
 			r.prober.known.Add(h.Verdict.Chain)
 		} else if !h.Verdict.Trusted {
-			r.prober.known.Complete(h.Verdict, r.tls.RootCAs, now)
+			r.prober.known.FindMissing(h.Verdict, r.tls.RootCAs, now)
 		}
 		h.Staple = r.memory.verdict.AddStaple(h.Verdict, state.OCSPResponse, state.PeerCertificates, now)
 		h.Warnings = failure.Types(h.Verdict.Warnings)
