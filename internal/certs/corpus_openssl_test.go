@@ -73,7 +73,7 @@ func agree(ours, theirs string) bool {
 // ourCodes returns our verdict and its warnings as OpenSSL's codes with their depths, such as 10@0.
 func ourCodes(t *testing.T, s certs.Scene) (reasons, warnings string) {
 	t.Helper()
-	if s.Refused != "" {
+	if s.ParseError != "" {
 		return "unreadable", ""
 	}
 	v := s.Verdict(t)

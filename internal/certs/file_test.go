@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -238,7 +237,7 @@ func TestReadFile(t *testing.T) {
 		}
 		return path(name)
 	}
-	refused := func(t *testing.T, want Fault, path string) *FileError {
+	fault := func(t *testing.T, want Fault, path string) *FileError {
 		t.Helper()
 		_, err := ReadFile(path, "", "")
 		e := requireFault(t, want, err)
@@ -263,43 +262,43 @@ func TestReadFile(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "leaf", found(b))
 	})
-	t.Run("missing", func(t *testing.T) { refused(t, FileNotFound, path("missing")) })
-	t.Run("empty", func(t *testing.T) { refused(t, FileEmpty, write("empty", nil)) })
+	t.Run("missing", func(t *testing.T) { fault(t, FileNotFound, path("missing")) })
+	t.Run("empty", func(t *testing.T) { fault(t, FileEmpty, write("empty", nil)) })
 	t.Run("directory", func(t *testing.T) {
-		assert.ErrorContains(t, refused(t, FileUnreadable, dir), "it is a directory")
+		assert.ErrorContains(t, fault(t, FileUnreadable, dir), "it is a directory")
 	})
 	t.Run("below a file", func(t *testing.T) {
 		if runtime.GOOS == "windows" {
 			t.Skip("Windows reports a missing file")
 		}
-		refused(t, FileUnreadable, filepath.Join(write("file", leafPEM), "leaf.pem"))
+		fault(t, FileUnreadable, filepath.Join(write("file", leafPEM), "leaf.pem"))
 	})
 	t.Run("through symbolic links", func(t *testing.T) {
 		b, err := ReadFile(link(link(write("1.pem", leafPEM), "2.pem"), "3.pem"), "", "")
 		require.NoError(t, err)
 		assert.Equal(t, "leaf", found(b))
 	})
-	t.Run("dangling link", func(t *testing.T) { refused(t, FileNotFound, link("nowhere", "dangling")) })
-	t.Run("link to itself", func(t *testing.T) { refused(t, FileUnreadable, link("itself", "itself")) })
+	t.Run("dangling link", func(t *testing.T) { fault(t, FileNotFound, link("nowhere", "dangling")) })
+	t.Run("link to itself", func(t *testing.T) { fault(t, FileUnreadable, link("itself", "itself")) })
 	t.Run("unreadable", func(t *testing.T) {
 		p := write("unreadable", leafPEM)
 		require.NoError(t, os.Chmod(p, 0))
 		if _, err := os.ReadFile(p); err == nil {
 			t.Skip("this user can read every file")
 		}
-		assert.ErrorIs(t, refused(t, FileUnreadable, p), fs.ErrPermission)
+		assert.ErrorIs(t, fault(t, FileUnreadable, p), fs.ErrPermission)
 	})
 	t.Run("FIFO", func(t *testing.T) {
 		if err := exec.Command("mkfifo", path("fifo")).Run(); err != nil {
 			t.Skip("no mkfifo:", err)
 		}
-		assert.ErrorContains(t, refused(t, FileUnreadable, path("fifo")), "it is not a regular file")
+		assert.ErrorContains(t, fault(t, FileUnreadable, path("fifo")), "it is not a regular file")
 	})
 	t.Run("device", func(t *testing.T) {
 		if _, err := os.Stat("/dev/zero"); err != nil {
 			t.Skip("no devices:", err)
 		}
-		assert.ErrorContains(t, refused(t, FileUnreadable, "/dev/zero"), "it is not a regular file")
+		assert.ErrorContains(t, fault(t, FileUnreadable, "/dev/zero"), "it is not a regular file")
 	})
 	t.Run("largest", func(t *testing.T) {
 		b, err := ReadFile(write("largest", largest), "", "")
@@ -307,7 +306,7 @@ func TestReadFile(t *testing.T) {
 		assert.Equal(t, "leaf", found(b))
 	})
 	t.Run("too large", func(t *testing.T) {
-		assert.ErrorContains(t, refused(t, FileTooLarge, write("large", append(largest, '\n'))), "more than 16 MiB")
+		assert.ErrorContains(t, fault(t, FileTooLarge, write("large", append(largest, '\n'))), "more than 16 MiB")
 	})
 	t.Run("far too large", func(t *testing.T) { // a sparse file, of which not everything may be read
 		if runtime.GOOS == "windows" {
@@ -315,7 +314,7 @@ func TestReadFile(t *testing.T) {
 		}
 		p := write("sparse", nil)
 		require.NoError(t, os.Truncate(p, 1<<30))
-		assert.Less(t, allocated(func() { refused(t, FileTooLarge, p) }), 8*uint64(MaxFile))
+		assert.Less(t, allocated(func() { fault(t, FileTooLarge, p) }), 8*uint64(MaxFile))
 	})
 	t.Run("growing", func(t *testing.T) {
 		p := write("growing", leafPEM)
@@ -335,10 +334,10 @@ func TestReadFile(t *testing.T) {
 			select {
 			case <-done:
 				running = false
-			case <-time.After(time.Millisecond):
+			default:
 			}
 		}
-		refused(t, FileTooLarge, p)
+		fault(t, FileTooLarge, p)
 	})
 }
 

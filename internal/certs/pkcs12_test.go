@@ -188,6 +188,8 @@ func TestPKCS12Parts(t *testing.T) {
 		"keys only":                    {pfxOf(plainPart(shroudedBag(1))), secret, string(FileKeyOnly)},
 		"keys only, plain":             {pfxOf(plainPart(contentInfo(oidKeyBag, keyOf(fileLeaf)))), secret, string(FileKeyOnly)},
 		"MAC of another password":      {fileWithKey(encryptedPart(pbes2(derElement(asn1.SEQUENCE, leaf), "", 1)), append(utf16BE(secret), 0, 0)), "", string(FileWrongPassword)},
+		"plain, MAC, no password":      {fileWithKey(plainPart(leaf), append(utf16BE(secret), 0, 0)), "", "leaf"},
+		"plain, MAC, wrong password":   {fileWithKey(plainPart(leaf), append(utf16BE(secret), 0, 0)), "wrong", string(FileWrongPassword)},
 		"no parts":                     {pfxOf(), secret, string(FileEmpty)},
 		"no bags":                      {pfxOf(plainPart()), secret, string(FileEmpty)},
 		"wrong password, no MAC":       {pfxOf(locked), secret, string(FileWrongPassword)},

@@ -152,6 +152,44 @@ func TestCachedStapleAgreesWithAFreshOne(t *testing.T) {
 	assert.Greater(t, good, hits)
 }
 
+func TestStapleIsCached(t *testing.T) {
+	now, roots := time.Now(), stapleRoot.Pool()
+	good := stapleCA.Staple(stapled, tlsfarm.StapleDates(-20*time.Minute, day))
+	responder := stapleCA.Issue("OCSP", tlsfarm.Responder, tlsfarm.Validity(-10*time.Minute, 10*time.Minute))
+	delegated := stapleCA.StapleBy(responder, stapled, tlsfarm.StapleDates(-20*time.Minute, day))
+	for name, c := range map[string]struct {
+		first, second []byte
+		later         time.Duration
+		cached        bool
+		problem       StapleProblem
+	}{
+		"unchanged":             {good, good, time.Hour, true, ""},
+		"expired":               {good, good, 2 * day, false, StapleStale},
+		"within the clock skew": {good, good, -clockSkew + time.Minute, true, ""},
+		"not yet valid":         {good, good, -clockSkew - 2*time.Minute, false, StapleNotYetValid},
+		"another staple":        {good, stapleCA.Staple(stapleCA.Issue("other")), 0, false, StapleWrongCertificate},
+		"missing":               {good, nil, 0, false, ""},
+		"same responder":        {delegated, delegated, 9 * time.Minute, true, ""},
+		"responder expired":     {delegated, delegated, 11 * time.Minute, false, StapleNotAuthorized},
+		"responder not valid":   {delegated, delegated, -11 * time.Minute, false, StapleNotAuthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var cache VerdictCache
+			add := func(response []byte, now time.Time) *Staple {
+				v, _ := cache.Verify(certs(stapled), roots, "localhost", now)
+				return cache.AddStaple(v, response, certs(stapled), now)
+			}
+			require.Equal(t, StatusGood, add(c.first, now).Status)
+			before := cache.staple
+			s := add(c.second, now.Add(c.later))
+			assert.Equal(t, c.cached, cache.staple != nil && cache.staple == before)
+			if len(c.second) > 0 {
+				assert.Equal(t, c.problem, s.Problem)
+			}
+		})
+	}
+}
+
 func BenchmarkVerdictCache(b *testing.B) {
 	root := tlsfarm.NewAuthority("Root")
 	between := root.Intermediate("Between")
