@@ -70,9 +70,9 @@ type Version struct {
 	info fs.FileInfo // nil in the zero Version
 }
 
-// settled is how old a file's modification time must be for the next write to change it: the resolution of FAT, the
-// coarsest of common file systems.
-const settled = 2 * time.Second
+// settled is how old a file's modification time must be for the next write to change it. It is at least the resolution of
+// common file systems, except for FAT, whose resolution is two seconds.
+const settled = time.Second
 
 // VersionOf returns the current version of the file at path. It is the zero Version if the file does not exist, or was
 // written so recently that another write might not change its modification time.
