@@ -96,12 +96,6 @@ func edKey() crypto.Signer {
 	return k
 }
 
-// RSA keys take long to generate.
-var (
-	rsa2048 = sync.OnceValue(func() crypto.Signer { return rsaKey(2048) })
-	rsa1024 = sync.OnceValue(func() crypto.Signer { return rsaKey(1024) })
-)
-
 // manyPrimes is an RSA key of many small primes, which is fast to make and to sign with. Those who check a signature see
 // only its modulus.
 type manyPrimes struct {
@@ -144,14 +138,6 @@ func (k manyPrimes) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byt
 		product.Mul(product, p)
 	}
 	return signature.FillBytes(make([]byte, k.public.Size())), nil
-}
-
-func rsaKey(bits int) crypto.Signer {
-	k, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		panic(err)
-	}
-	return k
 }
 
 // The contents of DER object identifiers in certificates that crypto/x509 cannot create.

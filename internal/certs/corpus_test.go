@@ -323,17 +323,17 @@ func withTinyKeys(do func()) {
 }
 
 func keysAndSignatures() []Scene {
-	rootKey := rsa2048()
+	rootKey := tlsfarm.RSAKey(2048)
 	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey))
 	inter := root.Intermediate("Intermediate")
 	md5 := func(c *x509.Certificate) *x509.Certificate {
 		return resign(c, rootKey, crypto.MD5, sha256WithRSA, md5WithRSA)
 	}
-	sha1, small := signedWith(x509.SHA1WithRSA), tlsfarm.Key(rsa1024())
+	sha1, small := signedWith(x509.SHA1WithRSA), tlsfarm.Key(tlsfarm.RSAKey(1024))
 	smallRoot, sha1Root := tlsfarm.NewAuthority("Root", small), tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey), sha1)
 	var tinyLeaf, tinyCA [][]byte
 	withTinyKeys(func() {
-		tiny := tlsfarm.Key(rsaKey(768))
+		tiny := tlsfarm.Key(tlsfarm.RSAKey(768))
 		tinyLeaf, tinyCA = wire(root.Issue("leaf", tiny)), wire(root.Intermediate("Tiny", tiny).Issue("leaf"))
 	})
 
@@ -349,7 +349,7 @@ func keysAndSignatures() []Scene {
 			}{algorithm, asn1.BitString{Bytes: key, BitLength: 8 * len(key)}})
 		}))
 	}
-	pssKey := x509.MarshalPKCS1PublicKey(rsa2048().Public().(*rsa.PublicKey))
+	pssKey := x509.MarshalPKCS1PublicKey(tlsfarm.RSAKey(2048).Public().(*rsa.PublicKey))
 	// The first public key of RFC 8032, section 7.4.
 	ed448 := must(hex.DecodeString("5fd7449b59b461fd2ce787ec616ad46a1da1342485a70e1f8a0ea75d80e96778edf124769b46c7061bd6783df1e50f6cd1fa1abeafe8256180"))
 	// The base point of SEC 2, section 2.4.1.
@@ -383,7 +383,7 @@ func keysAndSignatures() []Scene {
 		{Name: "two algorithms for one signature", Chain: wire(signed(leaf.RawTBSCertificate, sha384, rootKey, crypto.SHA384)), ParseError: "x509: inner and outer signature algorithm identifiers don't match", OpenSSL: []string{"7@0"}, Because: "OpenSSL parses the certificate, but rejects the signature"},
 	}
 	for name, key := range map[string]crypto.Signer{
-		"RSA 2048": rsa2048(), "RSA 3072": largeKey(3072), "RSA 4096": largeKey(4096), "RSA 8192": largeKey(8192),
+		"RSA 2048": tlsfarm.RSAKey(2048), "RSA 3072": largeKey(3072), "RSA 4096": largeKey(4096), "RSA 8192": largeKey(8192),
 		"P-224": onCurve(elliptic.P224()), "P-256": ecKey(), "P-384": onCurve(elliptic.P384()), "P-521": onCurve(elliptic.P521()),
 		"Ed25519": edKey(),
 	} {

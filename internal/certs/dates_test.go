@@ -34,7 +34,7 @@ func TestVerifyDates(t *testing.T) {
 		"second leaf expired":            {certs(leaf, other), "cert_expired@0"},
 		"CA bundle":                      {certs(root, inter), ""},
 		"CA bundle with an expired one":  {certs(root, oldCA, inter), "cert_expired@1"},
-		"leaf with a weak key":           {certs(root.Issue("leaf", tlsfarm.Key(rsa1024()))), ""},
+		"leaf with a weak key":           {certs(root.Issue("leaf", tlsfarm.Key(tlsfarm.RSAKey(1024)))), ""},
 		"too many for a path":            {append(certs(leaf, oldCA), slices.Repeat(certs(inter), maxPath)...), "cert_expired@2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 )
 
 func TestKeySize(t *testing.T) {
-	for bits, key := range map[int]crypto.Signer{1024: rsa1024(), 2048: rsa2048(), 8192: largeKey(8192), 256: edKey()} {
+	for bits, key := range map[int]crypto.Signer{1024: tlsfarm.RSAKey(1024), 2048: tlsfarm.RSAKey(2048), 8192: largeKey(8192), 256: edKey()} {
 		assert.Equal(t, bits, KeySize(tlsfarm.SelfSigned("c", tlsfarm.Key(key)).Leaf))
 	}
 	for bits, curve := range map[int]elliptic.Curve{224: elliptic.P224(), 256: elliptic.P256(), 384: elliptic.P384(), 521: elliptic.P521()} {

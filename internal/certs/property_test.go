@@ -2,6 +2,8 @@ package certs
 
 import (
 	"crypto"
+	cryptorand "crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
@@ -29,7 +31,7 @@ type forest struct {
 var forestKeys = sync.OnceValue(func() []crypto.Signer {
 	keys := make([]crypto.Signer, 8)
 	for i := range keys {
-		keys[i] = rsaKey(1024)
+		keys[i] = must(rsa.GenerateKey(cryptorand.Reader, 1024))
 	}
 	return keys
 })

@@ -345,7 +345,7 @@ func TestRevocationReasons(t *testing.T) {
 
 // These are signatures that x/crypto/ocsp cannot make.
 func TestStapleSignatures(t *testing.T) {
-	rsaKey, edKey := rsa2048(), edKey()
+	rsaKey, edKey := tlsfarm.RSAKey(2048), edKey()
 	pss := func(hash asn1.ObjectIdentifier, salt int) asn1.RawValue {
 		type params struct {
 			Hash pkix.AlgorithmIdentifier `asn1:"explicit,tag:0"`

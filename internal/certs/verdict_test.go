@@ -219,20 +219,20 @@ func TestFaultOfATrustedChain(t *testing.T) {
 }
 
 func TestFaultOfAnUntrustedChain(t *testing.T) {
-	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(rsa2048()))
+	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(tlsfarm.RSAKey(2048)))
 	stranger := tlsfarm.NewAuthority("Stranger")
 	inter := root.Intermediate("Intermediate")
 	strange := stranger.Intermediate("Strange intermediate")
 	self, edSelf := tlsfarm.SelfSigned("self"), tlsfarm.SelfSigned("self", tlsfarm.Key(edKey()))
-	rsaSelf := tlsfarm.SelfSigned("self", tlsfarm.Key(rsa2048())).Leaf
+	rsaSelf := tlsfarm.SelfSigned("self", tlsfarm.Key(tlsfarm.RSAKey(2048))).Leaf
 	renewed := tlsfarm.NewAuthority("Intermediate") // of the same name as inter, with another key
 	byInter := inter.Issue("leaf")
 	sha1, sha1RSA := signedWith(x509.ECDSAWithSHA1), signedWith(x509.SHA1WithRSA)
-	md5Leaf := resign(root.Issue("leaf").Leaf, rsa2048(), crypto.MD5, sha256WithRSA, md5WithRSA)
+	md5Leaf := resign(root.Issue("leaf").Leaf, tlsfarm.RSAKey(2048), crypto.MD5, sha256WithRSA, md5WithRSA)
 	edCAKey := edKey()
 	edCA := root.Intermediate("Intermediate", tlsfarm.Key(edCAKey))
 	ed448Leaf := resign(edCA.Issue("leaf").Leaf, edCAKey, 0, idEd25519, idEd448)
-	ed448CA := resign(edCA.Certificate, rsa2048(), crypto.SHA256, idEd25519, idEd448)
+	ed448CA := resign(edCA.Certificate, tlsfarm.RSAKey(2048), crypto.SHA256, idEd25519, idEd448)
 
 	tests := map[string]struct {
 		scene
@@ -244,7 +244,7 @@ func TestFaultOfAnUntrustedChain(t *testing.T) {
 		"self-signed leaf that is a CA":                {scene{presented: certs(tlsfarm.SelfSigned("self", edit(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true })))}, "self_signed@0", 1},
 		"self-signed, key identifier of a CA":          {scene{presented: certs(tlsfarm.SelfSigned("self", edit(func(c *x509.Certificate) { c.AuthorityKeyId = root.Certificate.SubjectKeyId })))}, "self_signed@0", 1},
 		"self-signed with SHA-1":                       {scene{presented: certs(tlsfarm.SelfSigned("self", sha1))}, "self_signed@0", 1},
-		"self-signed with MD5":                         {scene{presented: certs(resign(rsaSelf, rsa2048(), crypto.MD5, sha256WithRSA, md5WithRSA))}, "self_signed@0", 1},
+		"self-signed with MD5":                         {scene{presented: certs(resign(rsaSelf, tlsfarm.RSAKey(2048), crypto.MD5, sha256WithRSA, md5WithRSA))}, "self_signed@0", 1},
 		"self-signed with Ed448":                       {scene{presented: certs(resign(edSelf.Leaf, edSelf.PrivateKey.(crypto.Signer), 0, idEd25519, idEd448))}, "self_signed@0", 1},
 		"self-issued, signed by another key":           {scene{presented: certs(withBadSignature(self.Leaf))}, "untrusted_ca@0", 1},
 		"unknown root presented":                       {scene{presented: certs(strange.Issue("leaf"), stranger)}, "untrusted_ca@2", 3},
@@ -515,7 +515,7 @@ func TestPathThatObeysConstraintsIsPreferred(t *testing.T) {
 }
 
 func TestWeakRSAKeyIsAWarning(t *testing.T) {
-	weak := tlsfarm.Key(rsa1024())
+	weak := tlsfarm.Key(tlsfarm.RSAKey(1024))
 	root, weakRoot := tlsfarm.NewAuthority("Root"), tlsfarm.NewAuthority("Root", weak)
 	tests := map[string]struct {
 		scene
@@ -524,7 +524,7 @@ func TestWeakRSAKeyIsAWarning(t *testing.T) {
 		"leaf":             {scene{presented: certs(root.Issue("leaf", weak)), roots: certs(root)}, "weak_key@0"},
 		"intermediate":     {scene{presented: certs(root.Intermediate("I", weak).Issue("leaf")), roots: certs(root)}, "weak_key@1"},
 		"root":             {scene{presented: certs(weakRoot.Issue("leaf")), roots: certs(weakRoot)}, "weak_key@1"},
-		"RSA of 2048 bits": {scene{presented: certs(root.Issue("leaf", tlsfarm.Key(rsa2048()))), roots: certs(root)}, ""},
+		"RSA of 2048 bits": {scene{presented: certs(root.Issue("leaf", tlsfarm.Key(tlsfarm.RSAKey(2048)))), roots: certs(root)}, ""},
 		"P-256":            {scene{presented: certs(root.Issue("leaf")), roots: certs(root)}, ""},
 	}
 	for name, tt := range tests {
@@ -548,7 +548,7 @@ func TestRSAKeyUnder1024Bits(t *testing.T) {
 	var lone *x509.Certificate
 	t.Run("make", func(t *testing.T) {
 		t.Setenv("GODEBUG", "rsa1024min=0")
-		key := tlsfarm.Key(rsaKey(768))
+		key := tlsfarm.Key(tlsfarm.RSAKey(768))
 		leaf, tiny = certs(root.Issue("leaf", key)), certs(root.Intermediate("Tiny", key).Issue("leaf"))
 		lone = tlsfarm.SelfSigned("self", key).Leaf
 	})
@@ -634,7 +634,7 @@ func TestHostileChains(t *testing.T) {
 func TestUnusualLeaves(t *testing.T) {
 	caKey := ecKey()
 	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(caKey))
-	ed, rs := root.Issue("leaf", tlsfarm.Key(edKey())).Leaf, root.Issue("leaf", tlsfarm.Key(rsa2048())).Leaf
+	ed, rs := root.Issue("leaf", tlsfarm.Key(edKey())).Leaf, root.Issue("leaf", tlsfarm.Key(tlsfarm.RSAKey(2048))).Leaf
 	leaves := map[string]struct {
 		leaf *x509.Certificate
 		want string
@@ -665,7 +665,7 @@ func TestUnusualLeaves(t *testing.T) {
 	require.Nil(t, leaves["RSA-PSS key"].leaf.PublicKey)
 
 	t.Run("RSA-PSS signature", func(t *testing.T) {
-		pss := tlsfarm.NewAuthority("Root", tlsfarm.Key(rsa2048()), signedWith(x509.SHA256WithRSAPSS))
+		pss := tlsfarm.NewAuthority("Root", tlsfarm.Key(tlsfarm.RSAKey(2048)), signedWith(x509.SHA256WithRSAPSS))
 		leaf := pss.Issue("leaf", signedWith(x509.SHA384WithRSAPSS))
 		assert.True(t, scene{presented: certs(leaf), roots: certs(pss)}.verify(t).Valid())
 	})
@@ -675,7 +675,7 @@ func FuzzCertificate(f *testing.F) {
 	caKey := ecKey()
 	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(caKey))
 	f.Add(root.Issue("leaf").Leaf.Raw)
-	f.Add(tlsfarm.SelfSigned("self", tlsfarm.Key(rsa1024()), expired).Leaf.Raw)
+	f.Add(tlsfarm.SelfSigned("self", tlsfarm.Key(tlsfarm.RSAKey(1024)), expired).Leaf.Raw)
 	f.Add(resign(root.Issue("leaf", tlsfarm.Key(edKey())).Leaf, caKey, crypto.SHA256, idEd25519, idEd448).Raw)
 	f.Add(root.Intermediate("CA", permits("example"), unknownExt, pathLen(0)).Certificate.Raw)
 	f.Add(bytes.Join([][]byte{root.Intermediate("CA").Issue("leaf").Leaf.Raw, root.Certificate.Raw}, nil))

@@ -48,10 +48,11 @@ func TestVerdictCacheAgreesWithVerify(t *testing.T) {
 			}
 			now := f.clock(s)
 			v, cached := cache.Verify(presented, trusted, name, now)
-			fresh := Verify(presented, trusted, name, now)
-			require.Equal(t, fresh.Valid(), v.Valid(), "cached: %t", cached)
 			if cached {
 				hits++
+			}
+			if cached || f.oneIn(4) { // sometimes a fresh one too, as it takes long
+				require.Equal(t, Verify(presented, trusted, name, now).Valid(), v.Valid(), "cached: %t", cached)
 			}
 			if v.Valid() {
 				valid++
