@@ -135,7 +135,7 @@ func TestVerdictAgreesWithX509(t *testing.T) {
 	t.Parallel()
 	seed, scenes := rand.Uint64(), 4000
 	if testing.Short() {
-		seed, scenes = 1, 800
+		seed, scenes = 1, 400
 	}
 	t.Logf("seed %d", seed)
 	var f *forest
