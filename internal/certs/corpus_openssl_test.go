@@ -28,30 +28,33 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// TestVerdictsBesideOpenSSL compares our verdicts with those of `openssl verify`: the reason that we tell first must be
-// among those that OpenSSL tells, at the same depth, and OpenSSL may tell none that we don't. The scenes say where that is
-// not so, and why. Without openssl it is skipped, but make test-interop fetches one and does not let it be.
+// TestVerdictsBesideOpenSSL compares our verdicts with those of `openssl verify`. Our first reason must be among OpenSSL's
+// errors, at the same depth, and we must have a reason for each of OpenSSL's errors. Each scene where that is not so says
+// why. The test is skipped if openssl is not installed, but make test-interop installs it and lets nothing be skipped.
 func TestVerdictsBesideOpenSSL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs another program")
+	}
 	version, err := exec.Command("openssl", "version").Output()
 	if err != nil || !regexp.MustCompile(`^OpenSSL [3-9]\.`).Match(version) {
-		t.Skip("there is no openssl, version 3 or later")
+		t.Skip("openssl, version 3 or later, is not installed")
 	}
 	t.Logf("%s", version)
 	for _, s := range certs.Corpus() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			s = s.Complete()
-			ours, warnings := judge(t, s)
+			ours, warnings := ourCodes(t, s)
 			theirs := verify(t, s)
 			if s.OpenSSL == nil {
 				assert.True(t, agree(ours, theirs), "we say %s, OpenSSL says %s", ours, theirs)
 			} else {
 				assert.NotEmpty(t, s.Because)
-				assert.Contains(t, s.OpenSSL, theirs, "we say %s, OpenSSL not what is explained: %s", ours, s.Because)
-				assert.False(t, agree(ours, s.OpenSSL[0]), "that is no difference any more: %s", s.Because)
+				assert.Contains(t, s.OpenSSL, theirs, "we say %s; this does not explain it: %s", ours, s.Because)
+				assert.False(t, agree(ours, s.OpenSSL[0]), "this is no longer a difference: %s", s.Because)
 			}
 			if s.With != nil {
-				assert.True(t, agree(ours, verify(t, s, s.With...)), "the difference is another than %s", s.With)
+				assert.True(t, agree(ours, verify(t, s, s.With...)), "%s does not remove the difference", s.With)
 			}
 			if ours == "ok" && warnings != "" {
 				assert.Equal(t, warnings, verify(t, s, "-auth_level", "2"), "the warnings")
@@ -60,17 +63,17 @@ func TestVerdictsBesideOpenSSL(t *testing.T) {
 	}
 }
 
-// agree tells whether two say the same, in OpenSSL's codes. OpenSSL stops at some of them, so that it may say less.
+// agree reports whether OpenSSL agrees with us, in its codes. It stops at some errors, so it may have fewer.
 func agree(ours, theirs string) bool {
 	codes := strings.Fields(ours)
 	return slices.Contains(strings.Fields(theirs), codes[0]) &&
 		!slices.ContainsFunc(strings.Fields(theirs), func(c string) bool { return !slices.Contains(codes, c) })
 }
 
-// judge returns our verdict and its warnings in OpenSSL's codes with their depths, such as 10@0.
-func judge(t *testing.T, s certs.Scene) (reasons, warnings string) {
+// ourCodes returns our verdict and its warnings as OpenSSL's codes with their depths, such as 10@0.
+func ourCodes(t *testing.T, s certs.Scene) (reasons, warnings string) {
 	t.Helper()
-	if s.Refused != "" {
+	if s.ParseError != "" {
 		return "unreadable", ""
 	}
 	v := s.Verdict(t)
@@ -97,7 +100,7 @@ func codes(t *testing.T, s certs.Scene, v *certs.Verdict, reasons []certs.Reason
 
 var errorLine = regexp.MustCompile(`(?m)^error (\d+) at (\d+) depth lookup`)
 
-// verify returns what `openssl verify` says: its codes with their depths, or ok, or unreadable.
+// verify returns the result of `openssl verify`: its codes with their depths, or ok, or unreadable.
 func verify(t *testing.T, s certs.Scene, options ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -109,8 +112,8 @@ func verify(t *testing.T, s certs.Scene, options ...string) string {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o600))
 		return filepath.Join(dir, name)
 	}
-	// Level 1 refuses what crypto/x509 refuses: SHA-1, MD5 and RSA keys under 1024 bits. Level 2, which is the default of
-	// OpenSSL's since 3.2, refuses RSA keys under 2048 bits too, of which we warn.
+	// Level 1 rejects what crypto/x509 rejects: SHA-1, MD5 and RSA keys under 1024 bits. Level 2, the default since OpenSSL
+	// 3.2, also rejects RSA keys under 2048 bits, for which we only have a warning.
 	args := []string{
 		"verify", "-no-CApath", "-no-CAstore", "-purpose", "sslserver", "-auth_level", "1",
 		"-attime", strconv.FormatInt(s.At.Unix(), 10),
@@ -150,9 +153,8 @@ func verify(t *testing.T, s certs.Scene, options ...string) string {
 	return "unreadable"
 }
 
-// What crypto/x509 does not parse never comes to a verdict: the handshake fails, and this is what users are told then. The
-// same goes for keys that it does not know.
-func TestWhatIsRefusedIsMalformed(t *testing.T) {
+// If crypto/x509 cannot parse a certificate, or does not know the type of its key, the handshake fails before the verdict.
+func TestUnparsableCertificatesAreMalformed(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	for _, s := range certs.Corpus() {

@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// OutOfDate judges the dates alone of the certificates of a file, of which at least one must be there. Whether they are
-// trusted, and for which name, is not to be told from a file. A bundle of CA certificates must not have one that is out of
-// date. In the file of a server, which begins with a leaf, the path that its clients would go must not: the best one to a
-// trusted root, where there is one, so that an expired cross-signed root beside a good chain raises nothing; else as
-// much of one as is in the file.
-func OutOfDate(certificates []*x509.Certificate, roots *x509.CertPool, now time.Time) *Verdict {
+const maxPath = 100 // certificates of a file among which VerifyDates looks for a path
+
+// VerifyDates judges only the dates of the certificates in a file. A file does not show whether they are trusted, or for
+// which name. It panics if certificates is empty.
+//
+// In a bundle of CA certificates, every certificate must be within its dates. If the file begins with a leaf, as that of a
+// server does, only the path that clients use must be: the best one to a trusted root, or as much of a path as the file
+// has. So an expired cross-signed root beside a valid chain is no reason.
+func VerifyDates(certificates []*x509.Certificate, roots *x509.CertPool, now time.Time) *Verdict {
 	v := &Verdict{Chain: certificates}
 	if leaf := certificates[0]; !leaf.IsCA && len(certificates) <= maxPath {
 		v = Verify(certificates, roots, "", now)
 		v.Warnings = nil
 	}
-	v.Reasons = outOfDate(v.Chain, now)
-	// Other leaves of the file, as in a keystore with several entries, stand for themselves.
+	v.Reasons = dateReasons(v.Chain, now)
+	// A file may have further leaves, as a keystore with several entries does.
 	for _, c := range certificates {
 		if !c.IsCA && !slices.Contains(v.Chain, c) {
-			v.Reasons = append(v.Reasons, outOfDate([]*x509.Certificate{c}, now)...)
+			v.Reasons = append(v.Reasons, dateReasons([]*x509.Certificate{c}, now)...)
 		}
 	}
 	return v
 }
-
-// maxPath bounds among how many certificates of a file a path is looked for.
-const maxPath = 100

@@ -1,27 +1,9 @@
 package certs
 
-import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
-	"crypto/x509"
-)
+import "crypto/x509"
 
-// KeySize returns the size of the certificate's public key in bits, 0 where the algorithm is unknown.
-func KeySize(c *x509.Certificate) int {
-	switch k := c.PublicKey.(type) {
-	case *rsa.PublicKey:
-		return k.N.BitLen()
-	case *ecdsa.PublicKey:
-		return k.Curve.Params().BitSize
-	case ed25519.PublicKey:
-		return 256
-	}
-	return 0
-}
-
-// SubjectName returns the name by which people know a certificate: the common name; where there is none, the first
-// name of the SAN; else the whole distinguished name. It is somebody else's bytes: not clean, not bounded.
+// SubjectName returns the name by which people know a certificate: its common name; without one, the first subject
+// alternative name; without any, the whole distinguished name. The result is neither cleaned nor bounded.
 func SubjectName(c *x509.Certificate) string {
 	switch {
 	case c.Subject.CommonName != "":
@@ -38,7 +20,8 @@ func SubjectName(c *x509.Certificate) string {
 	return c.Subject.String()
 }
 
-// IssuerName is SubjectName for the issuer, of which a certificate has the distinguished name alone.
+// IssuerName returns the common name of the certificate's issuer or, without one, its whole distinguished name. The
+// result is neither cleaned nor bounded.
 func IssuerName(c *x509.Certificate) string {
 	if c.Issuer.CommonName != "" {
 		return c.Issuer.CommonName
@@ -46,7 +29,8 @@ func IssuerName(c *x509.Certificate) string {
 	return c.Issuer.String()
 }
 
-// Names returns all names of the certificate's SAN, as text: DNS names, addresses, URIs, e-mail addresses.
+// Names returns all subject alternative names of a certificate: DNS names, addresses, URIs and e-mail addresses. They are
+// neither cleaned nor bounded.
 func Names(c *x509.Certificate) []string {
 	names := make([]string, 0, len(c.DNSNames)+len(c.IPAddresses)+len(c.URIs)+len(c.EmailAddresses))
 	names = append(names, c.DNSNames...)

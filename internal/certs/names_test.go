@@ -24,7 +24,7 @@ func uri(s string) *url.URL {
 	return u
 }
 
-// named is a certificate that has the name, the first n of a list of kinds of SAN, and no more.
+// named returns a certificate with this subject and these kinds of subject alternative names.
 func named(name pkix.Name, sans ...string) *x509.Certificate {
 	return tlsfarm.SelfSigned("", func(c *x509.Certificate) {
 		c.Subject, c.DNSNames, c.IPAddresses = name, nil, nil
@@ -75,8 +75,8 @@ func TestNames(t *testing.T) {
 	assert.Empty(t, Names(named(pkix.Name{CommonName: "no name"})))
 }
 
-// crypto/x509 refuses names that are no UTF-8, and lets pass what a terminal or a line of a log would obey.
-func TestNamesOfHostileCertificateAreCleaned(t *testing.T) {
+// crypto/x509 rejects names that are not UTF-8, but accepts control characters, which a terminal interprets.
+func TestControlCharactersInNames(t *testing.T) {
 	hostile := tlsfarm.SelfSigned("a\x00b\x1b[2J\r\n\u0085", tlsfarm.Names("a\x00b.example\n")).Leaf
 	const name = "a�b�[2J���"
 	assert.Equal(t, name, text.Clean(SubjectName(hostile), 64))

@@ -13,7 +13,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// sctList is the list of RFC 6962, section 3.3, with timestamps of these sizes.
+// sctList returns a list with timestamps of these sizes (RFC 6962, section 3.3).
 func sctList(sizes ...int) []byte {
 	var b cryptobyte.Builder
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
@@ -24,7 +24,7 @@ func sctList(sizes ...int) []byte {
 	return b.BytesOrPanic()
 }
 
-// withSCTs returns a certificate that has this extension.
+// withSCTs returns a certificate with this value of the extension.
 func withSCTs(value []byte) *x509.Certificate {
 	return tlsfarm.SelfSigned("c", func(c *x509.Certificate) {
 		c.ExtraExtensions = []pkix.Extension{
@@ -48,19 +48,19 @@ func TestSCTs(t *testing.T) {
 		value []byte
 		want  int
 	}{
-		"one":                      {octets(sctList(119)), 1},
-		"three":                    {octets(three), 3},
-		"an empty list":            {octets(sctList()), 0},
-		"cut in the last one":      {octets(three[:len(three)-1]), 2},
-		"cut in a length":          {octets(three[:2+2+119+1]), 1},
-		"cut in the whole length":  {octets(three[:1]), 0},
-		"no bytes":                 {octets(nil), 0},
-		"bytes after the list":     {octets(append(sctList(119), sctList(1)...)), 1},
-		"an empty one in it":       {octets(sctList(119, 0, 119)), 1},
-		"nothing but zeros":        {octets(make([]byte, 60_000)), 0},
-		"a length beyond the data": {octets([]byte{0xff, 0xff, 0xff, 0xff, 1}), 0},
-		"no octet string":          {three, 0},
-		"garbage":                  {[]byte("\x04\x82"), 0},
+		"one":                           {octets(sctList(119)), 1},
+		"three":                         {octets(three), 3},
+		"empty list":                    {octets(sctList()), 0},
+		"truncated in the last":         {octets(three[:len(three)-1]), 2},
+		"truncated in a length":         {octets(three[:2+2+119+1]), 1},
+		"truncated in the first length": {octets(three[:1]), 0},
+		"no bytes":                      {octets(nil), 0},
+		"trailing bytes":                {octets(append(sctList(119), sctList(1)...)), 1},
+		"empty timestamp":               {octets(sctList(119, 0, 119)), 1},
+		"only zeros":                    {octets(make([]byte, 60_000)), 0},
+		"length beyond the data":        {octets([]byte{0xff, 0xff, 0xff, 0xff, 1}), 0},
+		"not an OCTET STRING":           {three, 0},
+		"garbage":                       {[]byte("\x04\x82"), 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, SCTs(withSCTs(tt.value))) })
@@ -75,6 +75,6 @@ func FuzzSCTs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		n := SCTs(&x509.Certificate{Extensions: []pkix.Extension{{Id: oidSCTList, Value: value}}})
 		assert.GreaterOrEqual(t, n, 0)
-		assert.LessOrEqual(t, 3*n, len(value), "each takes three bytes at least")
+		assert.LessOrEqual(t, 3*n, len(value), "each takes at least three bytes")
 	})
 }

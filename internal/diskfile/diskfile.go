@@ -1,5 +1,5 @@
-// Package diskfile reads files that others write: certificates, keys and lists of targets. It reads a bounded number of
-// bytes, never waits for a pipe or opens a device, and reports whether a file has changed since it was last read.
+// Package diskfile reads files that other programs write: certificates, keys and lists of targets. It reads a bounded
+// number of bytes and only from regular files, so that it never waits for a pipe. It also detects changes of a file.
 package diskfile
 
 import (
@@ -11,28 +11,28 @@ import (
 	"time"
 )
 
-// What is wrong with a path that was found, apart from the errors of package io/fs.
+// Why the file at a path is not read.
 var (
 	ErrDirectory  = errors.New("it is a directory")
 	ErrNotRegular = errors.New("it is not a regular file")
 	ErrTooLarge   = errors.New("it is too large")
 )
 
-// Read returns the content of the regular file at path, which may be a symbolic link to it. The file may have at most max
-// bytes. The error is ErrDirectory, ErrNotRegular, ErrTooLarge, or what the operating system returned, without the path
-// and the operation, which the caller knows.
-func Read(path string, max int64) ([]byte, error) {
-	data, err := read(path, max)
+// Read returns the content of the regular file at path, or of the regular file to which path links. The error is
+// ErrDirectory, ErrNotRegular, ErrTooLarge if the file has more than limit bytes, or the error of the operating system
+// without the operation and the path.
+func Read(path string, limit int64) ([]byte, error) {
+	data, err := read(path, limit)
 	if withPath := (*fs.PathError)(nil); errors.As(err, &withPath) {
 		err = withPath.Err
 	}
 	return data, err
 }
 
-func read(path string, max int64) ([]byte, error) {
-	// Opening some devices has effects, so the file is checked before. It may be replaced in between: a FIFO then does not
-	// block, and the second check finds it.
-	if err := regular(os.Stat(path)); err != nil {
+func read(path string, limit int64) ([]byte, error) {
+	// Opening a device can have side effects, so the type is checked before. If the file is then replaced by a pipe, opening
+	// it does not block, because of O_NONBLOCK, and the second check rejects it.
+	if err := checkRegular(os.Stat(path)); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -40,17 +40,20 @@ func read(path string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := regular(f.Stat()); err != nil {
+	if err := checkRegular(f.Stat()); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, max+1)) // its size is no bound, as it may be growing
-	if err == nil && int64(len(data)) > max {
-		return nil, ErrTooLarge
+	data, err := io.ReadAll(io.LimitReader(f, limit+1)) // the size from Stat is no limit, as the file may be growing
+	if err == nil && int64(len(data)) > limit {
+		err = ErrTooLarge
 	}
-	return data, err
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
-func regular(info fs.FileInfo, err error) error {
+func checkRegular(info fs.FileInfo, err error) error {
 	switch {
 	case err != nil:
 		return err
@@ -62,17 +65,17 @@ func regular(info fs.FileInfo, err error) error {
 	return nil
 }
 
-// Version identifies the content of a file at one moment. Its zero value equals no other version.
+// Version identifies the content of a file at one time. The zero Version does not equal any Version.
 type Version struct {
-	info fs.FileInfo // nil where it cannot show a change
+	info fs.FileInfo // nil in the zero Version
 }
 
-// Settled is how long a file must not have been written for its times to show the next change. It is far more than the
-// resolution of any file system's clock.
+// Settled is how old a file's modification time must be for the next write to change it. It is at least the resolution of
+// common file systems, except for FAT, whose resolution is two seconds.
 const Settled = time.Second
 
-// VersionOf returns the present version of the file at path. It is the zero Version where there is no such file, and where
-// the file was written so recently that another write might leave its times as they are.
+// VersionOf returns the current version of the file at path. It is the zero Version if the file does not exist, or was
+// written so recently that another write might not change its modification time.
 func VersionOf(path string) Version {
 	info, err := os.Stat(path)
 	if err != nil || time.Since(info.ModTime()).Abs() < Settled {
@@ -81,8 +84,9 @@ func VersionOf(path string) Version {
 	return Version{info}
 }
 
-// Equal reports whether the file certainly had the same content both times.
-func (v Version) Equal(o Version) bool {
-	return v.info != nil && o.info != nil && os.SameFile(v.info, o.info) &&
-		v.info.ModTime().Equal(o.info.ModTime()) && v.info.Size() == o.info.Size()
+// Equal reports whether the file has not changed between both versions. It compares the file's identity, size and
+// modification time, not its content.
+func (v Version) Equal(w Version) bool {
+	return v.info != nil && w.info != nil && os.SameFile(v.info, w.info) &&
+		v.info.ModTime().Equal(w.info.ModTime()) && v.info.Size() == w.info.Size()
 }

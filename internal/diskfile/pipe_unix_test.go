@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Opening a FIFO to read would wait for somebody to write.
-func TestPipe(t *testing.T) {
+// Opening a pipe would wait for a writer.
+func TestReadPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	_, err := Read(path, 5)

@@ -20,7 +20,7 @@ func Staple(s *certs.Staple) string {
 		fix = "Check that the server can reach its CA's OCSP responder. It should have fetched a new response in time."
 	case certs.StapleNotYetValid:
 		fix = "Check the time on the collector's host, then on the CA's OCSP responder."
-	case certs.StapleOther:
+	case certs.StapleWrongCertificate:
 		fix = "Make the server fetch the one for its current certificate. After a renewal the old one may still be in its cache or in a file."
 	case certs.StapleNotAuthorized:
 		fix = "The CA must sign its OCSP responses itself, or with a valid certificate that it issued for this, with the extended key usage OCSPSigning."

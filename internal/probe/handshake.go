@@ -83,7 +83,7 @@ func (a *attempting) judge(name string, now time.Time) {
 	h.Verdict, h.FromCache = a.history.verdict.Verify(presented, a.tls.RootCAs, name, now)
 	switch {
 	case !h.Verdict.Trusted:
-		intermediates.Complete(h.Verdict, a.tls.RootCAs, now)
+		intermediates.FindMissing(h.Verdict, a.tls.RootCAs, now)
 	case !h.FromCache:
 		intermediates.Add(h.Verdict.Chain)
 	}

@@ -20,13 +20,13 @@ type Prober struct {
 	Resolver *net.Resolver
 
 	histories     sync.Map // *target.Target to *history
-	intermediates certs.Known
+	intermediates certs.Intermediates
 	names         resolve.Cache
 }
 
 // history is what is kept of a target from one probe to the next. The probes of one target never overlap.
 type history struct {
-	verdict certs.Remembered
+	verdict certs.VerdictCache
 	// explained has the explanations of the failures that were met since the target last succeeded.
 	explained map[symptom]*Explanation
 	files     map[string]*onDisk // by path

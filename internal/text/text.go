@@ -1,5 +1,4 @@
-// Package text makes text for people and for telemetry: it cleans what others wrote, and puts durations and moments into
-// words.
+// Package text formats text for people and telemetry: it cleans untrusted strings, and formats times and durations.
 package text
 
 import (
@@ -8,42 +7,43 @@ import (
 	"time"
 )
 
-// Clean returns s as valid UTF-8 without control characters, in at most max bytes. Each control character and each byte
-// that is not UTF-8 becomes U+FFFD. A string that is too long ends in an ellipsis.
-func Clean(s string, max int) string {
-	if len(s) > 4*max {
-		s = s[:4*max] // nothing shrinks below, so this is enough, and a rune cut in half is removed later
+// Clean returns s as valid UTF-8 without control characters, in at most limit bytes. It replaces each control character,
+// and each byte that is not UTF-8, by U+FFFD. A string that is too long ends in an ellipsis.
+func Clean(s string, limit int) string {
+	if len(s) > 4*limit {
+		s = s[:4*limit] // enough, as cleaning makes nothing shorter; a rune that is cut here is cut again below
 	}
-	s = strings.Map(func(r rune) rune {
+	s = strings.Map(func(r rune) rune { // to Map, an invalid byte is U+FFFD
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
 			return '\ufffd'
 		}
 		return r
-	}, s) // also replaces each byte that is not UTF-8
-	if len(s) <= max {
+	}, s)
+	if len(s) <= limit {
 		return s
 	}
 	const ellipsis = "…"
-	if max < len(ellipsis) {
+	if limit < len(ellipsis) {
 		return ""
 	}
-	cut := max - len(ellipsis)
-	for cut > 0 && s[cut]&0xc0 == 0x80 {
+	cut := limit - len(ellipsis)
+	for cut > 0 && s[cut]&0xc0 == 0x80 { // not at the start of a rune
 		cut--
 	}
 	return s[:cut] + ellipsis
 }
 
-// Quote returns s in quotation marks, cleaned, with at most max bytes between them.
-func Quote(s string, max int) string { return `"` + Clean(s, max) + `"` }
+// Quote returns s in quotation marks, cleaned, with at most limit bytes between them. It does not escape anything.
+func Quote(s string, limit int) string { return `"` + Clean(s, limit) + `"` }
 
 // Day returns the date of t in UTC, such as 2026-11-17.
 func Day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// Moment returns t in UTC for people to read, such as 2026-11-17 07:57:24 UTC.
+// Moment returns t in UTC to the second, such as 2026-11-17 07:57:24 UTC.
 func Moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
 
-// Duration returns d in the largest unit of which there are at least two, rounded down, such as "3 days" or "47 hours".
+// Duration returns d rounded down in days, hours, minutes or seconds: the largest unit of which d has at least two, such as
+// "3 days" or "47 hours".
 func Duration(d time.Duration) string {
 	for _, u := range []struct {
 		name string
@@ -52,6 +52,9 @@ func Duration(d time.Duration) string {
 		if d >= 2*u.unit {
 			return fmt.Sprintf("%d %s", d/u.unit, u.name)
 		}
+	}
+	if d/time.Second == 1 {
+		return "1 second"
 	}
 	return fmt.Sprintf("%d seconds", d/time.Second)
 }

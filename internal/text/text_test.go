@@ -42,6 +42,19 @@ func TestClean(t *testing.T) {
 	}
 }
 
+func TestQuote(t *testing.T) {
+	assert.Equal(t, `"example.com"`, Quote("example.com", 11))
+	assert.Equal(t, `"example…"`, Quote("example.com", 10))
+	assert.Equal(t, `"a�b"`, Quote("a\nb", 10))
+	assert.Equal(t, `""`, Quote("", 10))
+}
+
+func TestTimes(t *testing.T) {
+	at := time.Date(2026, 11, 17, 23, 57, 24, 999, time.FixedZone("UTC-2", -2*60*60))
+	assert.Equal(t, "2026-11-18", Day(at))
+	assert.Equal(t, "2026-11-18 01:57:24 UTC", Moment(at))
+}
+
 func assertClean(t *testing.T, s string, limit int) {
 	t.Helper()
 	assert.True(t, utf8.ValidString(s), "%q", s)
@@ -57,12 +70,12 @@ func FuzzClean(f *testing.F) {
 		limit := int(most)
 		got := Clean(s, limit)
 		assertClean(t, got, limit)
-		assert.Equal(t, got, Clean(got, limit), "clean already")
+		assert.Equal(t, got, Clean(got, limit), "it was clean already")
 		if utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) && len(s) <= limit {
 			assert.Equal(t, s, got)
 		}
 		if len(s) > limit && limit >= 7 {
-			assert.Greater(t, len(got), limit-4, "more would have fit: %q", got)
+			assert.Greater(t, len(got), limit-4, "%q is shorter than necessary", got)
 			assert.True(t, strings.HasSuffix(got, "…"))
 		}
 	})
@@ -71,8 +84,18 @@ func FuzzClean(f *testing.F) {
 func TestDuration(t *testing.T) {
 	const day = 24 * time.Hour
 	for d, want := range map[time.Duration]string{
-		0: "0 seconds", 2*time.Minute - 1: "119 seconds", 2 * time.Minute: "2 minutes", 2*time.Hour - 1: "119 minutes", 2 * time.Hour: "2 hours",
-		2*day - 1: "47 hours", 2 * day: "2 days", 400*day + time.Hour: "400 days",
+		0:                   "0 seconds",
+		time.Second - 1:     "0 seconds",
+		time.Second:         "1 second",
+		2*time.Second - 1:   "1 second",
+		2 * time.Second:     "2 seconds",
+		2*time.Minute - 1:   "119 seconds",
+		2 * time.Minute:     "2 minutes",
+		2*time.Hour - 1:     "119 minutes",
+		2 * time.Hour:       "2 hours",
+		2*day - 1:           "47 hours",
+		2 * day:             "2 days",
+		400*day + time.Hour: "400 days",
 	} {
 		assert.Equal(t, want, Duration(d))
 	}

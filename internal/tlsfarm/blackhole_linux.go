@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Blackhole returns an endpoint whose packets are dropped, as by a firewall: its queue of connections is full and never
-// emptied, so that the kernel leaves every further attempt without an answer.
+// Blackhole returns an endpoint that does not answer, as if a firewall dropped all packets: its queue of connections is full
+// and nothing accepts them, so the kernel ignores further attempts.
 func Blackhole() (endpoint string, stop func()) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	must(err)

@@ -1,6 +1,5 @@
-// Package tlsfarm has certificates and TLS servers, healthy and broken ones, for tests, benchmarks and the quick start.
-// Everything is made on the spot and lives in this process. Its functions panic where they cannot do their work: what
-// could keep them from it is a mistake in the caller.
+// Package tlsfarm makes certificates and starts TLS servers, valid and broken ones, for tests, benchmarks and the quick
+// start. Everything is in this process. Its functions panic on errors, as these are mistakes of the caller.
 package tlsfarm
 
 import (
@@ -9,17 +8,19 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
 	"net"
+	"sync"
 	"time"
 )
 
-// Edit changes a certificate before it is signed. An edit may also set PublicKey to a crypto.Signer, whose key the
-// certificate then has instead of a fresh one on P-256.
+// Edit changes a certificate before it is signed. If an edit sets PublicKey to a crypto.Signer, that is the certificate's
+// key; otherwise the key is a new one on P-256.
 type Edit func(*x509.Certificate)
 
 // Authority is a certificate authority.
@@ -29,12 +30,12 @@ type Authority struct {
 	issuer      *Authority // nil for a root
 }
 
-// NewAuthority makes a root that is valid from an hour ago for 3650 days.
+// NewAuthority returns a root that has been valid for an hour and expires in 3650 days.
 func NewAuthority(commonName string, edits ...Edit) *Authority {
 	return newAuthority(nil, commonName, edits)
 }
 
-// Intermediate makes a CA below a.
+// Intermediate returns a CA with a certificate issued by a.
 func (a *Authority) Intermediate(commonName string, edits ...Edit) *Authority {
 	return newAuthority(a, commonName, edits)
 }
@@ -49,13 +50,13 @@ func newAuthority(issuer *Authority, commonName string, edits []Edit) *Authority
 	return &Authority{Certificate: cert, key: key, issuer: issuer}
 }
 
-// Cross makes a certificate below a for the name and key of another CA.
+// Cross returns the other CA with a certificate issued by a.
 func (a *Authority) Cross(other *Authority) *Authority {
 	return newAuthority(a, other.Certificate.Subject.CommonName, []Edit{Key(other.key)})
 }
 
-// Issue makes a certificate for localhost, 127.0.0.1 and ::1 that is valid from an hour ago for 90 days, for servers
-// and clients, with all intermediates behind it.
+// Issue returns a certificate for localhost, 127.0.0.1 and ::1, followed by all intermediates. It has been valid for an
+// hour, expires in 90 days, and is for servers and clients.
 func (a *Authority) Issue(commonName string, edits ...Edit) tls.Certificate {
 	cert, key := sign(leafTemplate(commonName), a, edits)
 	c := tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
@@ -65,23 +66,23 @@ func (a *Authority) Issue(commonName string, edits ...Edit) tls.Certificate {
 	return c
 }
 
-// SelfSigned is Issue by the certificate's own key.
+// SelfSigned is like Issue, but the certificate is signed with its own key.
 func SelfSigned(commonName string, edits ...Edit) tls.Certificate {
 	cert, key := sign(leafTemplate(commonName), nil, edits)
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 
-// Pool holds the authority's certificate alone.
+// Pool returns a pool of only the authority's certificate.
 func (a *Authority) Pool() *x509.CertPool {
 	p := x509.NewCertPool()
 	p.AddCert(a.Certificate)
 	return p
 }
 
-// PEM is the authority's certificate.
+// PEM returns the authority's certificate.
 func (a *Authority) PEM() []byte { return pemBlock("CERTIFICATE", a.Certificate.Raw) }
 
-// PEM returns a certificate's whole chain, and its key.
+// PEM returns a certificate's whole chain and its key.
 func PEM(c tls.Certificate) (chain, key []byte) {
 	for _, der := range c.Certificate {
 		chain = append(chain, pemBlock("CERTIFICATE", der)...)
@@ -91,20 +92,39 @@ func PEM(c tls.Certificate) (chain, key []byte) {
 	return chain, pemBlock("PRIVATE KEY", der)
 }
 
-// Names makes the certificate one for these DNS names alone.
+// Names sets the DNS names and removes the addresses.
 func Names(names ...string) Edit {
 	return func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = names, nil }
 }
 
-// Validity sets begin and end, counted from now.
+// Validity sets the first and last moment, relative to now.
 func Validity(begin, end time.Duration) Edit {
 	return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().Add(begin), time.Now().Add(end) }
 }
 
-// Key gives the certificate this key.
+// Key sets the key.
 func Key(key crypto.Signer) Edit {
 	return func(c *x509.Certificate) { c.PublicKey = key }
 }
+
+// RSAKey returns an RSA key of this size. It is generated only once in a process, as that takes long.
+func RSAKey(bits int) *rsa.PrivateKey {
+	rsaKeys.Lock()
+	defer rsaKeys.Unlock()
+	key := rsaKeys.bySize[bits]
+	if key == nil {
+		var err error
+		key, err = rsa.GenerateKey(rand.Reader, bits)
+		must(err)
+		rsaKeys.bySize[bits] = key
+	}
+	return key
+}
+
+var rsaKeys = struct {
+	sync.Mutex
+	bySize map[int]*rsa.PrivateKey
+}{bySize: make(map[int]*rsa.PrivateKey)}
 
 func leafTemplate(commonName string) *x509.Certificate {
 	return &x509.Certificate{
@@ -117,7 +137,7 @@ func leafTemplate(commonName string) *x509.Certificate {
 	}
 }
 
-// sign makes a certificate from a template. A nil issuer means its own key.
+// sign returns a certificate from a template. If issuer is nil, it is self-signed.
 func sign(template *x509.Certificate, issuer *Authority, edits []Edit) (*x509.Certificate, crypto.Signer) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	must(err)
@@ -130,7 +150,7 @@ func sign(template *x509.Certificate, issuer *Authority, edits []Edit) (*x509.Ce
 		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		must(err)
 	}
-	template.PublicKey = nil // CreateCertificate would compare it with the key
+	template.PublicKey = nil // CreateCertificate requires that the key of a self-signed certificate equals it
 	parent, parentKey := template, key
 	if issuer != nil {
 		parent, parentKey = issuer.Certificate, issuer.key

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Resolver returns a resolver that asks a name server of its own on loopback, which knows these names and no others; a
-// name with no addresses is one for which the server fails. Names are absolute and lower case, such as "a.example.".
-// stop ends the server.
+// Resolver returns a resolver with its own name server on loopback, which knows only these names; for a name without
+// addresses, it returns a server failure. Names are absolute and in lower case, such as "a.example.". The caller must call
+// stop to stop the server.
 func Resolver(names map[string][]netip.Addr) (resolver *net.Resolver, stop func()) {
 	return NameServer(func(_ string, query dnsmessage.Message) [][]byte {
 		rcode := dnsmessage.RCodeSuccess
@@ -29,9 +29,9 @@ func Resolver(names map[string][]netip.Addr) (resolver *net.Resolver, stop func(
 	})
 }
 
-// NameServer returns a resolver that asks a name server of its own on loopback, over UDP and TCP. The server sends what
-// respond returns for a query, which has one question; network is "udp" or "tcp". Each query is in a goroutine of its
-// own, and respond may block. stop ends the server and returns when no call of respond is under way any more.
+// NameServer returns a resolver with its own name server on loopback, over UDP and TCP. The server sends the messages that
+// respond returns for a query, which has exactly one question; network is "udp" or "tcp". Each call of respond is in its own
+// goroutine, and may block. The caller must call stop, which stops the server and waits until all calls have returned.
 func NameServer(respond func(network string, query dnsmessage.Message) [][]byte) (resolver *net.Resolver, stop func()) {
 	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(err)
@@ -96,7 +96,7 @@ func Response(query dnsmessage.Message, rcode dnsmessage.RCode, answers ...dnsme
 	return [][]byte{packed}
 }
 
-// AddressRecords returns the records that a query asks for, of those that these addresses make.
+// AddressRecords returns records for those addresses that are of the type the query asks for.
 func AddressRecords(query dnsmessage.Message, ttl uint32, addrs ...netip.Addr) []dnsmessage.Resource {
 	var records []dnsmessage.Resource
 	q := query.Questions[0]

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// ServerHello starts a server that answers with a ServerHello of its own making: what crypto/tls would never choose.
-// The version is that of the message; TLS 1.3 is chosen by the extension supported_versions (RFC 8446, section 4.2.1).
+// ServerHello starts a server that answers only with this ServerHello, which may be one that crypto/tls never sends. The
+// version is that in the message; TLS 1.3 is selected in the extension supported_versions (RFC 8446, section 4.2.1).
 func ServerHello(version, suite uint16, extensions map[uint16][]byte) *Server {
 	return Serve(func(conn net.Conn) {
 		hello := make([]byte, 4096)
@@ -16,7 +16,7 @@ func ServerHello(version, suite uint16, extensions map[uint16][]byte) *Server {
 		}
 		var session []byte
 		if extensions[43] != nil {
-			session = hello[44 : 44+hello[43]] // behind both headers, version and random; TLS 1.3 echoes it
+			session = hello[44 : 44+hello[43]] // after both headers, version and random; TLS 1.3 echoes it
 		}
 		var b cryptobyte.Builder
 		b.AddUint8(22) // handshake

@@ -15,10 +15,10 @@ import (
 	"net"
 )
 
-// Refusing starts a server of one TLS version, 1.2 or 1.3, that asks for a client certificate and refuses whatever it
-// gets, or the lack of it, with an alert of any number, or for 0 by closing without one. crypto/tls would choose the alert itself, so this one is
-// written beside it: in the clear in TLS 1.2, where the server is not yet encrypting at that time, and encrypted with
-// the server's first application key in TLS 1.3.
+// Refusing starts a server of one TLS version, 1.2 or 1.3, that asks for a client certificate. Whether it gets one or not,
+// it sends this alert, or none if alert is 0, and closes the connection. As crypto/tls chooses its alerts itself, this one
+// bypasses it: in TLS 1.2 it is plain text, as the server does not encrypt yet, and in TLS 1.3 it is encrypted with the
+// server's first application key.
 func Refusing(certificate tls.Certificate, acceptable *x509.CertPool, version uint16, alert uint8) *Server {
 	return Serve(func(conn net.Conn) {
 		var secrets bytes.Buffer
@@ -27,7 +27,7 @@ func Refusing(certificate tls.Certificate, acceptable *x509.CertPool, version ui
 			ClientAuth: tls.RequestClientCert, ClientCAs: acceptable, SessionTicketsDisabled: true,
 			KeyLogWriter: &secrets,
 		}
-		// This callback comes after the client's certificate, or the empty message in its place.
+		// It is called after the client's certificate, or an empty message instead, has arrived.
 		config.VerifyConnection = func(tls.ConnectionState) error {
 			record := []byte{21, 3, 3, 0, 2, 2, alert}
 			if version == tls.VersionTLS13 {
@@ -43,8 +43,8 @@ func Refusing(certificate tls.Certificate, acceptable *x509.CertPool, version ui
 	})
 }
 
-// sealAlert makes the first record that a TLS 1.3 server sends under its application key (RFC 8446, section 5.2). The
-// suite is TLS_AES_128_GCM_SHA256, which crypto/tls chooses where there is hardware for it, as the caller's is.
+// sealAlert returns an alert as the first record that a TLS 1.3 server sends with its application key (RFC 8446, section
+// 5.2). The cipher suite must be TLS_AES_128_GCM_SHA256, which crypto/tls selects if client and server have AES hardware.
 func sealAlert(keyLog string, alert uint8) []byte {
 	var random, secretHex string
 	line := keyLog[bytes.Index([]byte(keyLog), []byte("SERVER_TRAFFIC_SECRET_0")):]
@@ -53,7 +53,7 @@ func sealAlert(keyLog string, alert uint8) []byte {
 	secret, err := hex.DecodeString(secretHex)
 	must(err)
 	if len(secret) != sha256.Size {
-		panic("tlsfarm: not a suite with SHA-256")
+		panic("tlsfarm: the cipher suite does not use SHA-256")
 	}
 	block, err := aes.NewCipher(expandLabel(secret, "key", 16))
 	must(err)
@@ -62,7 +62,7 @@ func sealAlert(keyLog string, alert uint8) []byte {
 	inner := []byte{2, alert, 21} // level, description, content type
 	header := []byte{23, 3, 3, 0, 0}
 	binary.BigEndian.PutUint16(header[3:], uint16(len(inner)+aead.Overhead()))
-	// Sequence number 0, so that the nonce is the IV itself.
+	// The sequence number is 0, so the nonce is the IV.
 	return append(header, aead.Seal(nil, expandLabel(secret, "iv", 12), inner, header)...)
 }
 

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// Server listens on a port of its own on 127.0.0.1.
+// Server is a server on loopback. The caller must close it.
 type Server struct {
 	listener net.Listener
 	serving  sync.WaitGroup
 	mu       sync.Mutex
-	conns    map[net.Conn]bool // those that are open
+	conns    map[net.Conn]bool // open ones
 }
 
-// Serve starts a server that hands every connection to handle and closes it afterwards.
+// Serve starts a server on 127.0.0.1 that calls handle for each connection, in its own goroutine, and then closes it.
 func Serve(handle func(net.Conn)) *Server {
 	return ServeOn("127.0.0.1:0", handle)
 }
 
-// ServeOn is Serve on a given address, such as [::1]:0.
+// ServeOn is like Serve, on a given address such as [::1]:0.
 func ServeOn(address string, handle func(net.Conn)) *Server {
 	l, err := net.Listen("tcp", address)
 	must(err)
@@ -48,13 +48,13 @@ func ServeOn(address string, handle func(net.Conn)) *Server {
 	return s
 }
 
-// Endpoint is the server's address and port, as one writes it in the receiver's configuration.
+// Endpoint returns the server's address and port, as in the receiver's configuration.
 func (s *Server) Endpoint() string { return s.listener.Addr().String() }
 
-// Port is the server's port.
+// Port returns the server's port.
 func (s *Server) Port() uint16 { return netip.MustParseAddrPort(s.Endpoint()).Port() }
 
-// Close closes the port and all connections, and returns when their handlers have.
+// Close closes the listener and all connections, and waits until all handlers have returned.
 func (s *Server) Close() {
 	_ = s.listener.Close()
 	s.mu.Lock()
@@ -65,13 +65,13 @@ func (s *Server) Close() {
 	s.serving.Wait()
 }
 
-// TLS starts a server that completes handshakes and then waits for the client to go. It sends nothing of its own accord
-// after the handshake, as HTTP servers do.
+// TLS starts a server that completes handshakes and then waits until the client closes the connection. Like an HTTP server,
+// it sends nothing unless asked.
 func TLS(config *tls.Config) *Server {
 	return Serve(func(conn net.Conn) { Handshake(conn, config) })
 }
 
-// Handshake is the server's side of one connection to a server that TLS starts.
+// Handshake handles one connection like a server that TLS starts.
 func Handshake(conn net.Conn, config *tls.Config) {
 	server := tls.Server(conn, config)
 	if server.Handshake() != nil {
@@ -80,12 +80,12 @@ func Handshake(conn net.Conn, config *tls.Config) {
 	_, _ = io.Copy(io.Discard, server)
 }
 
-// Silent starts a server that accepts connections and never says anything.
+// Silent starts a server that accepts connections and never sends anything.
 func Silent() *Server {
 	return Serve(func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 }
 
-// Resetting starts a server that resets each connection once the client has spoken.
+// Resetting starts a server that resets each connection after the client has sent something.
 func Resetting() *Server {
 	return Serve(func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 1))
@@ -93,7 +93,7 @@ func Resetting() *Server {
 	})
 }
 
-// Closing starts a server that closes each connection in an orderly way once the client has spoken.
+// Closing starts a server that closes each connection without a reset after the client has sent something.
 func Closing() *Server {
 	return Serve(func(conn net.Conn) {
 		_, _ = io.ReadAtLeast(conn, make([]byte, 4096), 64)
@@ -101,7 +101,7 @@ func Closing() *Server {
 	})
 }
 
-// Plaintext starts a server that greets in plain text and then waits.
+// Plaintext starts a server that sends a greeting in plain text and then waits until the client closes the connection.
 func Plaintext(greeting string) *Server {
 	return Serve(func(conn net.Conn) {
 		_, _ = io.WriteString(conn, greeting)
@@ -109,7 +109,7 @@ func Plaintext(greeting string) *Server {
 	})
 }
 
-// Answering starts a server that answers what the client says first with these bytes, and then closes.
+// Answering starts a server that sends these bytes after the client has sent something, and then closes the connection.
 func Answering(answer []byte) *Server {
 	return Serve(func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 4096))
@@ -130,8 +130,8 @@ func Refused() string {
 	return s.Endpoint()
 }
 
-// drain closes the connection's sending side and waits briefly for the client to go, so that what was sent arrives: a
-// close with unread input is a reset.
+// drain closes the sending side of the connection and reads until the client closes the other, so that everything sent
+// arrives: closing a connection with unread input resets it.
 func drain(conn net.Conn) {
 	_ = conn.(*net.TCPConn).CloseWrite()
 	_ = conn.SetReadDeadline(time.Now().Add(time.Second))

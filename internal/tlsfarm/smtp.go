@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// SMTP starts a mail server that offers STARTTLS and answers it with reply. After a 220 it speaks TLS; what the client
-// says then goes to heard, which may be nil.
+// SMTP starts a mail server that offers STARTTLS and answers that command with reply. If reply has code 220, a handshake
+// follows, and what the client sends after that goes to heard, which may be nil.
 func SMTP(reply string, config *tls.Config, heard chan<- string) *Server {
 	return Serve(func(conn net.Conn) {
 		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")

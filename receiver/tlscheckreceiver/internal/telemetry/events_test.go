@@ -593,7 +593,7 @@ func TestClientCertificate(t *testing.T) {
 	e = d.one("tls.client_certificate.expired", look(&second, until.Add(time.Second)))
 	assert.Equal(t, "ERROR", e.severity)
 	assert.Equal(t, fmt.Sprintf(`The client certificate of "collector", issued by "Event CA", which the collector presents to servers, `+
-		`expired on %s, 1 seconds ago. Renew the one in tls cert_file: servers that ask for it refuse the collector.`, text.Moment(until)), e.body)
+		`expired on %s, 1 second ago. Renew the one in tls cert_file: servers that ask for it refuse the collector.`, text.Moment(until)), e.body)
 	assert.Equal(t, identity(own), e.attributes)
 	d.nothing(look(mail, until.Add(time.Hour)))
 

@@ -34,7 +34,7 @@ func TestStaple(t *testing.T) {
 		"good":        {cert: cert, staple: root.Staple(cert), status: "good", nextUpdate: 7 * day},
 		"no end":      {cert: cert, staple: root.Staple(cert, tlsfarm.StapleDates(-time.Hour, 0)), status: "good"},
 		"revoked":     {cert: cert, staple: root.Staple(cert, tlsfarm.RevokedFor(0)), status: "revoked", nextUpdate: 7 * day, reasons: []any{"cert_revoked"}},
-		"stale":       {cert: cert, staple: root.Staple(cert, tlsfarm.StapleDates(-2*day, -day)), nextUpdate: -day, problem: "stale", message: "cannot be trusted: it was good until", reasons: []any{"invalid_staple"}},
+		"stale":       {cert: cert, staple: root.Staple(cert, tlsfarm.StapleDates(-2*day, -day)), nextUpdate: -day, problem: "stale", message: "cannot be trusted: it expired on", reasons: []any{"invalid_staple"}},
 		"other CA's":  {cert: cert, staple: tlsfarm.NewAuthority("Root").StapleBy(tlsfarm.SelfSigned("x"), cert), problem: "wrong_certificate", message: "about other certificates", reasons: []any{"invalid_staple"}},
 		"must-staple": {cert: demanding, problem: "missing", message: "must-staple", reasons: []any{"missing_staple"}},
 	} {
