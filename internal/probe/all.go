@@ -95,7 +95,7 @@ func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
 		return nil, failed
 	}
 	r.out.Failure = nil // of one server of several that has no address
-	return resolve.FirstAddresses(all, func(a netip.AddrPort) bool { return a.Addr().Is6() }), nil
+	return resolve.LimitAddresses(all, func(a netip.AddrPort) bool { return a.Addr().Is6() }), nil
 }
 
 // takeFiles makes the target's files those of a memory for one of its addresses.
