@@ -86,13 +86,10 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 		Probe:         work.probe,
 		Skip:          func(*target.Target) { telemetry.TLSCheckProbesSkipped.Add(probing, 1) },
 	}
-	work.watch = &watch.Watch{
-		Changed: work.plan.Now,
-		Unwatched: func(dir string, err error) {
-			r.set.Logger.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",
-				zap.String("directory", dir), zap.Error(err))
-		},
-	}
+	work.watch = watch.New(work.plan.Now, func(dir string, err error) {
+		r.set.Logger.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",
+			zap.String("directory", dir), zap.Error(err))
+	})
 	files := &targetFiles{
 		patterns: r.cfg.TargetFiles, defaults: &r.cfg.TargetDefaults, timeoutSet: r.cfg.timeoutSet,
 		builder: builder, log: r.set.Logger,

@@ -916,7 +916,7 @@ func TestChangedTargetKeepsItsCounters(t *testing.T) {
 func TestNothingFollowsTheEndOfATarget(t *testing.T) {
 	targets := build(t, `targets: [{endpoint: "a:1"}, {endpoint: "b:1"}]`)
 	a, b := targets[0], targets[1]
-	w := &work{plan: &schedule.Schedule{}, watch: &watch.Watch{}, prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
+	w := &work{plan: &schedule.Schedule{}, watch: watch.New(nil, nil), prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
 	w.set(targets)
 	assert.True(t, w.send(&probe.Outcome{Target: a}))
 	assert.Same(t, a, (<-w.outcomes).Target)
@@ -940,7 +940,7 @@ func TestNothingFollowsTheEndOfATarget(t *testing.T) {
 func TestWhatWasFoundOfATargetThatIsGoneIsForgotten(t *testing.T) {
 	s := farm(t, healthy())
 	targets := build(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", caFile(t), s.Endpoint()))
-	w := &work{plan: &schedule.Schedule{}, watch: &watch.Watch{}, prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
+	w := &work{plan: &schedule.Schedule{}, watch: watch.New(nil, nil), prober: &probe.Prober{}, outcomes: make(chan *probe.Outcome, 10)}
 	w.set(targets)
 	for _, remembered := range []bool{false, true} {
 		assert.Equal(t, remembered, w.prober.Probe(t.Context(), targets[0]).Handshake.Remembered)

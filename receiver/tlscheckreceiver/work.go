@@ -16,7 +16,7 @@ import (
 type work struct {
 	shard     target.Shard
 	plan      *schedule.Schedule
-	watch     *watch.Watch
+	watch     *watch.Watcher
 	prober    *probe.Prober
 	telemetry *metadata.TelemetryBuilder
 	outcomes  chan *probe.Outcome
