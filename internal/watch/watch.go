@@ -65,9 +65,9 @@ type watchedTarget struct {
 
 // New returns a Watcher without targets.
 //
-// It calls changed with each target whose files have changed. It calls unwatched when a directory cannot be watched for
-// the first time, with the reason. It is not called again for other directories. dir is empty if no directory at all can
-// be watched. Both are called by the goroutine of Run.
+// The goroutine of Run calls changed with each target whose files have changed. It calls unwatched with the first
+// directory that cannot be watched and the reason, but not with further ones. dir is empty if no directory can be
+// watched at all.
 func New(changed func(t *target.Target), unwatched func(dir string, err error)) *Watcher {
 	return &Watcher{
 		changed: changed, unwatched: unwatched, newNotify: fsnotify.NewWatcher, maxDirs: maxDirs,
