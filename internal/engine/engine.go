@@ -58,7 +58,7 @@ type Engine struct {
 	cfg      Config
 	prober   probe.Prober
 	schedule schedule.Schedule
-	watch    watch.Watch
+	watcher  *watch.Watcher
 
 	outcomes chan probe.Outcome
 	sets     chan []*target.Target // that replace those before
@@ -85,17 +85,14 @@ func New(cfg Config, targets []*target.Target) *Engine {
 		Probe:         e.probe,
 		Skip:          func(*target.Target) { cfg.Skip() },
 	}
-	e.watch = watch.Watch{
-		Changed: e.schedule.Now,
-		Unwatched: func(dir string, err error) {
-			cfg.Log.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",
-				zap.String("directory", dir), zap.Error(err))
-		},
-	}
+	e.watcher = watch.New(e.schedule.Now, func(dir string, err error) {
+		cfg.Log.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",
+			zap.String("directory", dir), zap.Error(err))
+	})
 	targets = e.ours(targets)
 	e.live = setOf(targets)
 	e.schedule.Set(targets)
-	e.watch.Set(targets)
+	e.watcher.Set(targets)
 	return e
 }
 
@@ -128,7 +125,7 @@ func (e *Engine) Set(targets []*target.Target) {
 		return
 	}
 	e.schedule.Set(targets)
-	e.watch.Set(targets)
+	e.watcher.Set(targets)
 }
 
 // Run probes until probing ends, and returns when the observers have seen the outcomes of all complete probes and have been
@@ -136,7 +133,7 @@ func (e *Engine) Set(targets []*target.Target) {
 func (e *Engine) Run(probing, observing context.Context) {
 	var working sync.WaitGroup
 	working.Go(func() { e.schedule.Run(probing) })
-	working.Go(func() { e.watch.Run(probing) })
+	working.Go(func() { e.watcher.Run(probing) })
 	done := make(chan struct{})
 	go func() {
 		working.Wait()

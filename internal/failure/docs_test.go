@@ -311,7 +311,7 @@ func exampleOf(typ Type) Evidence {
 	case StartTLSTimeout:
 		e.Err = refusal
 	case StartTLSProtocolError:
-		refusal.Said, refusal.Expected, refusal.Err, e.Err = "250 injected", "nothing more before TLS", starttls.ErrInjected, refusal
+		refusal.Said, refusal.Expected, refusal.Err, e.Err = "250 injected", "the TLS handshake", starttls.ErrInjected, refusal
 	case MalformedHandshake:
 		e.Err = errors.New("tls: server's Finished message was incorrect")
 	case MissingClientCert:

@@ -89,7 +89,7 @@ func (a *attempting) allAddresses(ctx context.Context) ([]netip.AddrPort, bool) 
 		return nil, false
 	}
 	slices.SortFunc(all, netip.AddrPort.Compare)
-	return resolve.FirstAddresses(slices.Compact(all), func(a netip.AddrPort) bool { return a.Addr().Is6() }), true
+	return resolve.LimitAddresses(slices.Compact(all), func(a netip.AddrPort) bool { return a.Addr().Is6() }), true
 }
 
 // lookUpServers returns the servers of a service (RFC 2782).

@@ -1,5 +1,5 @@
-// Package resolve looks up names in DNS, each once for all that ask at the same time, and keeps the answers for as long as
-// DNS says.
+// Package resolve looks up names in DNS and caches the answers for as long as their TTL allows. Concurrent lookups of the
+// same name share one query.
 package resolve
 
 import (
@@ -14,86 +14,84 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/net/dns/dnsmessage"
 )
-
-// MaxAddresses bounds the addresses of one name. A zone's owner could name thousands, of hosts that are not theirs.
-const MaxAddresses = 32
 
 const (
-	maxNames   = 100_000     // that are kept
-	maxKept    = time.Hour   // whatever the answer says, which is its zone's owner's to say
-	sweepNames = time.Minute // between two times at which what has ended is let go of
+	maxEntries    = 100_000     // in the cache
+	maxTTL        = time.Hour   // longer ones are cut, as the owner of any zone can choose them
+	sweepInterval = time.Minute // between two removals of expired entries
 )
 
-// Cache looks names up and keeps the answers as long as they last. Its zero value is ready to use, by any number of
-// goroutines.
+// Cache looks up names and caches the answers. The zero value is ready to use. Its methods may be called from any
+// goroutine.
+//
+// The resolver is not part of what identifies an answer: use one Cache for each. A nil resolver is the default one.
+// Only answers that come over its connections have a known TTL. Those from the hosts file, or from the C library, are
+// not cached.
 type Cache struct {
-	mu       sync.Mutex
-	kept     map[question]answer
-	underWay map[question]*lookUp
-	swept    time.Time
+	mu      sync.Mutex
+	entries map[key]entry
+	lookups map[key]*lookup // in progress
+	swept   time.Time
 }
 
-// question is for the addresses of a host, or for the servers of a service.
-type question struct {
-	name    string
-	service bool
+// key identifies what is looked up: the addresses of a host, or the servers of a service.
+type key struct {
+	name string // in lower case
+	srv  bool
 }
 
-// answer is one or the other, at most MaxAddresses, which nobody may change.
-type answer struct {
+// entry is an answer: either addrs or servers is set. At most MaxAddresses each. They are shared, and never changed.
+type entry struct {
 	addrs   []netip.Addr
 	servers []*net.SRV
-	ends    time.Time
+	expires time.Time // zero if the answer must not be cached
 }
 
-type lookUp struct {
-	waiting int                // how many do; at 0 it is called off
-	cancel  context.CancelFunc // calls it off
-	done    chan struct{}      // closed when what follows is set
-	answer  answer
+// lookup is a lookup in progress.
+type lookup struct {
+	waiting int                // goroutines that wait for it; guarded by Cache.mu
+	cancel  context.CancelFunc // called when nobody waits any more
+	done    chan struct{}      // closed once entry and err are set
+	entry   entry
 	err     error
 }
 
-// addresses returns those of a host.
+// Addresses returns the addresses of a host, at most MaxAddresses. The caller must not change the slice. If ctx ends
+// first, the error is that of ctx, or a *net.DNSError that is a timeout if ctx exceeded its deadline.
 func (c *Cache) Addresses(ctx context.Context, r *net.Resolver, name string) ([]netip.Addr, error) {
-	a, err := c.lookup(ctx, r, question{name: name})
-	return a.addrs, err
+	e, err := c.get(ctx, r, key{name: name})
+	return e.addrs, err
 }
 
-// servers returns those of a service.
+// Servers returns the servers of a service, as Addresses does the addresses of a host. They are sorted by priority. The
+// name is the full one, such as _imaps._tcp.example.com.
 func (c *Cache) Servers(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
-	a, err := c.lookup(ctx, r, question{name: name, service: true})
-	return a.servers, err
+	e, err := c.get(ctx, r, key{name: name, srv: true})
+	return e.servers, err
 }
 
-// lookup answers q. It waits no longer than ctx lasts. The look-up itself goes on while one of those who wait for it has
-// time left, and no longer than net tries: the first who asked may be called off, or have less time than the others.
-func (c *Cache) lookup(ctx context.Context, r *net.Resolver, q question) (answer, error) {
-	q.name = strings.ToLower(q.name) // RFC 4343
+// get returns the entry for k from the cache, or looks it up.
+//
+// It waits no longer than ctx allows. The lookup itself has a context of its own, as several callers may wait for it,
+// and the first one may have less time than the others. It is canceled when the last of them gives up.
+func (c *Cache) get(ctx context.Context, r *net.Resolver, k key) (entry, error) {
+	k.name = strings.ToLower(k.name) // RFC 4343
 	c.mu.Lock()
-	if a := c.kept[q]; time.Now().Before(a.ends) {
+	if e := c.entries[k]; time.Now().Before(e.expires) {
 		c.mu.Unlock()
-		return a, nil
+		return e, nil
 	}
-	l := c.underWay[q]
-	if l == nil || l.waiting == 0 {
-		if c.underWay == nil {
-			c.underWay, c.kept = make(map[question]*lookUp), make(map[question]answer)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		l = &lookUp{cancel: cancel, done: make(chan struct{})}
-		c.underWay[q] = l
-		go c.find(ctx, r, q, l)
+	l := c.lookups[k]
+	if l == nil || l.waiting == 0 { // a lookup that nobody waits for is canceled
+		l = c.start(r, k)
 	}
 	l.waiting++
 	c.mu.Unlock()
 
 	select {
 	case <-l.done:
-		return l.answer, l.err
+		return l.entry, l.err
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
@@ -102,80 +100,72 @@ func (c *Cache) lookup(ctx context.Context, r *net.Resolver, q question) (answer
 		l.cancel()
 	}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return answer{}, ctx.Err()
+		return entry{}, ctx.Err()
 	}
-	return answer{}, &net.DNSError{Err: os.ErrDeadlineExceeded.Error(), Name: q.name, IsTimeout: true} // as net says it
+	return entry{}, &net.DNSError{Err: os.ErrDeadlineExceeded.Error(), Name: k.name, IsTimeout: true} // as package net does
 }
 
-// find finds the answer for those who wait for l.
-func (c *Cache) find(ctx context.Context, r *net.Resolver, q question, l *lookUp) {
-	defer l.cancel()
-	life := lifetime{open: make(map[dnsmessage.Question]bool)}
-	var a answer
-	var err error
-	if q.service {
-		_, a.servers, err = life.noting(r).LookupSRV(ctx, "", "", q.name)
-		order := func(a, b *net.SRV) int {
-			return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Port, b.Port))
-		}
-		slices.SortFunc(a.servers, order) // net has shuffled them
-		a.servers = slices.CompactFunc(a.servers, func(a, b *net.SRV) bool { return order(a, b) == 0 })
-		a.servers = slices.Clone(a.servers[:min(len(a.servers), MaxAddresses)])
-	} else {
-		a.addrs, err = life.noting(r).LookupNetIP(ctx, "ip", q.name)
-		for i, addr := range a.addrs {
-			a.addrs[i] = addr.Unmap() // net gives out IPv4 addresses from the hosts file as IPv6 ones
-		}
-		a.addrs = bounded(a.addrs)
+// start starts a lookup. The caller holds mu.
+func (c *Cache) start(r *net.Resolver, k key) *lookup {
+	if c.lookups == nil {
+		c.lookups, c.entries = make(map[key]*lookup), make(map[key]entry)
 	}
-	a.ends = life.end()
-	l.answer, l.err = a, err
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &lookup{cancel: cancel, done: make(chan struct{})}
+	c.lookups[k] = l
+	go c.run(ctx, r, k, l)
+	return l
+}
+
+// run performs l and stores its answer.
+func (c *Cache) run(ctx context.Context, r *net.Resolver, k key, l *lookup) {
+	defer l.cancel()
+	var ttl ttlRecorder
+	resolver := ttl.resolver(r)
+	if k.srv {
+		l.entry.servers, l.err = lookupServers(ctx, resolver, k.name)
+	} else {
+		l.entry.addrs, l.err = lookupAddresses(ctx, resolver, k.name)
+	}
+	l.entry.expires = ttl.expires()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.underWay[q] == l { // else it was called off, and is looked up anew
-		delete(c.underWay, q)
+	if c.lookups[k] == l { // else it was canceled, and another lookup has taken its place
+		delete(c.lookups, k)
 	}
-	if err == nil {
-		c.keep(q, a)
+	if l.err == nil {
+		c.store(k, l.entry)
 	}
 	close(l.done)
 }
 
-// bounded leaves no more than MaxAddresses, the same ones whatever order a server gives them in.
-func bounded(addrs []netip.Addr) []netip.Addr {
-	if len(addrs) <= MaxAddresses {
-		return addrs
+func lookupAddresses(ctx context.Context, r *net.Resolver, name string) ([]netip.Addr, error) {
+	addrs, err := r.LookupNetIP(ctx, "ip", name)
+	for i, a := range addrs {
+		addrs[i] = a.Unmap() // net returns IPv4 addresses from the hosts file as IPv6 ones
 	}
-	all := FirstAddresses(slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)), netip.Addr.Is6)
-	kept := make([]netip.Addr, 0, MaxAddresses) // and no memory for the others
-	for _, a := range addrs {
-		if slices.Contains(all, a) && !slices.Contains(kept, a) {
-			kept = append(kept, a)
-		}
-	}
-	return kept
+	return limitUnsorted(addrs), err
 }
 
-// lowest leaves the first MaxAddresses of each family, half of them IPv6 where there are enough of both. They are sorted,
-// with IPv4 first.
-func FirstAddresses[A any](sorted []A, is6 func(A) bool) []A {
-	six := slices.IndexFunc(sorted, is6)
-	if len(sorted) <= MaxAddresses || six < 0 {
-		return sorted[:min(len(sorted), MaxAddresses)]
+func lookupServers(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
+	_, servers, err := r.LookupSRV(ctx, "", "", name)
+	compare := func(a, b *net.SRV) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Port, b.Port))
 	}
-	four := min(six, max(MaxAddresses/2, MaxAddresses-(len(sorted)-six)))
-	return slices.Delete(sorted, four, six)[:MaxAddresses]
+	slices.SortFunc(servers, compare) // net shuffles servers of the same priority
+	servers = slices.CompactFunc(servers, func(a, b *net.SRV) bool { return compare(a, b) == 0 })
+	return slices.Clone(servers[:min(len(servers), MaxAddresses)]), err // the clone frees the memory of the others
 }
 
-// keep keeps an answer if it lasts and there is room.
-func (c *Cache) keep(q question, a answer) {
+// store caches an entry that has not expired, if there is room. The caller holds mu.
+func (c *Cache) store(k key, e entry) {
 	now := time.Now()
-	if now.Sub(c.swept) >= sweepNames {
-		maps.DeleteFunc(c.kept, func(_ question, a answer) bool { return !now.Before(a.ends) })
+	if now.Sub(c.swept) >= sweepInterval {
+		maps.DeleteFunc(c.entries, func(_ key, e entry) bool { return !now.Before(e.expires) })
 		c.swept = now
 	}
-	delete(c.kept, q)
-	if now.Before(a.ends) && len(c.kept) < maxNames {
-		c.kept[q] = a
+	delete(c.entries, k)
+	if now.Before(e.expires) && len(c.entries) < maxEntries {
+		c.entries[k] = e
 	}
 }

@@ -29,22 +29,23 @@ const (
 	ok       = dnsmessage.RCodeSuccess
 	nxdomain = dnsmessage.RCodeNameError
 	servfail = dnsmessage.RCodeServerFailure
-	plenty   = time.Minute // until a test that hangs fails; nothing is expected to take as long
+	hung     = time.Minute // after which a test fails; nothing takes nearly as long
 )
 
-// nameServer is a name server for the test, which counts what it is asked.
+// nameServer is a name server that counts the queries.
 type nameServer struct {
 	*net.Resolver
 	started time.Time
 	queries atomic.Int64
 }
 
-// wasAsked asserts how many queries there were. On a machine that is so slow that net asked again there is no telling.
-func (s *nameServer) wasAsked(t *testing.T, times int64) {
+// assertQueries asserts the number of queries. If the machine is so slow that net may have repeated some, it asserts only
+// the minimum.
+func (s *nameServer) assertQueries(t *testing.T, want int64) {
 	t.Helper()
-	const timeout = time.Second // the least that resolv.conf can set
-	if asked := s.queries.Load(); time.Since(s.started) < timeout || asked < times {
-		assert.Equal(t, times, asked)
+	const timeout = time.Second // the shortest that resolv.conf can set
+	if got := s.queries.Load(); time.Since(s.started) < timeout || got < want {
+		assert.Equal(t, want, got)
 	}
 }
 
@@ -61,14 +62,14 @@ func serveNames(t testing.TB, respond respond) *nameServer {
 	return s
 }
 
-// addresses answers with these.
+// addresses answers with addrs.
 func addresses(ttl uint32, addrs ...netip.Addr) respond {
 	return func(_ string, query dnsmessage.Message) [][]byte {
 		return tlsfarm.Response(query, ok, tlsfarm.AddressRecords(query, ttl, addrs...)...)
 	}
 }
 
-// held holds the answers back until they are released.
+// held holds back the answers until release is called.
 func held(t testing.TB, respond respond) (_ respond, release func()) {
 	gate := make(chan struct{})
 	release = sync.OnceFunc(func() { close(gate) })
@@ -84,54 +85,59 @@ func only(query dnsmessage.Message) dnsmessage.Question { return query.Questions
 func (c *Cache) waitingFor(name string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l := c.underWay[question{name: name}]; l != nil {
+	if l := c.lookups[key{name: name}]; l != nil {
 		return l.waiting
 	}
 	return 0
 }
 
-func eventually(t *testing.T, what func() bool) {
+func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, what, plenty, time.Millisecond)
+	require.Eventually(t, condition, hung, time.Millisecond)
 }
 
-func TestNameIsAskedForOnce(t *testing.T) {
+func TestAnswerIsCached(t *testing.T) {
 	s := serveNames(t, addresses(3600, v4, v6))
-	var n Cache
+	var cache Cache
 	for _, name := range []string{"a.example.", "a.example.", "A.Example."} {
-		addrs, err := n.Addresses(t.Context(), s.Resolver, name)
+		addrs, err := cache.Addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 		assert.ElementsMatch(t, []netip.Addr{v4, v6}, addrs)
 	}
-	s.wasAsked(t, 2) // for A and AAAA
-	_, err := n.Addresses(t.Context(), s.Resolver, "b.example.")
+	s.assertQueries(t, 2) // for A and AAAA
+	_, err := cache.Addresses(t.Context(), s.Resolver, "b.example.")
 	require.NoError(t, err)
-	s.wasAsked(t, 4)
-	assert.Empty(t, n.underWay)
+	s.assertQueries(t, 4)
+	assert.Empty(t, cache.lookups)
 }
 
-func TestChangedAnswerIsSeenAfterTheTTL(t *testing.T) {
-	var now atomic.Pointer[netip.Addr]
-	now.Store(&v4)
+func TestExpiredAnswerIsLookedUpAgain(t *testing.T) {
+	var current atomic.Pointer[netip.Addr]
+	current.Store(&v4)
 	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
-		return addresses(1, *now.Load())(network, query)
+		return addresses(300, *current.Load())(network, query)
 	})
-	var n Cache
-	before := time.Now()
-	addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
-	require.NoError(t, err)
-	assert.Equal(t, []netip.Addr{v4}, addrs)
-	now.Store(&v4b)
-	eventually(t, func() bool {
-		addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
-		return err == nil && addrs[0] == v4b
-	})
-	assert.GreaterOrEqual(t, time.Since(before), time.Second)
+	var cache Cache
+	assertFound := func(want netip.Addr) {
+		t.Helper()
+		addrs, err := cache.Addresses(t.Context(), s.Resolver, "a.example.")
+		require.NoError(t, err)
+		assert.Equal(t, []netip.Addr{want}, addrs)
+	}
+	assertFound(v4)
+	current.Store(&v4b)
+	assertFound(v4)
+	k := key{name: "a.example."}
+	e := cache.entries[k]
+	e.expires = time.Now()
+	cache.entries[k] = e
+	assertFound(v4b)
+	assert.True(t, time.Now().Before(cache.entries[k].expires), "the new answer is cached")
 }
 
-// Some servers say that the name does not exist where it has no address of one kind.
-func TestNoSuchNameIsAnAnswer(t *testing.T) {
-	lastsFor(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+// Some servers say that a name does not exist if it has no address of the family asked for.
+func TestNameErrorForOneFamilyIsAnAnswer(t *testing.T) {
+	assertCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		if only(query).Type == dnsmessage.TypeAAAA {
 			return tlsfarm.Response(query, nxdomain)
 		}
@@ -139,16 +145,16 @@ func TestNoSuchNameIsAnAnswer(t *testing.T) {
 	}), 300*time.Second)
 }
 
-// A server may say the name in letters of its own choice (RFC 4343, section 4.1).
-func TestNameInOtherLetters(t *testing.T) {
-	lastsFor(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+// A server may change the case of a name (RFC 4343, section 4.1).
+func TestAnswerInOtherCase(t *testing.T) {
+	assertCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		return [][]byte{repack(t, addresses(300, v4, v6)(network, query), func(m *dnsmessage.Message) {
 			m.Questions[0].Name = dnsmessage.MustNewName("A.EXAMPLE.")
 		})}
 	}), 300*time.Second)
 }
 
-func TestFailureIsNotKept(t *testing.T) {
+func TestFailureIsNotCached(t *testing.T) {
 	for want, rcode := range map[failure.Type]dnsmessage.RCode{failure.DNSNotFound: nxdomain, failure.DNSError: servfail} {
 		var exists atomic.Bool
 		s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
@@ -157,12 +163,12 @@ func TestFailureIsNotKept(t *testing.T) {
 			}
 			return tlsfarm.Response(query, rcode)
 		})
-		notKept(t, s, true)
-		var n Cache
-		_, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
+		assertNotCached(t, s, true)
+		var cache Cache
+		_, err := cache.Addresses(t.Context(), s.Resolver, "a.example.")
 		assert.Equal(t, want, typeOf(err), err)
 		exists.Store(true)
-		addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
+		addrs, err := cache.Addresses(t.Context(), s.Resolver, "a.example.")
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
@@ -172,10 +178,10 @@ func typeOf(err error) failure.Type {
 	return failure.Explain(failure.Evidence{Step: failure.DNS, Err: err, Endpoint: "a.example.:443"}).Type
 }
 
-// lookUps looks a name up, n times at once.
-func (s *nameServer) lookUps(t *testing.T, c *Cache, times int) (results <-chan error) {
-	all := make(chan error, times)
-	for range times {
+// lookups starts n concurrent lookups of a name.
+func (s *nameServer) lookups(t *testing.T, c *Cache, n int) (results <-chan error) {
+	all := make(chan error, n)
+	for range n {
 		go func() {
 			addrs, err := c.Addresses(t.Context(), s.Resolver, "a.example.")
 			if err == nil && !assert.ElementsMatch(t, []netip.Addr{v4, v6}, addrs) {
@@ -187,35 +193,35 @@ func (s *nameServer) lookUps(t *testing.T, c *Cache, times int) (results <-chan 
 	return all
 }
 
-func TestLookUpsAtOnceAreOne(t *testing.T) {
+func TestConcurrentLookupsShareOne(t *testing.T) {
 	respond, release := held(t, addresses(0, v4, v6))
 	s := serveNames(t, respond)
-	var n Cache
-	results := s.lookUps(t, &n, 50)
-	eventually(t, func() bool { return n.waitingFor("a.example.") == 50 })
+	var cache Cache
+	results := s.lookups(t, &cache, 50)
+	eventually(t, func() bool { return cache.waitingFor("a.example.") == 50 })
 	release()
 	for range 50 {
 		assert.NoError(t, <-results)
 	}
-	s.wasAsked(t, 2)
-	assert.Empty(t, n.underWay)
+	s.assertQueries(t, 2)
+	assert.Empty(t, cache.lookups)
 
-	// However they fall, an answer that is kept is asked for once.
+	// The same, if the answer may come before some of the lookups.
 	s = serveNames(t, addresses(300, v4, v6))
-	results = s.lookUps(t, &n, 50)
+	results = s.lookups(t, &cache, 50)
 	for range 50 {
 		assert.NoError(t, <-results)
 	}
-	s.wasAsked(t, 2)
+	s.assertQueries(t, 2)
 }
 
-func TestFailureIsSharedByThoseWhoWait(t *testing.T) {
+func TestConcurrentLookupsShareFailure(t *testing.T) {
 	for want, rcode := range map[failure.Type]dnsmessage.RCode{failure.DNSNotFound: nxdomain, failure.DNSError: servfail} {
 		respond, release := held(t, func(_ string, query dnsmessage.Message) [][]byte { return tlsfarm.Response(query, rcode) })
 		s := serveNames(t, respond)
-		var n Cache
-		results := s.lookUps(t, &n, 10)
-		eventually(t, func() bool { return n.waitingFor("a.example.") == 10 })
+		var cache Cache
+		results := s.lookups(t, &cache, 10)
+		eventually(t, func() bool { return cache.waitingFor("a.example.") == 10 })
 		release()
 		for range 10 {
 			assert.Equal(t, want, typeOf(<-results))
@@ -227,9 +233,9 @@ func TestFailureIsSharedByThoseWhoWait(t *testing.T) {
 			<-gate
 			return nil, &net.OpError{Op: "dial", Err: err}
 		}}}
-		var n Cache
-		results := s.lookUps(t, &n, 10)
-		eventually(t, func() bool { return n.waitingFor("a.example.") == 10 })
+		var cache Cache
+		results := s.lookups(t, &cache, 10)
+		eventually(t, func() bool { return cache.waitingFor("a.example.") == 10 })
 		close(gate)
 		for range 10 {
 			assert.Equal(t, want, typeOf(<-results))
@@ -237,148 +243,149 @@ func TestFailureIsSharedByThoseWhoWait(t *testing.T) {
 	}
 }
 
-// ending is a context that ends when it is cancelled, for a reason of the test's own.
-type ending struct {
+// contextWithErr is a context that, once canceled, returns err.
+type contextWithErr struct {
 	context.Context
-	why error
+	err error
 }
 
-func (c ending) Err() error {
+func (c contextWithErr) Err() error {
 	if c.Context.Err() == nil {
 		return nil
 	}
-	return c.why
+	return c.err
 }
 
-func TestLookUpOutlivesWhoBeganIt(t *testing.T) {
-	for _, why := range []error{context.Canceled, context.DeadlineExceeded} {
-		t.Run(why.Error(), func(t *testing.T) {
+func TestLookupOutlivesItsFirstCaller(t *testing.T) {
+	for _, ctxErr := range []error{context.Canceled, context.DeadlineExceeded} {
+		t.Run(ctxErr.Error(), func(t *testing.T) {
 			respond, release := held(t, addresses(300, v4, v6))
 			s := serveNames(t, respond)
-			var n Cache
+			var cache Cache
 			ctx, cancel := context.WithCancel(t.Context())
 			first := make(chan error)
 			go func() {
-				_, err := n.Addresses(ending{ctx, why}, s.Resolver, "a.example.")
+				_, err := cache.Addresses(contextWithErr{ctx, ctxErr}, s.Resolver, "a.example.")
 				first <- err
 			}()
-			eventually(t, func() bool { return n.waitingFor("a.example.") == 1 })
-			others := s.lookUps(t, &n, 2)
-			eventually(t, func() bool { return n.waitingFor("a.example.") == 3 })
+			eventually(t, func() bool { return cache.waitingFor("a.example.") == 1 })
+			others := s.lookups(t, &cache, 2)
+			eventually(t, func() bool { return cache.waitingFor("a.example.") == 3 })
 			cancel()
-			if err := <-first; errors.Is(why, context.Canceled) {
-				assert.ErrorIs(t, err, why)
+			if err := <-first; errors.Is(ctxErr, context.Canceled) {
+				assert.ErrorIs(t, err, ctxErr)
 			} else {
 				assert.Equal(t, failure.DNSTimeout, typeOf(err))
 			}
-			eventually(t, func() bool { return n.waitingFor("a.example.") == 2 })
+			eventually(t, func() bool { return cache.waitingFor("a.example.") == 2 })
 			release()
 			for range 2 {
 				assert.NoError(t, <-others)
 			}
-			s.wasAsked(t, 2)
-			assert.Contains(t, n.kept, question{name: "a.example."})
+			s.assertQueries(t, 2)
+			assert.Contains(t, cache.entries, key{name: "a.example."})
 		})
 	}
 }
 
-func TestEachWaitsAsLongAsItHasTime(t *testing.T) {
+func TestDeadlinesAreIndependent(t *testing.T) {
 	respond, release := held(t, addresses(300, v4, v6))
 	s := serveNames(t, respond)
-	var n Cache
-	patient := s.lookUps(t, &n, 1)
-	eventually(t, func() bool { return n.waitingFor("a.example.") == 1 })
+	var cache Cache
+	patient := s.lookups(t, &cache, 1)
+	eventually(t, func() bool { return cache.waitingFor("a.example.") == 1 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err := n.Addresses(ctx, s.Resolver, "a.example.")
+	_, err := cache.Addresses(ctx, s.Resolver, "a.example.")
 	assert.Equal(t, failure.DNSTimeout, typeOf(err))
-	assert.EqualError(t, err, "lookup a.example.: i/o timeout", "as net says it")
+	assert.EqualError(t, err, "lookup a.example.: i/o timeout", "the text of package net")
 	var timeout net.Error
 	assert.True(t, errors.As(err, &timeout) && timeout.Timeout())
 
 	release()
 	assert.NoError(t, <-patient)
-	s.wasAsked(t, 2)
+	s.assertQueries(t, 2)
 }
 
-// deaf is a connection that reads nothing until it is closed, whatever its deadline.
-type deaf struct {
+// silentConn is a connection on which Read blocks until it is closed, whatever its deadline.
+type silentConn struct {
 	net.Conn
-	ctx    context.Context // it was dialled with
+	ctx    context.Context // that it was dialed with
 	closed chan struct{}
 	once   sync.Once
 }
 
-func (c *deaf) Write(p []byte) (int, error)            { return len(p), nil }
-func (c *deaf) SetDeadline(time.Time) error            { return nil }
-func (c *deaf) Close() error                           { c.once.Do(func() { close(c.closed) }); return nil }
-func (c *deaf) Read([]byte) (int, error)               { <-c.closed; return 0, net.ErrClosed }
-func (c *deaf) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, net.ErrClosed }
+func (c *silentConn) Write(p []byte) (int, error)            { return len(p), nil }
+func (c *silentConn) SetDeadline(time.Time) error            { return nil }
+func (c *silentConn) Close() error                           { c.once.Do(func() { close(c.closed) }); return nil }
+func (c *silentConn) Read([]byte) (int, error)               { <-c.closed; return 0, net.ErrClosed }
+func (c *silentConn) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, net.ErrClosed }
 
-// Or shutdown would leave goroutines behind, which wait for as long as net tries.
-func TestLookUpThatNobodyWaitsForEnds(t *testing.T) {
-	conns := make(chan *deaf, 100)
+// Otherwise goroutines would be left after shutdown, until net gives up.
+func TestLookupIsCanceledIfNobodyWaits(t *testing.T) {
+	conns := make(chan *silentConn, 100)
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c := &deaf{ctx: ctx, closed: make(chan struct{})}
+		c := &silentConn{ctx: ctx, closed: make(chan struct{})}
 		conns <- c
 		return c, nil
 	}}
-	var n Cache
+	var cache Cache
 	ctx, cancel := context.WithCancel(t.Context())
 	results := make(chan error)
 	for range 2 {
 		go func() {
-			_, err := n.Addresses(ctx, r, "a.example.")
+			_, err := cache.Addresses(ctx, r, "a.example.")
 			results <- err
 		}()
 	}
-	eventually(t, func() bool { return n.waitingFor("a.example.") == 2 })
-	both := []*deaf{<-conns, <-conns}
+	eventually(t, func() bool { return cache.waitingFor("a.example.") == 2 })
+	both := []*silentConn{<-conns, <-conns}
 	cancel()
 	<-results
 	<-results
 	for _, c := range both {
-		deadline, _ := c.ctx.Deadline() // net's own
-		late := time.Until(deadline) < time.Second
+		deadline, _ := c.ctx.Deadline()            // net's own
+		slow := time.Until(deadline) < time.Second // then net may have given up by itself
 		<-c.closed
-		assert.True(t, late || errors.Is(c.ctx.Err(), context.Canceled))
+		assert.True(t, slow || errors.Is(c.ctx.Err(), context.Canceled))
 	}
 	eventually(t, func() bool {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return len(n.underWay) == 0
+		cache.mu.Lock()
+		defer cache.mu.Unlock()
+		return len(cache.lookups) == 0
 	})
 }
 
-func TestAddressesAreBounded(t *testing.T) {
-	some := func(pattern string, n int) (addrs []netip.Addr) {
+func TestAddressesAreLimited(t *testing.T) {
+	list := func(pattern string, n int) (addrs []netip.Addr) {
 		for i := range n {
 			addrs = append(addrs, netip.MustParseAddr(fmt.Sprintf(pattern, 10+i)))
 		}
 		return addrs
 	}
-	for name, c := range map[string]struct{ four, six, wantFour, wantSix int }{
-		"few of both":       {20, 12, 20, 12},
-		"many of both":      {100, 100, 16, 16},
-		"few of the first":  {3, 100, 3, 29},
-		"few of the second": {100, 3, 29, 3},
-		"none of the first": {0, 33, 0, 32},
+	for name, c := range map[string]struct{ v4, v6, want4, want6 int }{
+		"few of both":  {20, 12, 20, 12},
+		"many of both": {100, 100, 16, 16},
+		"few IPv4":     {3, 100, 3, 29},
+		"few IPv6":     {100, 3, 29, 3},
+		"no IPv4":      {0, 33, 0, 32},
+		"no IPv6":      {33, 0, 32, 0},
 	} {
-		all := slices.Concat(some("192.0.2.%d", c.four), some("2001:db8::%d", c.six))
-		want := slices.Concat(some("192.0.2.%d", c.wantFour), some("2001:db8::%d", c.wantSix))
+		all := slices.Concat(list("192.0.2.%d", c.v4), list("2001:db8::%d", c.v6))
+		want := slices.Concat(list("192.0.2.%d", c.want4), list("2001:db8::%d", c.want6))
 		for range 10 {
 			rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-			found := bounded(all)
-			assert.True(t, slices.IsSortedFunc(found, func(a, b netip.Addr) int { return slices.Index(all, a) - slices.Index(all, b) }), "their order stays")
-			assert.ElementsMatch(t, want, found, name)
+			got := limitUnsorted(all)
+			assert.True(t, slices.IsSortedFunc(got, func(a, b netip.Addr) int { return slices.Index(all, a) - slices.Index(all, b) }), "the order has changed")
+			assert.ElementsMatch(t, want, got, name)
 		}
 	}
-	assert.Equal(t, []netip.Addr{v4}, bounded(slices.Repeat([]netip.Addr{v4}, 40)))
+	assert.Equal(t, []netip.Addr{v4}, limitUnsorted(slices.Repeat([]netip.Addr{v4}, 40)))
 }
 
-// A service is kept as a host is, and beside a host of the same name.
-func TestServersAreKept(t *testing.T) {
+// A service and a host of the same name are cached separately.
+func TestServersAreCached(t *testing.T) {
 	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		q := query.Questions[0]
 		if q.Type != dnsmessage.TypeSRV {
@@ -396,96 +403,98 @@ func TestServersAreKept(t *testing.T) {
 		}
 		return tlsfarm.Response(query, dnsmessage.RCodeSuccess, servers...)
 	})
-	var n Cache
+	var cache Cache
 	for range 3 {
-		found, err := n.Servers(t.Context(), s.Resolver, "_a.example.")
+		found, err := cache.Servers(t.Context(), s.Resolver, "_a.example.")
 		require.NoError(t, err)
 		assert.Len(t, found, MaxAddresses)
 		assert.Equal(t, "b.example.", found[0].Target)
-		assert.EqualValues(t, MaxAddresses-1, found[MaxAddresses-1].Port, "always the same ones")
-		addrs, err := n.Addresses(t.Context(), s.Resolver, "_a.example.")
+		assert.EqualValues(t, MaxAddresses-1, found[MaxAddresses-1].Port, "the first ones in a fixed order")
+		addrs, err := cache.Addresses(t.Context(), s.Resolver, "_a.example.")
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
-	s.wasAsked(t, 4) // over UDP and TCP for the servers, and for both families of addresses
+	s.assertQueries(t, 4) // for the servers over UDP and TCP, and for both families of addresses
 }
 
-// Who comes when a look-up was called off does not get its end.
-func TestLookUpThatWasCalledOffIsMadeAnew(t *testing.T) {
+// Callers that come after a lookup was canceled start another one.
+func TestCanceledLookupIsReplaced(t *testing.T) {
 	s := serveNames(t, addresses(300, v4, v6))
-	off := &lookUp{cancel: func() {}, done: make(chan struct{})}
-	n := Cache{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: off}}
-	addrs, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
+	k := key{name: "a.example."}
+	canceled := &lookup{cancel: func() {}, done: make(chan struct{})}
+	cache := Cache{entries: map[key]entry{}, lookups: map[key]*lookup{k: canceled}}
+	addrs, err := cache.Addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.Len(t, addrs, 2)
 
-	// Nor does its end end the new one.
-	anew := &lookUp{waiting: 1}
-	n.underWay[question{name: "a.example."}] = anew
+	// When the canceled lookup returns, the other one stays.
+	other := &lookup{waiting: 1}
+	cache.lookups[k] = other
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	n.find(ctx, s.Resolver, question{name: "a.example."}, off)
-	assert.ErrorIs(t, off.err, context.Canceled)
-	assert.Same(t, anew, n.underWay[question{name: "a.example."}])
+	cache.run(ctx, s.Resolver, k, canceled)
+	assert.ErrorIs(t, canceled.err, context.Canceled)
+	assert.Same(t, other, cache.lookups[k])
 }
 
-func TestLookUpReleasesItsContext(t *testing.T) {
+func TestLookupReleasesItsContext(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
-	off := false
-	l := &lookUp{cancel: func() { off = true }, done: make(chan struct{})}
-	n := Cache{kept: map[question]answer{}, underWay: map[question]*lookUp{{name: "a.example."}: l}}
-	n.find(t.Context(), s.Resolver, question{name: "a.example."}, l)
-	assert.True(t, off)
+	released := false
+	k := key{name: "a.example."}
+	l := &lookup{cancel: func() { released = true }, done: make(chan struct{})}
+	cache := Cache{entries: map[key]entry{}, lookups: map[key]*lookup{k: l}}
+	cache.run(t.Context(), s.Resolver, k, l)
+	assert.True(t, released)
 }
 
-func TestNamesAreBounded(t *testing.T) {
+func TestEntriesAreLimited(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
-	n := Cache{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
+	cache := Cache{entries: make(map[key]entry), lookups: make(map[key]*lookup), swept: time.Now()}
 	lookup := func(name string) {
 		t.Helper()
-		addrs, err := n.Addresses(t.Context(), s.Resolver, name)
+		addrs, err := cache.Addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 		assert.Equal(t, []netip.Addr{v4}, addrs)
 	}
-	for i := range maxNames - 1 {
-		n.kept[question{name: fmt.Sprint(i)}] = answer{ends: time.Now().Add(time.Hour)}
+	for i := range maxEntries - 1 {
+		cache.entries[key{name: fmt.Sprint(i)}] = entry{expires: time.Now().Add(time.Hour)}
 	}
 	lookup("last.example.")
-	assert.Contains(t, n.kept, question{name: "last.example."})
+	assert.Contains(t, cache.entries, key{name: "last.example."})
 	lookup("over.example.")
-	assert.Len(t, n.kept, maxNames)
-	assert.NotContains(t, n.kept, question{name: "over.example."})
+	assert.Len(t, cache.entries, maxEntries)
+	assert.NotContains(t, cache.entries, key{name: "over.example."})
 
-	// One whose time is over makes room for itself.
-	n.kept[question{name: "last.example."}] = answer{ends: time.Now()}
+	// An expired entry can be replaced, even if the cache is full.
+	cache.entries[key{name: "last.example."}] = entry{expires: time.Now()}
 	lookup("last.example.")
-	assert.True(t, time.Now().Before(n.kept[question{name: "last.example."}].ends))
+	assert.True(t, time.Now().Before(cache.entries[key{name: "last.example."}].expires))
 }
 
-func TestNamesThatEndedAreLetGoOf(t *testing.T) {
+func TestExpiredEntriesAreRemoved(t *testing.T) {
 	s := serveNames(t, addresses(300, v4))
-	n := Cache{kept: make(map[question]answer), underWay: make(map[question]*lookUp), swept: time.Now()}
-	n.kept[question{name: "gone.example."}] = answer{ends: time.Now()}
-	n.kept[question{name: "here.example."}] = answer{ends: time.Now().Add(time.Hour)}
+	cache := Cache{entries: make(map[key]entry), lookups: make(map[key]*lookup), swept: time.Now()}
+	cache.entries[key{name: "expired.example."}] = entry{expires: time.Now()}
+	cache.entries[key{name: "valid.example."}] = entry{expires: time.Now().Add(time.Hour)}
 	lookup := func(name string) {
 		t.Helper()
-		_, err := n.Addresses(t.Context(), s.Resolver, name)
+		_, err := cache.Addresses(t.Context(), s.Resolver, name)
 		require.NoError(t, err)
 	}
-	swept := n.swept
+	swept := cache.swept
 	lookup("a.example.")
-	if time.Since(swept) < sweepNames {
-		assert.Len(t, n.kept, 3, "going through all of them each time would cost too much")
+	if time.Since(swept) < sweepInterval {
+		assert.Len(t, cache.entries, 3, "removed too early: it costs too much to do each time")
 	}
-	n.swept = time.Now().Add(-sweepNames)
+	cache.swept = time.Now().Add(-sweepInterval)
 	lookup("b.example.")
-	assert.Len(t, n.kept, 3)
-	assert.NotContains(t, n.kept, question{name: "gone.example."})
-	assert.Less(t, time.Since(n.swept), sweepNames)
+	assert.Len(t, cache.entries, 3)
+	assert.NotContains(t, cache.entries, key{name: "expired.example."})
+	assert.Less(t, time.Since(cache.swept), sweepInterval)
 }
 
-// Any number of goroutines look names up, and some are called off.
-func TestManyLookUps(t *testing.T) {
+// Many goroutines look up names, and some of them give up.
+func TestManyLookups(t *testing.T) {
 	of := func(name string) netip.Addr {
 		return netip.AddrFrom4([4]byte{192, 0, 2, byte(len(name))})
 	}
@@ -496,7 +505,7 @@ func TestManyLookUps(t *testing.T) {
 		}
 		return addresses(uint32(len(name)%2), of(name))(network, query)
 	})
-	var n Cache
+	var cache Cache
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -506,7 +515,7 @@ func TestManyLookUps(t *testing.T) {
 				if rand.IntN(3) == 0 {
 					go cancel()
 				}
-				addrs, err := n.Addresses(ctx, s.Resolver, name)
+				addrs, err := cache.Addresses(ctx, s.Resolver, name)
 				switch {
 				case ctx.Err() != nil && err != nil:
 				case name[0] == 'n':
@@ -521,25 +530,25 @@ func TestManyLookUps(t *testing.T) {
 	}
 	all.Wait()
 	eventually(t, func() bool {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return len(n.underWay) == 0
+		cache.mu.Lock()
+		defer cache.mu.Unlock()
+		return len(cache.lookups) == 0
 	})
 }
 
-// BenchmarkLookup compares a look-up of a name that is kept with one that is asked for, and with net alone.
+// BenchmarkLookup compares a lookup of a cached name, a lookup of one that is not, and package net alone.
 func BenchmarkLookup(b *testing.B) {
 	lookups := func(b *testing.B, ttl uint32) {
 		s := serveNames(b, addresses(ttl, v4, v6))
-		var n Cache
+		var cache Cache
 		for b.Loop() {
-			if _, err := n.Addresses(b.Context(), s.Resolver, "a.example."); err != nil {
+			if _, err := cache.Addresses(b.Context(), s.Resolver, "a.example."); err != nil {
 				b.Fatal(err)
 			}
 		}
 	}
-	b.Run("kept", func(b *testing.B) { lookups(b, 3600) })
-	b.Run("asked", func(b *testing.B) { lookups(b, 0) })
+	b.Run("cached", func(b *testing.B) { lookups(b, 3600) })
+	b.Run("not cached", func(b *testing.B) { lookups(b, 0) })
 	b.Run("net", func(b *testing.B) {
 		s := serveNames(b, addresses(0, v4, v6))
 		for b.Loop() {

@@ -1,6 +1,6 @@
-// Package schedule says when to probe: it gives each target a fixed place in its interval, so that load is even and a
-// target is probed at distances that are equal but for a tick, bounds how many probes run at once, and tells when watched
-// files change. It knows nothing of TLS.
+// Package schedule decides when each target is probed. It spreads the probes evenly over the interval, keeps the time
+// between two probes of a target constant to within a tick, and limits how many probes run at the same time. It knows
+// nothing about TLS.
 package schedule
 
 import (
@@ -14,70 +14,78 @@ import (
 )
 
 const (
-	// stall is by how much the schedule itself must be late, because the process was stopped or starved, before it
-	// moves all places instead of making up for the lost ones in a burst. What it does make up for adds no more than a
-	// tenth to what begins in a second.
-	stall = 100 * time.Millisecond
-	// hang is how long the last probe of a target took that is expected to hang again. It is longer than a handshake
-	// with a distant server for which the first packet was lost, and is sent anew after a second.
-	hang = 2 * time.Second
-	// spare is how many goroutines wait for the next probe instead of ending: the stack of a new one is too small for a
-	// handshake, and is copied again and again until it is not.
-	spare = 32
+	// maxTick is the time between two starts of probes, unless an interval is short. At a thousand probes a second, 20
+	// start together, so the process does not have to wake up for each one, which costs a third of the CPU time of a
+	// probe. With a longer tick the probes would wait for each other's CPU time, and their handshakes would seem slower
+	// than they are.
+	maxTick = 20 * time.Millisecond
+	// maxLag is by how much the schedule itself may be late, because the process was stopped or starved, and still catch
+	// up. That adds no more than a tenth to the probes that start within a second. If it is later, it moves all targets
+	// instead, as a burst of all missed probes would be worse.
+	maxLag = 100 * time.Millisecond
+	// hangTime is how long a probe takes at least if its target is expected to hang again. It is longer than a handshake
+	// with a distant server whose first packet was lost: TCP sends it again after a second.
+	hangTime = 2 * time.Second
+	// maxIdle is how many goroutines wait for another probe instead of ending. The stack of a new goroutine is too small
+	// for a handshake, and is copied several times until it is large enough.
+	maxIdle = 32
 )
 
-// Schedule runs probes. Its exported fields are set first and not changed after; its methods may be called from any
+// Schedule runs probes. Set the exported fields first, and do not change them later. The methods may be called from any
 // goroutine.
 type Schedule struct {
-	// MaxConcurrent is how many probes run at once.
+	// MaxConcurrent is how many probes may run at the same time: the number of slots.
 	//
-	// Targets that hang take up slots for their whole timeout, and would make all others wait once they held every slot.
-	// So the two kinds queue apart: a quarter of the slots is for the quick ones, a quarter for those that hung last
-	// time, and the rest for the quick ones first. That a target hangs shows the first time only when it does: that
-	// nothing is late then either needs targets × timeout ÷ interval slots for the targets that hang.
+	// Targets that hang occupy a slot for their whole timeout. If they occupied all slots, all other targets would wait.
+	// So the targets that hung last time wait in a queue of their own. A quarter of the slots is only for them, a quarter
+	// only for the others, and in the rest the others go first. A target that hangs for the first time is not in that
+	// queue yet. To keep all others on time even then, there must be more slots than targets × timeout ÷ interval, where
+	// targets is how many hang.
 	MaxConcurrent int
 
-	// Probe makes one probe. late is how long after its place in the interval it begins, or rather after the next tick. It
-	// is called from many goroutines, but never twice at once for one target, and is expected to return soon after ctx ends.
+	// Probe makes one probe. late is by how much it starts after the tick at which it was due. Probe is called from many
+	// goroutines, but never by two of them for the same target at the same time. It should return soon after ctx ends.
 	Probe func(ctx context.Context, t *target.Target, late time.Duration)
-	// Skip is called in place of Probe when the target's last probe is still running, or waiting to.
+	// Skip is called instead of Probe if the previous probe of the target is still running, or waiting for a slot.
 	Skip func(t *target.Target)
 
 	mu      sync.Mutex
-	ctx     context.Context // that of Run; nil before
-	timer   *time.Timer     // fires when Run has something to do; nil before Run
+	ctx     context.Context // of Run; nil before
+	timer   *time.Timer     // fires when a target is due; nil before Run
 	workers sync.WaitGroup
 
-	epoch    time.Time                 // all times are since then; zero before the first Set
-	byTarget map[*target.Target]*place // also what was removed while its probe was running
-	due      places                    // all but those
-	tick     time.Duration             // a tenth of the shortest interval, but no more than tick
-	waiting  [kinds][]*place           // for a slot, the next one first
-	running  [kinds]int
-	idle     int         // goroutines that wait for a place
-	handed   chan *place // to one of them
+	epoch    time.Time                       // all other times are durations since then; zero before the first Set
+	byTarget map[*target.Target]*targetState // includes removed targets whose probe is running
+	upcoming dueHeap                         // does not include these
+	tick     time.Duration                   // a tenth of the shortest interval, but at most maxTick
+
+	queues      [kinds][]*targetState // that wait for a slot
+	active      [kinds]int            // probes
+	idleWorkers int                   // goroutines that wait on handoff
+	handoff     chan *targetState     // has the next target for one of them
 }
 
-// place is a target and when it is due next.
-type place struct {
+// targetState is the state of a target in the schedule.
+type targetState struct {
 	target *target.Target
-	due    time.Duration // unplaced at first
-	wanted time.Duration // when the probe that is waiting or running should have begun
+	due    time.Duration // next time; or unscheduled
+	start  time.Duration // when the probe that is waiting or running should have started
 
-	state   state
+	phase   phase
 	kind    kind
-	again   bool // once more when the probe that is running ends
+	again   bool // probe again when the running probe ends
 	removed bool
 }
 
-type state uint8
+type phase uint8
 
 const (
-	idle state = iota
+	idle phase = iota
 	waiting
 	running
 )
 
+// kind tells targets that hung last time from all others.
 type kind uint8
 
 const (
@@ -86,63 +94,64 @@ const (
 	kinds
 )
 
-// Run probes until ctx ends and all probes have returned. It may be called once.
+// Run makes probes until ctx ends, and returns when all probes have returned. It must be called only once.
 func (s *Schedule) Run(ctx context.Context) {
 	s.mu.Lock()
-	s.ctx, s.timer, s.handed = ctx, time.NewTimer(0), make(chan *place, spare)
+	s.ctx, s.timer, s.handoff = ctx, time.NewTimer(0), make(chan *targetState, maxIdle)
 	s.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
-			s.mu.Lock() // no probe begins from here on: what begins one looks at ctx first, and holds the lock
+			// No probe starts after this, as all starts check ctx while they hold the lock.
+			s.mu.Lock()
 			s.timer.Stop()
 			s.mu.Unlock()
 			s.workers.Wait()
 			return
 		case <-s.timer.C:
-			for s.next() {
+			for s.handleDue() {
 			}
 		}
 	}
 }
 
-// next has the next place probed and returns true, or returns false and sets the timer if none is due.
-func (s *Schedule) next() bool {
+// handleDue probes or skips the next target if it is due, and reports whether it was. If not, it sets the timer.
+func (s *Schedule) handleDue() bool {
 	s.mu.Lock()
-	if len(s.due) == 0 {
+	if len(s.upcoming) == 0 {
 		s.mu.Unlock()
 		return false
 	}
-	p := s.due[0]
-	wanted := (p.due + s.tick - 1) / s.tick * s.tick
-	late := s.now() - wanted
+	st := s.upcoming[0]
+	start := (st.due + s.tick - 1) / s.tick * s.tick
+	late := s.now() - start
 	if late < 0 {
 		s.timer.Reset(-late)
 		s.mu.Unlock()
 		return false
 	}
-	if late > stall {
-		for _, p := range s.due { // all by the same amount: the order of the heap stays
-			p.due += late
+	if late > maxLag {
+		for _, st := range s.upcoming { // all by the same time, so it remains a heap
+			st.due += late
 		}
-		wanted += late
+		start += late
 	}
-	busy := p.state != idle
-	p.due += p.target.Interval
-	heap.Fix(&s.due, 0)
+	busy := st.phase != idle
+	st.due += st.target.Interval
+	heap.Fix(&s.upcoming, 0)
 	if !busy {
-		s.enqueue(p, wanted)
-		s.begin()
+		s.enqueue(st, start)
+		s.startNext()
 	}
 	s.mu.Unlock()
 	if busy {
-		s.Skip(p.target)
+		s.Skip(st.target)
 	}
 	return true
 }
 
-// Set replaces the targets. Those that were there before keep their places and are not touched; what was removed is
-// probed no more.
+// Set replaces the targets. Those that stay are not rescheduled. Removed ones are not probed again, but running probes
+// continue.
 func (s *Schedule) Set(targets []*target.Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,131 +159,137 @@ func (s *Schedule) Set(targets []*target.Target) {
 		s.epoch = time.Now()
 	}
 	before := s.byTarget
-	s.byTarget = make(map[*target.Target]*place, len(targets))
-	s.due, s.tick = make(places, 0, len(targets)), tick
+	s.byTarget = make(map[*target.Target]*targetState, len(targets))
+	s.upcoming, s.tick = make(dueHeap, 0, len(targets)), maxTick
 	for _, t := range targets {
 		s.tick = min(s.tick, t.Interval/10)
 		if s.byTarget[t] != nil {
 			continue // is in the list twice
 		}
-		p := before[t]
-		if p == nil {
-			p = &place{target: t, due: unplaced}
-		} else if p.removed { // and is back
-			p.removed, p.due = false, unplaced
+		st := before[t]
+		if st == nil {
+			st = &targetState{target: t, due: unscheduled}
+		} else if st.removed { // and added again
+			st.removed, st.due = false, unscheduled
 		}
-		s.byTarget[t] = p
-		s.due = append(s.due, p)
+		s.byTarget[t] = st
+		s.upcoming = append(s.upcoming, st)
 	}
-	for t, p := range before {
-		if s.byTarget[t] == nil {
-			p.removed, p.again = true, false
-			if p.state == running {
-				s.byTarget[t] = p
-			}
-		}
-	}
-	for k := range s.waiting {
-		s.waiting[k] = slices.DeleteFunc(s.waiting[k], func(p *place) bool { return p.removed })
-	}
-	s.due.assign(s.now())
-	heap.Init(&s.due)
+	s.remove(before)
+	s.upcoming.setDue(s.now())
+	heap.Init(&s.upcoming)
 	if s.timer != nil {
 		s.timer.Reset(0)
 	}
 }
 
-// Now has t probed at once, out of its place, or once more as soon as its running probe ends. It does nothing if t is
-// not among the targets, and nothing before Run: the first probe is still to come.
+// remove removes the targets that are in before and not in byTarget. Those whose probe is running stay in byTarget, so
+// that no second probe starts if they are added again. The caller holds mu.
+func (s *Schedule) remove(before map[*target.Target]*targetState) {
+	for t, st := range before {
+		if s.byTarget[t] == nil {
+			st.removed, st.again = true, false
+			if st.phase == running {
+				s.byTarget[t] = st
+			}
+		}
+	}
+	for k := range s.queues {
+		s.queues[k] = slices.DeleteFunc(s.queues[k], func(st *targetState) bool { return st.removed })
+	}
+}
+
+// Now probes t immediately, in addition to its regular probes. If a probe of t is running, Now probes it again when that
+// ends. It does nothing if t is not among the targets, and before Run, as the first probe is still to come.
 func (s *Schedule) Now(t *target.Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.byTarget[t]
-	if p == nil || p.removed || s.ctx == nil {
+	st := s.byTarget[t]
+	if st == nil || st.removed || s.ctx == nil {
 		return
 	}
-	switch p.state {
+	switch st.phase {
 	case idle:
-		s.enqueue(p, s.now())
-		s.begin()
+		s.enqueue(st, s.now())
+		s.startNext()
 	case running:
-		p.again = true
+		st.again = true
 	}
 }
 
 func (s *Schedule) now() time.Duration { return time.Since(s.epoch) }
 
-// enqueue has p wait for a slot. The lock is held.
-func (s *Schedule) enqueue(p *place, wanted time.Duration) {
-	p.state, p.wanted = waiting, wanted
-	s.waiting[p.kind] = append(s.waiting[p.kind], p)
+// enqueue makes st wait for a slot. The caller holds mu.
+func (s *Schedule) enqueue(st *targetState, start time.Duration) {
+	st.phase, st.start = waiting, start
+	s.queues[st.kind] = append(s.queues[st.kind], st)
 }
 
-// begin fills a slot if one is free. The lock is held.
-func (s *Schedule) begin() {
-	p := s.take()
-	if p == nil {
+// startNext starts the next probe if there is a slot for it. The caller holds mu.
+func (s *Schedule) startNext() {
+	st := s.dequeue()
+	if st == nil {
 		return
 	}
-	if s.idle > 0 {
+	if s.idleWorkers > 0 {
 		select {
-		case s.handed <- p:
-			s.idle--
+		case s.handoff <- st:
+			s.idleWorkers--
 			return
-		default: // those that wait have not come to take what they were handed
+		default: // the idle goroutines have not yet received what is in the channel
 		}
 	}
-	s.workers.Go(func() { s.work(p) })
+	s.workers.Go(func() { s.runProbes(st) })
 }
 
-// take returns the place to be probed next, in a slot that is now its own; nil if none waits or may begin. The lock is
-// held.
-func (s *Schedule) take() *place {
-	if s.ctx.Err() != nil || s.running[quick]+s.running[hanging] >= s.MaxConcurrent {
+// dequeue gives a slot to the next target that waits for one, and returns it. It returns nil if none waits, or may start.
+// The caller holds mu.
+func (s *Schedule) dequeue() *targetState {
+	if s.ctx.Err() != nil || s.active[quick]+s.active[hanging] >= s.MaxConcurrent {
 		return nil
 	}
 	mayHang := max(1, s.MaxConcurrent-(s.MaxConcurrent+3)/4)
 	k := quick
-	if len(s.waiting[hanging]) > 0 && s.running[hanging] < mayHang &&
-		(len(s.waiting[quick]) == 0 || s.running[hanging] < s.MaxConcurrent-mayHang) {
+	if len(s.queues[hanging]) > 0 && s.active[hanging] < mayHang &&
+		(len(s.queues[quick]) == 0 || s.active[hanging] < s.MaxConcurrent-mayHang) {
 		k = hanging
 	}
-	if len(s.waiting[k]) == 0 {
+	if len(s.queues[k]) == 0 {
 		return nil
 	}
-	p := s.waiting[k][0]
-	s.waiting[k][0] = nil
-	s.waiting[k] = s.waiting[k][1:]
-	p.state = running
-	s.running[k]++
-	return p
+	st := s.queues[k][0]
+	s.queues[k][0] = nil
+	s.queues[k] = s.queues[k][1:]
+	st.phase = running
+	s.active[k]++
+	return st
 }
 
-// work probes p, and then in the same slot whatever waits. When nothing does, it waits or returns, so that there are never
-// many more goroutines than probes.
-func (s *Schedule) work(p *place) {
-	for p != nil {
-		begun := s.now()
-		s.Probe(s.ctx, p.target, begun-p.wanted)
+// runProbes probes st, and then other targets as long as there are some to start. When there are none, it waits for one
+// or returns, so that there are never many more goroutines than probes.
+func (s *Schedule) runProbes(st *targetState) {
+	for st != nil {
+		begin := s.now()
+		s.Probe(s.ctx, st.target, begin-st.start)
 		s.mu.Lock()
-		s.running[p.kind]--
-		p.state, p.kind = idle, quick
-		if s.now()-begun >= hang {
-			p.kind = hanging
+		s.active[st.kind]--
+		st.phase, st.kind = idle, quick
+		if s.now()-begin >= hangTime {
+			st.kind = hanging
 		}
-		if p.again {
-			p.again = false
-			s.enqueue(p, s.now())
+		if st.again {
+			st.again = false
+			s.enqueue(st, s.now())
 		}
-		p = s.take()
-		waits := p == nil && s.idle < spare
-		if waits {
-			s.idle++
+		st = s.dequeue()
+		wait := st == nil && s.idleWorkers < maxIdle
+		if wait {
+			s.idleWorkers++
 		}
 		s.mu.Unlock()
-		if waits {
+		if wait {
 			select {
-			case p = <-s.handed:
+			case st = <-s.handoff:
 			case <-s.ctx.Done():
 			}
 		}

@@ -24,20 +24,20 @@ func targets(n int, interval time.Duration) []*target.Target {
 	return ts
 }
 
-// log notes when each target was probed, in time since the start.
+// log records when each target was probed, as time since the start.
 type log struct {
-	mu     sync.Mutex
-	start  time.Time
-	begun  map[*target.Target][]time.Duration
-	late   map[*target.Target][]time.Duration
-	skips  map[*target.Target]int
-	active map[*target.Target]int
-	peak   int
+	mu      sync.Mutex
+	start   time.Time
+	started map[*target.Target][]time.Duration
+	late    map[*target.Target][]time.Duration
+	skips   map[*target.Target]int
+	active  map[*target.Target]int
+	peak    int
 }
 
 func newLog() *log {
 	return &log{
-		start: time.Now(), begun: map[*target.Target][]time.Duration{}, late: map[*target.Target][]time.Duration{},
+		start: time.Now(), started: map[*target.Target][]time.Duration{}, late: map[*target.Target][]time.Duration{},
 		skips: map[*target.Target]int{}, active: map[*target.Target]int{},
 	}
 }
@@ -47,11 +47,11 @@ func (l *log) schedule(ts []*target.Target, concurrent int, probe func(context.C
 		MaxConcurrent: concurrent,
 		Probe: func(ctx context.Context, t *target.Target, late time.Duration) {
 			l.mu.Lock()
-			l.begun[t] = append(l.begun[t], time.Since(l.start))
+			l.started[t] = append(l.started[t], time.Since(l.start))
 			l.late[t] = append(l.late[t], late)
 			l.active[t]++
 			if l.active[t] > 1 {
-				panic("two probes of one target at once")
+				panic("two probes of one target at the same time")
 			}
 			l.peak = max(l.peak, len(l.active))
 			l.mu.Unlock()
@@ -70,13 +70,13 @@ func (l *log) schedule(ts []*target.Target, concurrent int, probe func(context.C
 	return s
 }
 
-// all returns when anything was probed from one time to another, in order.
+// all returns the times of all probes in an interval, sorted.
 func (l *log) all(from, to time.Duration) []time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []time.Duration
-	for _, begun := range l.begun {
-		for _, at := range begun {
+	for _, started := range l.started {
+		for _, at := range started {
 			if at >= from && at < to {
 				all = append(all, at)
 			}
@@ -86,8 +86,7 @@ func (l *log) all(from, to time.Duration) []time.Duration {
 	return all
 }
 
-// perSecond returns the fewest and the most probes that were begun in any second from one time to another, wherever the
-// second begins.
+// perSecond returns the minimum and the maximum number of probes that started within any second of an interval.
 func (l *log) perSecond(from, to time.Duration) (fewest, most int) {
 	all := l.all(from, to)
 	fewest, end := len(all), 0
@@ -97,13 +96,13 @@ func (l *log) perSecond(from, to time.Duration) (fewest, most int) {
 		}
 		most = max(most, end-i)
 		if at+time.Second <= to {
-			fewest = min(fewest, end-i) // of those that begin with a probe; any other has one less at most
+			fewest = min(fewest, end-i) // in seconds that start with a probe; any other has at most one less
 		}
 	}
 	return fewest, most
 }
 
-// assertEven asserts that the number of probes in any second lies within 20% of the mean.
+// assertEven asserts that the number of probes in any second is within 20% of the mean.
 func (l *log) assertEven(t *testing.T, mean float64, from, to time.Duration) {
 	t.Helper()
 	fewest, most := l.perSecond(from, to)
@@ -112,11 +111,11 @@ func (l *log) assertEven(t *testing.T, mean float64, from, to time.Duration) {
 	assert.InDelta(t, mean*(to-from).Seconds(), len(l.all(from, to)), 0.01*mean*(to-from).Seconds()+1)
 }
 
-// lateness returns how late those probes were of which 99 in 100 begin earlier.
+// lateness returns the 99th percentile of how late the probes of targets were.
 func (l *log) lateness(ts []*target.Target, from time.Duration) time.Duration {
 	var all []time.Duration
 	for _, tt := range ts {
-		for i, at := range l.begun[tt] {
+		for i, at := range l.started[tt] {
 			if at >= from {
 				all = append(all, l.late[tt][i])
 			}
@@ -126,7 +125,7 @@ func (l *log) lateness(ts []*target.Target, from time.Duration) time.Duration {
 	return all[len(all)*99/100]
 }
 
-// run runs s until the function that it returns is called.
+// run runs s until stop is called.
 func run(s *Schedule) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -134,7 +133,7 @@ func run(s *Schedule) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// runFor runs s for d of the turned clock.
+// runFor runs s for d, on the fake clock.
 func runFor(s *Schedule, d time.Duration) {
 	stop := run(s)
 	time.Sleep(d)
@@ -152,7 +151,7 @@ func lasting(d time.Duration) func(context.Context, *target.Target) {
 	}
 }
 
-// hangs lasts for d with those of the targets that hang, and is otherwise over soon.
+// hangs returns a probe that takes d for the hanging targets, and little time for others.
 func hangs(hanging []*target.Target, d time.Duration) func(context.Context, *target.Target) {
 	set := make(map[*target.Target]bool, len(hanging))
 	for _, t := range hanging {
@@ -167,7 +166,7 @@ func hangs(hanging []*target.Target, d time.Duration) func(context.Context, *tar
 	}
 }
 
-func TestFewTargetsAreProbedAtOnceAndAtEqualDistances(t *testing.T) {
+func TestFewTargetsStartInARow(t *testing.T) {
 	for _, n := range []int{5, 100} {
 		synctest.Test(t, func(t *testing.T) {
 			ts := targets(n, time.Minute)
@@ -177,14 +176,14 @@ func TestFewTargetsAreProbedAtOnceAndAtEqualDistances(t *testing.T) {
 			l := newLog()
 			runFor(l.schedule(ts, n, instant), 3*time.Minute)
 			for i, tt := range ts {
-				first := time.Second + time.Duration(i)*tick
-				assert.Equal(t, []time.Duration{first, first + time.Minute, first + 2*time.Minute}, l.begun[tt])
+				first := time.Second + time.Duration(i)*maxTick
+				assert.Equal(t, []time.Duration{first, first + time.Minute, first + 2*time.Minute}, l.started[tt])
 			}
 		})
 	}
 }
 
-func TestFewTargetsOfAShortIntervalFillIt(t *testing.T) {
+func TestFewTargetsWithAShortIntervalAreEven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog()
 		runFor(l.schedule(targets(50, 100*time.Millisecond), 50, instant), 10*time.Second)
@@ -193,7 +192,7 @@ func TestFewTargetsOfAShortIntervalFillIt(t *testing.T) {
 	})
 }
 
-func TestManyTargetsFillTheInterval(t *testing.T) {
+func TestManyTargetsAreEven(t *testing.T) {
 	for _, n := range []int{1000, 5000, 10_000} {
 		synctest.Test(t, func(t *testing.T) {
 			ts := targets(n, time.Minute)
@@ -205,9 +204,9 @@ func TestManyTargetsFillTheInterval(t *testing.T) {
 			assert.Empty(t, l.all(0, 10*time.Second))
 			l.assertEven(t, float64(n)/60, 10*time.Second, 3*time.Minute)
 			for _, tt := range ts {
-				assert.LessOrEqual(t, l.begun[tt][0], 70*time.Second)
-				assert.Equal(t, time.Minute, l.begun[tt][1]-l.begun[tt][0])
-				assert.Zero(t, l.begun[tt][0]%tick)
+				assert.LessOrEqual(t, l.started[tt][0], 70*time.Second)
+				assert.Equal(t, time.Minute, l.started[tt][1]-l.started[tt][0])
+				assert.Zero(t, l.started[tt][0]%maxTick)
 			}
 		})
 	}
@@ -219,14 +218,14 @@ func TestShortIntervalAmongLongOnes(t *testing.T) {
 			short := targets(1, interval)
 			l := newLog()
 			runFor(l.schedule(slices.Concat(targets(150, 2*time.Second), short), 256, instant), time.Minute)
-			assert.InDelta(t, time.Minute/interval, len(l.begun[short[0]]), 2)
+			assert.InDelta(t, time.Minute/interval, len(l.started[short[0]]), 2)
 			assert.Empty(t, l.skips)
 			assert.Less(t, slices.Max(l.late[short[0]]), interval/10)
 		})
 	}
 }
 
-func TestTicksAreLongAgainWhenAShortIntervalIsGone(t *testing.T) {
+func TestTickIsLongAgainAfterAShortIntervalIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		long := targets(150, 2*time.Second)
 		l := newLog()
@@ -237,22 +236,22 @@ func TestTicksAreLongAgainWhenAShortIntervalIsGone(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		stop()
 		for _, at := range l.all(12*time.Second, time.Hour) {
-			assert.Zero(t, at%tick)
+			assert.Zero(t, at%maxTick)
 		}
 		assert.Len(t, l.all(12*time.Second, 20*time.Second-1), 600)
 	})
 }
 
-// Those that wait may not have come to take what they were handed. The lock must not be held until they do.
-func TestHandingOverDoesNotBlock(t *testing.T) {
+// A goroutine that waits may not be ready to receive. The lock must not be held until it is.
+func TestHandoffDoesNotBlock(t *testing.T) {
 	probed := make(chan *target.Target, 1)
 	s := &Schedule{
-		MaxConcurrent: 1, ctx: t.Context(), epoch: time.Now(), idle: 1, handed: make(chan *place),
+		MaxConcurrent: 1, ctx: t.Context(), epoch: time.Now(), idleWorkers: 1, handoff: make(chan *targetState),
 		Probe: func(_ context.Context, t *target.Target, _ time.Duration) { probed <- t },
 	}
 	one := targets(1, time.Minute)
-	s.enqueue(&place{target: one[0]}, 0)
-	s.begin()
+	s.enqueue(&targetState{target: one[0]}, 0)
+	s.startNext()
 	assert.Same(t, one[0], <-probed)
 }
 
@@ -265,7 +264,7 @@ func TestMixedIntervalsAreEven(t *testing.T) {
 	})
 }
 
-func TestTargetsWithIntervalsOfTheirOwnDoNotBeginTogether(t *testing.T) {
+func TestTargetsWithDifferentIntervalsDoNotStartTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ts []*target.Target
 		for i := range 1000 {
@@ -274,40 +273,40 @@ func TestTargetsWithIntervalsOfTheirOwnDoNotBeginTogether(t *testing.T) {
 		l := newLog()
 		runFor(l.schedule(ts, 256, instant), 3*time.Minute)
 		_, most := l.perSecond(0, 3*time.Minute)
-		assert.Less(t, most, 60, "of 17 in the mean") // ten standard deviations
+		assert.Less(t, most, 60, "the mean is 17") // ten standard deviations away
 	})
 }
 
-func TestEachIntervalIsItsOwn(t *testing.T) {
+func TestIntervalsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, fast := targets(1, time.Minute)[0], targets(1, 10*time.Second)[0]
 		l := newLog()
 		runFor(l.schedule([]*target.Target{slow, fast}, 2, instant), 59*time.Second)
-		assert.Len(t, l.begun[slow], 1)
-		assert.Len(t, l.begun[fast], 6)
+		assert.Len(t, l.started[slow], 1)
+		assert.Len(t, l.started[fast], 6)
 	})
 }
 
-func TestHangingTargetIsSkippedAndNeverDoubled(t *testing.T) {
+func TestHangingTargetIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(2, 10*time.Second)
 		l := newLog()
 		runFor(l.schedule(ts, 2, hangs(ts[:1], 25*time.Second)), 45*time.Second)
-		assert.Equal(t, []time.Duration{0, 30 * time.Second}, l.begun[ts[0]])
+		assert.Equal(t, []time.Duration{0, 30 * time.Second}, l.started[ts[0]])
 		assert.Equal(t, 3, l.skips[ts[0]]) // at 10, 20 and 40 s
-		assert.Len(t, l.begun[ts[1]], 5, "the other one goes on")
+		assert.Len(t, l.started[ts[1]], 5, "the other target is affected")
 		assert.Zero(t, l.skips[ts[1]])
 	})
 }
 
-func TestConcurrencyIsBoundedAndWaitingShowsAsLateness(t *testing.T) {
+func TestConcurrencyIsLimitedAndWaitingCountsAsLateness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(10, time.Minute)
 		l := newLog()
 		runFor(l.schedule(ts, 2, lasting(time.Second)), 30*time.Second)
 		assert.Equal(t, 2, l.peak)
 		require.Len(t, l.all(0, time.Minute), 10)
-		assert.Equal(t, []time.Duration{4*time.Second - 8*tick}, l.late[ts[9]])
+		assert.Equal(t, []time.Duration{4*time.Second - 8*maxTick}, l.late[ts[9]])
 	})
 }
 
@@ -317,7 +316,7 @@ func TestGoroutinesAreStartedAsNeeded(t *testing.T) {
 		stop := run(l.schedule(targets(1000, time.Minute), 256, lasting(time.Second)))
 		before := runtime.NumGoroutine()
 		time.Sleep(30 * time.Second)
-		assert.InDelta(t, 1000/60, runtime.NumGoroutine()-before, 5, "as many as probes are running")
+		assert.InDelta(t, 1000/60, runtime.NumGoroutine()-before, 5, "as many as there are probes")
 		stop()
 		assert.InDelta(t, before, runtime.NumGoroutine(), 2)
 
@@ -327,18 +326,18 @@ func TestGoroutinesAreStartedAsNeeded(t *testing.T) {
 		assert.InDelta(t, 256, runtime.NumGoroutine()-before, 2)
 		s.Set(targets(1, time.Minute))
 		time.Sleep(30 * time.Second)
-		assert.InDelta(t, spare, runtime.NumGoroutine()-before, 2, "not for ever as many as there were once")
+		assert.InDelta(t, maxIdle, runtime.NumGoroutine()-before, 2, "too many idle goroutines")
 		stop()
 	})
 }
 
-// Targets that hang are neighbours in the list, as are those of one network that has failed.
+// The targets that hang are neighbors in the list, like those of a network that has failed.
 func TestHealthyTargetsAreNotLateWhenOthersHang(t *testing.T) {
 	for name, c := range map[string]struct {
 		hang    int
 		timeout time.Duration
-		known   time.Duration // when all that hang are known to
-		onTime  bool          // that the hanging ones are not late either
+		known   time.Duration // from when on all hanging targets are known to hang
+		onTime  bool          // the hanging targets are not late either
 	}{
 		"one in ten":             {1000, 10 * time.Second, 0, true},
 		"one in five":            {2000, 10 * time.Second, 2 * time.Minute, false},
@@ -357,15 +356,15 @@ func TestHealthyTargetsAreNotLateWhenOthersHang(t *testing.T) {
 					assert.Less(t, l.lateness(hanging, 0), 100*time.Millisecond)
 				}
 				for _, tt := range hanging {
-					assert.GreaterOrEqual(t, len(l.begun[tt]), 2, "none is forgotten")
+					assert.GreaterOrEqual(t, len(l.started[tt]), 2, "is not probed any more")
 				}
 			})
 		})
 	}
 }
 
-// The pool has four slots: one for the quick ones, one for those that hang, and two for either.
-func TestSlotsAreSharedOut(t *testing.T) {
+// Of four slots one is for quick targets, one for hanging targets, and two are for both.
+func TestSlotsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(34, 10*time.Second)
 		hanging, healthy := ts[:4], ts[4:]
@@ -382,7 +381,7 @@ func TestSlotsAreSharedOut(t *testing.T) {
 		}))
 		defer stop()
 		at := func(d time.Duration) (hang, all int) {
-			time.Sleep(time.Until(l.start.Add(d + 5*time.Millisecond))) // nothing begins or ends then
+			time.Sleep(time.Until(l.start.Add(d + 5*time.Millisecond))) // when no probe starts or ends
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			for _, tt := range hanging {
@@ -391,20 +390,20 @@ func TestSlotsAreSharedOut(t *testing.T) {
 			return hang, len(l.active)
 		}
 		hang, all := at(5 * time.Second)
-		assert.Equal(t, []int{4, 4}, []int{hang, all}, "that they hang is not known yet")
+		assert.Equal(t, []int{4, 4}, []int{hang, all}, "it is not known yet that they hang")
 		hang, all = at(14 * time.Second)
-		assert.Equal(t, []int{3, 3}, []int{hang, all}, "a slot stays free for the quick ones")
-		// Now 30 quick ones have use for all slots and more.
+		assert.Equal(t, []int{3, 3}, []int{hang, all}, "a slot must stay free for the quick ones")
+		// From now on, 30 quick ones need all slots and more.
 		hang, all = at(16 * time.Second)
 		assert.Equal(t, []int{3, 4}, []int{hang, all})
 		for d := 30 * time.Second; d < time.Minute; d += time.Second {
 			hang, all = at(d)
-			assert.Equal(t, []int{1, 4}, []int{hang, all}, "the quick ones go first, but leave a slot")
+			assert.Equal(t, []int{1, 4}, []int{hang, all}, "the quick ones must go first, but leave a slot")
 		}
 	})
 }
 
-func TestTargetThatAnswersAgainWaitsWithTheQuickOnes(t *testing.T) {
+func TestTargetThatNoLongerHangsIsQuick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(4, 10*time.Second)
 		l := newLog()
@@ -413,26 +412,26 @@ func TestTargetThatAnswersAgainWaitsWithTheQuickOnes(t *testing.T) {
 				lasting(9*time.Second)(ctx, tt)
 			}
 		}), 35*time.Second)
-		// Known to hang, it has to wait until one of three slots is free. Known to be quick, it gets the fourth.
+		// As a hanging target it waits for one of three slots. As a quick one it gets the fourth.
 		assert.Equal(t, []time.Duration{
-			3 * tick, 19 * time.Second, 20*time.Second + 3*tick, 30*time.Second + 3*tick,
-		}, l.begun[ts[3]])
+			3 * maxTick, 19 * time.Second, 20*time.Second + 3*maxTick, 30*time.Second + 3*maxTick,
+		}, l.started[ts[3]])
 	})
 }
 
-func TestOneSlotServesAll(t *testing.T) {
+func TestOneSlotIsForAllTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(3, 20*time.Second)
 		l := newLog()
 		runFor(l.schedule(ts, 1, hangs(ts[:2], 5*time.Second)), 79*time.Second)
 		for _, tt := range ts {
-			assert.Len(t, l.begun[tt], 4)
+			assert.Len(t, l.started[tt], 4)
 		}
 	})
 }
 
-func TestStallMovesAllPlacesAndMakesNoBurst(t *testing.T) {
-	for length, moved := range map[time.Duration]time.Duration{
+func TestLagMovesAllTargetsAndCausesNoBurst(t *testing.T) {
+	for lag, moved := range map[time.Duration]time.Duration{
 		90 * time.Millisecond:  0,
 		130 * time.Millisecond: 120 * time.Millisecond,
 		7 * time.Second:        7 * time.Second,
@@ -445,30 +444,30 @@ func TestStallMovesAllPlacesAndMakesNoBurst(t *testing.T) {
 					lasting(11*time.Second)(ctx, tt)
 				}
 			})
-			stalled := false
-			// The one thing that the dispatcher calls itself is Skip: it stands for a machine that sleeps.
+			lagged := false
+			// Skip blocks Run, as if the machine were suspended.
 			s.Skip = func(*target.Target) {
-				if !stalled {
-					stalled = true
-					time.Sleep(length)
+				if !lagged {
+					lagged = true
+					time.Sleep(lag)
 				}
 			}
 			runFor(s, 50*time.Second)
-			require.True(t, stalled)
+			require.True(t, lagged)
 			_, most := l.perSecond(0, 50*time.Second)
 			assert.LessOrEqual(t, most, 112)
 			for i, tt := range ts {
-				if begun := l.begun[tt]; i != 500 {
-					n := len(begun) - 1
-					assert.InDelta(t, moved, begun[n]-begun[0]-time.Duration(n)*10*time.Second, float64(21*time.Millisecond))
-					assert.LessOrEqual(t, slices.Max(l.late[tt]), stall, "what was moved is not late")
+				if started := l.started[tt]; i != 500 {
+					n := len(started) - 1
+					assert.InDelta(t, moved, started[n]-started[0]-time.Duration(n)*10*time.Second, float64(21*time.Millisecond))
+					assert.LessOrEqual(t, slices.Max(l.late[tt]), maxLag, "late although it was moved")
 				}
 			}
 		})
 	}
 }
 
-func TestEndOfContextStopsAtOnce(t *testing.T) {
+func TestRunEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(100, time.Minute)
 		l := newLog()
@@ -476,7 +475,7 @@ func TestEndOfContextStopsAtOnce(t *testing.T) {
 		s := l.schedule(ts, 4, func(ctx context.Context, _ *target.Target) { <-ctx.Done() })
 		runFor(s, 30*time.Second)
 		assert.Equal(t, 30*time.Second, time.Since(begin))
-		assert.Len(t, l.all(0, time.Hour), 4, "what waited for its turn is not begun any more")
+		assert.Len(t, l.all(0, time.Hour), 4, "targets that waited for a slot were probed")
 		s.Now(ts[0])
 		s.Set(targets(3, time.Second))
 		synctest.Wait()
@@ -484,7 +483,7 @@ func TestEndOfContextStopsAtOnce(t *testing.T) {
 	})
 }
 
-func TestNoTargetsYet(t *testing.T) {
+func TestSetWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog()
 		s := l.schedule(nil, 1, instant)
@@ -501,12 +500,12 @@ func TestNoTargetsYet(t *testing.T) {
 		stop()
 		assert.Equal(t, []time.Duration{
 			time.Hour, time.Hour + time.Minute, time.Hour + 2*time.Minute, 2*time.Hour + 150*time.Second,
-		}, l.begun[ts[0]])
-		assert.Equal(t, time.Hour+3*time.Second+tick, l.begun[ts[1]][0])
+		}, l.started[ts[0]])
+		assert.Equal(t, time.Hour+3*time.Second+maxTick, l.started[ts[1]][0])
 	})
 }
 
-func TestSetLeavesTheOthersAlone(t *testing.T) {
+func TestSetDoesNotMoveOtherTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(1000, time.Minute)
 		added := targets(500, time.Minute)
@@ -518,24 +517,24 @@ func TestSetLeavesTheOthersAlone(t *testing.T) {
 		stop := run(s)
 		time.Sleep(90 * time.Second)
 		s.Set(slices.Concat(added, ts[500:], added[:3])) // some are in the list twice
-		time.Sleep(90*time.Second + tick/2)
+		time.Sleep(90*time.Second + maxTick/2)
 		s.Set(ts[500:501])
 		time.Sleep(2 * time.Minute)
 		stop()
 		for _, tt := range ts[:500] {
-			assert.LessOrEqual(t, l.begun[tt][len(l.begun[tt])-1], 90*time.Second)
+			assert.LessOrEqual(t, l.started[tt][len(l.started[tt])-1], 90*time.Second)
 		}
 		for _, tt := range ts[500:] {
-			first := l.begun[tt][0]
-			assert.Equal(t, []time.Duration{first, first + time.Minute, first + 2*time.Minute}, l.begun[tt][:3])
+			first := l.started[tt][0]
+			assert.Equal(t, []time.Duration{first, first + time.Minute, first + 2*time.Minute}, l.started[tt][:3])
 		}
-		assert.Len(t, l.begun[ts[500]], 5)
-		assert.Len(t, l.all(3*time.Minute+tick/2, time.Hour), 2)
+		assert.Len(t, l.started[ts[500]], 5)
+		assert.Len(t, l.all(3*time.Minute+maxTick/2, time.Hour), 2)
 		for _, tt := range added {
-			assert.GreaterOrEqual(t, l.begun[tt][0], 95*time.Second)
-			assert.LessOrEqual(t, l.begun[tt][0], 155*time.Second)
-			if len(l.begun[tt]) > 1 {
-				assert.Equal(t, time.Minute, l.begun[tt][1]-l.begun[tt][0])
+			assert.GreaterOrEqual(t, l.started[tt][0], 95*time.Second)
+			assert.LessOrEqual(t, l.started[tt][0], 155*time.Second)
+			if len(l.started[tt]) > 1 {
+				assert.Equal(t, time.Minute, l.started[tt][1]-l.started[tt][0])
 			}
 		}
 		l.assertEven(t, 1000./60, 0, 90*time.Second)
@@ -545,26 +544,25 @@ func TestSetLeavesTheOthersAlone(t *testing.T) {
 	})
 }
 
-func TestLoadStaysEvenWhateverIsSet(t *testing.T) {
+func TestLoadStaysEvenAfterSet(t *testing.T) {
 	all := targets(20_000, time.Minute)
-	// Some lists of targets that follow each other.
-	for name, lists := range map[string][][]*target.Target{
-		"all others": {all[:10_000], all[10_000:]},
-		"some more":  {all[:10_000], all[:11_000], all[:11_001], all[:15_000]},
-		"from few":   {all[:30], all[:10_000]},
-		"a tenth replaced, again and again": func() (lists [][]*target.Target) {
+	for name, lists := range map[string][][]*target.Target{ // in the order in which they are set
+		"all replaced":   {all[:10_000], all[10_000:]},
+		"some added":     {all[:10_000], all[:11_000], all[:11_001], all[:15_000]},
+		"many after few": {all[:30], all[:10_000]},
+		"a tenth replaced many times": func() (lists [][]*target.Target) {
 			for i := range 11 {
 				lists = append(lists, all[i*1000:10_000+i*1000])
 			}
 			return lists
 		}(),
-		"little by little": func() (lists [][]*target.Target) {
+		"added in small steps": func() (lists [][]*target.Target) {
 			for n := 500; n <= 10_000; n += 500 {
 				lists = append(lists, all[:n])
 			}
 			return lists
 		}(),
-		"half and then as many others": {all[:10_000], all[5000:10_000], all[5000:15_000]},
+		"half removed, then half added": {all[:10_000], all[5000:10_000], all[5000:15_000]},
 		"at random": func() (lists [][]*target.Target) {
 			for n := range 10 {
 				list := slices.DeleteFunc(slices.Clone(all), func(*target.Target) bool { return rand.IntN(10) > 6-n%5 })
@@ -590,35 +588,35 @@ func TestLoadStaysEvenWhateverIsSet(t *testing.T) {
 					most = max(most, len(list))
 				}
 				_, peak := l.perSecond(0, set+3*time.Minute)
-				assert.LessOrEqual(t, float64(peak), 1.2*float64(most)/60, "no burst")
+				assert.LessOrEqual(t, float64(peak), 1.2*float64(most)/60, "a burst")
 				l.assertEven(t, float64(len(lists[len(lists)-1]))/60, set+time.Minute, set+3*time.Minute)
 			})
 		})
 	}
 }
 
-func TestNewTargetsFillTheGaps(t *testing.T) {
+func TestNewTargetsGetTheFreeSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(10_000, time.Minute)
 		l := newLog()
 		s := l.schedule(ts, 256, instant)
 		stop := run(s)
 		time.Sleep(90 * time.Second)
-		var late []*target.Target // those that were probed in the second half of the minute
+		var kept []*target.Target // those that are probed in the second half of the minute
 		synctest.Wait()
 		for _, tt := range ts {
-			if l.begun[tt][0] > 30*time.Second {
-				late = append(late, tt)
+			if l.started[tt][0] > 30*time.Second {
+				kept = append(kept, tt)
 			}
 		}
-		s.Set(slices.Concat(late, targets(len(ts)-len(late), time.Minute)))
+		s.Set(slices.Concat(kept, targets(len(ts)-len(kept), time.Minute)))
 		time.Sleep(3 * time.Minute)
 		stop()
 		l.assertEven(t, 10_000./60, 0, 4*time.Minute)
 	})
 }
 
-func TestRemovedTargetThatWaitsIsDropped(t *testing.T) {
+func TestRemovedTargetIsNotProbedAfterWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(4, time.Minute)
 		l := newLog()
@@ -628,17 +626,17 @@ func TestRemovedTargetThatWaitsIsDropped(t *testing.T) {
 		s.Set(ts[2:])
 		time.Sleep(49 * time.Second)
 		stop()
-		assert.Equal(t, []time.Duration{0}, l.begun[ts[0]], "it was running and ended by itself")
-		assert.Empty(t, l.begun[ts[1]])
-		assert.Equal(t, []time.Duration{10 * time.Second}, l.begun[ts[2]])
-		assert.Equal(t, []time.Duration{20 * time.Second}, l.begun[ts[3]])
+		assert.Equal(t, []time.Duration{0}, l.started[ts[0]], "it was removed while it was probed")
+		assert.Empty(t, l.started[ts[1]])
+		assert.Equal(t, []time.Duration{10 * time.Second}, l.started[ts[2]])
+		assert.Equal(t, []time.Duration{20 * time.Second}, l.started[ts[3]])
 	})
 }
 
-func TestRemovedTargetThatRunsIsNotDoubledWhenItComesBack(t *testing.T) {
+func TestTargetRemovedAndAddedDuringItsProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(1, time.Minute)
-		l := newLog() // panics if it is
+		l := newLog() // panics if there are two probes at the same time
 		s := l.schedule(ts, 9, lasting(10*time.Second))
 		stop := run(s)
 		time.Sleep(time.Second)
@@ -655,9 +653,9 @@ func TestRemovedTargetThatRunsIsNotDoubledWhenItComesBack(t *testing.T) {
 		s.Set(ts)
 		time.Sleep(time.Minute + time.Second)
 		stop()
-		assert.Equal(t, []time.Duration{0, 14 * time.Second, 74 * time.Second}, l.begun[ts[0]])
+		assert.Equal(t, []time.Duration{0, 14 * time.Second, 74 * time.Second}, l.started[ts[0]])
 		s.Set(nil)
-		assert.Empty(t, s.byTarget, "nothing is kept of it")
+		assert.Empty(t, s.byTarget, "its memory is not freed")
 	})
 }
 
@@ -666,13 +664,13 @@ func TestNow(t *testing.T) {
 		ts := targets(2, time.Minute)
 		l := newLog()
 		s := l.schedule(ts, 9, lasting(time.Second))
-		s.Now(ts[0]) // before Run: the first probe is to come
+		s.Now(ts[0]) // has no effect before Run
 		stop := run(s)
 		time.Sleep(20 * time.Second)
 		s.Now(ts[0])
 		s.Now(targets(1, time.Minute)[0]) // is not in the list
 		time.Sleep(500 * time.Millisecond)
-		s.Now(ts[0]) // while it is running, several times
+		s.Now(ts[0]) // several times during a probe
 		s.Now(ts[0])
 		s.Now(ts[0])
 		time.Sleep(time.Minute)
@@ -682,33 +680,33 @@ func TestNow(t *testing.T) {
 		s.Set(ts[1:])
 		time.Sleep(time.Minute)
 		stop()
-		assert.Equal(t, []time.Duration{0, 20 * time.Second, 21 * time.Second, time.Minute, 80500 * time.Millisecond}, l.begun[ts[0]])
+		assert.Equal(t, []time.Duration{0, 20 * time.Second, 21 * time.Second, time.Minute, 80500 * time.Millisecond}, l.started[ts[0]])
 		assert.Equal(t, []time.Duration{0, 0, 0, 0, 0}, l.late[ts[0]])
-		assert.Equal(t, []time.Duration{tick, time.Minute + tick, 2*time.Minute + tick}, l.begun[ts[1]])
+		assert.Equal(t, []time.Duration{maxTick, time.Minute + maxTick, 2*time.Minute + maxTick}, l.started[ts[1]])
 		assert.Empty(t, l.skips)
 	})
 }
 
-func TestNowWhileWaitingIsTheSameProbe(t *testing.T) {
+func TestNowWhileWaitingHasNoEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := targets(2, time.Minute)
 		l := newLog()
 		s := l.schedule(ts, 1, lasting(10*time.Second))
 		stop := run(s)
 		time.Sleep(5 * time.Second)
-		s.Now(ts[1]) // waits since a tick
+		s.Now(ts[1]) // has been waiting for a slot
 		time.Sleep(40 * time.Second)
 		s.Now(ts[0])
 		s.Now(ts[1])
 		s.Now(ts[1])
 		time.Sleep(14 * time.Second)
 		stop()
-		assert.Equal(t, []time.Duration{10 * time.Second, 55 * time.Second}, l.begun[ts[1]])
-		assert.Equal(t, []time.Duration{10*time.Second - tick, 10 * time.Second}, l.late[ts[1]])
+		assert.Equal(t, []time.Duration{10 * time.Second, 55 * time.Second}, l.started[ts[1]])
+		assert.Equal(t, []time.Duration{10*time.Second - maxTick, 10 * time.Second}, l.late[ts[1]])
 	})
 }
 
-// The race detector has something to see here; what comes of it is asserted elsewhere.
+// This is mainly for the race detector.
 func TestMethodsFromManyGoroutines(t *testing.T) {
 	ts := targets(300, 10*time.Millisecond)
 	l := newLog()
@@ -730,10 +728,10 @@ func TestMethodsFromManyGoroutines(t *testing.T) {
 	callers.Wait()
 	stop()
 	assert.Empty(t, l.active)
-	assert.NotEmpty(t, l.begun)
+	assert.NotEmpty(t, l.started)
 }
 
-// BenchmarkSet shows what a target costs in memory, and what it takes to replace them all.
+// BenchmarkSet measures the memory of a target, and the time to replace all targets.
 func BenchmarkSet(b *testing.B) {
 	const n = 100_000
 	ts := targets(n, time.Minute)

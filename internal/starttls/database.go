@@ -8,25 +8,25 @@ import (
 )
 
 // mysqlSSLRequest is an SSLRequest packet: its length and sequence number, capabilities (PROTOCOL_41, SSL,
-// SECURE_CONNECTION, PLUGIN_AUTH), the greatest packet, the character set and a filler. It is a HandshakeResponse that
-// stops before the user's name.
+// SECURE_CONNECTION, PLUGIN_AUTH), the maximum packet size, the character set and a filler. It is a HandshakeResponse
+// that ends before the user name.
 const mysqlSSLRequest = "\x20\x00\x00\x01" + "\x00\x8a\x08\x00" + "\x00\x00\x00\x01" + "\x21" +
 	"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
-// mysql serves MariaDB too. The server's greeting is its go-ahead if it has the SSL bit; the client sends an SSLRequest
-// and TLS right after it (MySQL's Protocol::HandshakeV10 and Protocol::SSLRequest).
+// mysql speaks the protocol of MySQL and MariaDB (Protocol::HandshakeV10 and Protocol::SSLRequest). A greeting with the
+// SSL capability is the server's go-ahead: the client sends an SSLRequest, and starts TLS immediately after it.
 //
-// A client that leaves without logging in counts as a failed handshake to the server: it blocks hosts with
-// max_connect_errors of these in a row.
+// A server counts a client that does not log in as a failed handshake. It blocks a host after max_connect_errors of them
+// in a row.
 func mysql(d *dialogue, _ string) error {
 	d.expected = "a MySQL greeting with the SSL capability"
-	head, err := d.take(4)
+	header, err := d.take(4)
 	if err != nil {
 		return err
 	}
-	size := int(head[0]) | int(head[1])<<8 | int(head[2])<<16
-	if size == 0 || head[3] != 0 {
-		return d.fail(ProtocolError, errors.New("no first packet of MySQL"))
+	size := int(header[0]) | int(header[1])<<8 | int(header[2])<<16
+	if size == 0 || header[3] != 0 { // the sequence number of the first packet is 0
+		return d.fail(ProtocolError, errors.New("not a MySQL greeting"))
 	}
 	packet, err := d.take(size)
 	if err != nil {
@@ -36,19 +36,23 @@ func mysql(d *dialogue, _ string) error {
 	case 0xff: // too many connections, host blocked, host not allowed
 		d.said = mysqlError(packet)
 		return d.fail(Rejected, nil)
-	case 9: // of MySQL 3.21; has no capabilities
+	case 9: // MySQL 3.21, which has no capabilities
 		d.said = []byte("protocol version 9")
 		return d.fail(Unsupported, nil)
 	case 10:
-	default:
-		return d.fail(ProtocolError, fmt.Errorf("protocol version %d", packet[0]))
+		return d.mysqlStart(packet[1:])
 	}
-	version, rest, ok := bytes.Cut(packet[1:], []byte{0})
+	return d.fail(ProtocolError, fmt.Errorf("protocol version %d", packet[0]))
+}
+
+// mysqlStart asks for TLS if the greeting has the SSL capability.
+func (d *dialogue) mysqlStart(greeting []byte) error {
+	version, rest, ok := bytes.Cut(greeting, []byte{0})
 	if !ok || len(rest) < 15 {
-		return d.fail(ProtocolError, errors.New("the greeting is cut short"))
+		return d.fail(ProtocolError, errors.New("the greeting is truncated"))
 	}
 	const ssl = 1 << 11
-	// Behind a thread ID, half of the scramble and a filler.
+	// The capabilities follow the thread ID, the first part of the scramble and a filler.
 	if binary.LittleEndian.Uint16(rest[4+8+1:])&ssl == 0 {
 		d.said = fmt.Appendf(nil, "version %s, SSL capability off", version)
 		return d.fail(Unsupported, nil)
@@ -56,7 +60,8 @@ func mysql(d *dialogue, _ string) error {
 	return d.say(mysqlSSLRequest, expectTLS)
 }
 
-// mysqlError is the text of an ERR packet. Before capabilities are agreed on it should have no SQL state; some have.
+// mysqlError returns the text of an ERR packet. Before capabilities are negotiated it should have no SQL state, but some
+// servers send one.
 func mysqlError(packet []byte) []byte {
 	if len(packet) < 3 {
 		return nil
@@ -68,8 +73,7 @@ func mysqlError(packet []byte) []byte {
 	return fmt.Appendf(nil, "error %d: %s", code, text)
 }
 
-// postgres is the SSLRequest of PostgreSQL's protocol (Message Flow, SSL Session Encryption), which is answered with one
-// byte.
+// postgres sends the SSLRequest of PostgreSQL's protocol (Message Flow, SSL Session Encryption). The answer is one byte.
 func postgres(d *dialogue, _ string) error {
 	if err := d.say("\x00\x00\x00\x08\x04\xd2\x16\x2f", "S in reply to an SSLRequest"); err != nil {
 		return err
@@ -82,11 +86,11 @@ func postgres(d *dialogue, _ string) error {
 	case 'S':
 		return nil
 	case 'N':
-		if d.in.Buffered() > 0 { // PostgreSQL's N stands alone
+		if d.in.Buffered() > 0 { // text that starts with N: not PostgreSQL
 			return d.fail(ProtocolError, nil)
 		}
 		return d.fail(Unsupported, nil)
-	case 'E': // an ErrorResponse: the server could not even begin
+	case 'E': // an ErrorResponse, for example because there are too many clients
 		if text := d.postgresError(); text != nil {
 			d.said = text
 		}
@@ -95,8 +99,8 @@ func postgres(d *dialogue, _ string) error {
 	return d.fail(ProtocolError, nil)
 }
 
-// postgresError reads what follows the E of an ErrorResponse, a length and fields of a letter and a string each, and
-// returns the field M, the message. It is nil if there is none.
+// postgresError reads the rest of an ErrorResponse after the E: a length, and fields of a letter and a string each. It
+// returns the field M, which is the message, or nil if there is none.
 func (d *dialogue) postgresError() []byte {
 	length, err := d.take(4)
 	if err != nil {

@@ -9,31 +9,31 @@ import (
 	"strings"
 )
 
-// What a preamble may take at most. The longest honest ones are capability lists and login banners of a few KiB.
+// The limits of a preamble. The longest honest ones are capability lists and login banners of a few KiB.
 const (
-	maxLine  = 8 << 10 // what RFC 7162, section 4, sets for IMAP; others are shorter
+	maxLine  = 8 << 10 // the limit of RFC 7162, section 4, for IMAP; other protocols have lower ones
 	maxLines = 500
 	maxBytes = 64 << 10
-	maxSaid  = 512
+	maxSaid  = 512 // of First and Said in an Error
 )
 
 var (
-	errLongLine  = fmt.Errorf("a line of more than %d bytes", maxLine)
+	errLongLine  = fmt.Errorf("a line is longer than %d bytes", maxLine)
 	errManyLines = fmt.Errorf("more than %d lines", maxLines)
 	errManyBytes = fmt.Errorf("more than %d bytes", maxBytes)
-	errEarly     = errors.New("the server went on before it was asked")
+	errEarly     = errors.New("the server answered before it was asked")
 )
 
-// dialogue is a preamble under way.
+// dialogue is the state of a preamble.
 type dialogue struct {
 	conn     net.Conn
-	in       *bufio.Reader // over the dialogue's own Read
-	left     int           // bytes that may still be read from conn
-	lines    int           // that were read
-	expected string        // what the server is to say next
-	first    []byte        // what it said first of all, up to maxSaid
-	said     []byte        // what it said since we last spoke, up to maxSaid
-	broke    error         // of conn's last Read
+	in       *bufio.Reader // reads from the dialogue itself
+	left     int           // how many bytes may still be read from conn
+	lines    int           // read so far
+	expected string        // what the server should say next
+	first    []byte        // the first bytes that it said, up to maxSaid
+	said     []byte        // the first bytes since we last spoke, up to maxSaid
+	connErr  error         // of the last read or write
 }
 
 func newDialogue(conn net.Conn) *dialogue {
@@ -42,31 +42,32 @@ func newDialogue(conn net.Conn) *dialogue {
 	return d
 }
 
-// Read fills the buffer of d.in, from which all else reads.
+// Read fills the buffer of d.in. Everything else reads from d.in.
 func (d *dialogue) Read(p []byte) (n int, err error) {
 	if d.left == 0 {
 		return 0, errManyBytes
 	}
-	n, d.broke = d.conn.Read(p[:min(len(p), d.left)])
+	n, d.connErr = d.conn.Read(p[:min(len(p), d.left)])
 	d.left -= n
 	d.first = append(d.first, p[:min(n, maxSaid-len(d.first))]...)
 	if room := maxSaid - len(d.said); room > 0 {
 		d.said = append(d.said, p[:min(n, room)]...)
 	}
-	return n, d.broke
+	return n, d.connErr
 }
 
-// say speaks to the server and notes what is expected of it next.
+// say sends words and sets what the server should say next.
 func (d *dialogue) say(words, expected string) error {
 	ahead, _ := d.in.Peek(min(d.in.Buffered(), maxSaid))
 	d.said, d.expected = append([]byte(nil), ahead...), expected
-	if _, d.broke = io.WriteString(d.conn, words); d.broke != nil {
-		return d.broken(d.broke)
+	if _, d.connErr = io.WriteString(d.conn, words); d.connErr != nil {
+		return d.readError(d.connErr)
 	}
 	return nil
 }
 
-// ask is say where the server may speak only when spoken to. An answer that came before its question is no answer.
+// ask is like say, for protocols in which the server only speaks when spoken to. It fails if the server has already sent
+// an answer.
 func (d *dialogue) ask(words, expected string) error {
 	if d.in.Buffered() > 0 {
 		return d.fail(ProtocolError, errEarly)
@@ -74,7 +75,7 @@ func (d *dialogue) ask(words, expected string) error {
 	return d.say(words, expected)
 }
 
-// line reads a line and returns it without its end.
+// line reads a line and returns it without the line break.
 func (d *dialogue) line() (string, error) {
 	if d.lines++; d.lines > maxLines {
 		return "", d.fail(ProtocolError, errManyLines)
@@ -84,42 +85,43 @@ func (d *dialogue) line() (string, error) {
 		err = errLongLine
 	}
 	if err != nil {
-		return "", d.broken(err)
+		return "", d.readError(err)
 	}
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
-// take reads n bytes. The server may have named that number.
+// take reads n bytes. n may come from the server.
 func (d *dialogue) take(n int) ([]byte, error) {
 	if n < 0 || n > d.in.Buffered()+d.left {
 		return nil, d.fail(ProtocolError, errManyBytes)
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(d.in, b); err != nil {
-		return nil, d.broken(err)
+		return nil, d.readError(err)
 	}
 	return b, nil
 }
 
-// fail is the end of the dialogue. It never returns nil.
+// fail returns an Error with what was expected and said. It never returns nil.
 func (d *dialogue) fail(kind Kind, err error) *Error {
 	return &Error{Kind: kind, Expected: d.expected, First: string(d.first), Said: string(d.said[:min(len(d.said), maxSaid)]), Err: err}
 }
 
-// broken is fail for an error met in reading: the connection's, or what is wrong with that which was read.
-func (d *dialogue) broken(err error) *Error {
+// readError returns an Error for err, which came up while reading. Its kind depends on whether the connection failed, or
+// what was read is invalid.
+func (d *dialogue) readError(err error) *Error {
 	var netErr net.Error
 	switch {
-	case d.broke == nil:
+	case d.connErr == nil:
 		return d.fail(ProtocolError, err)
-	case errors.As(d.broke, &netErr) && netErr.Timeout():
-		return d.fail(Timeout, d.broke)
+	case errors.As(d.connErr, &netErr) && netErr.Timeout():
+		return d.fail(Timeout, d.connErr)
 	}
-	return d.fail(ConnectionClosed, d.broke)
+	return d.fail(ConnectionClosed, d.connErr)
 }
 
-// begins tells whether a line's first words are these, in any case.
-func begins(line, words string) bool {
+// startsWith reports whether the line starts with these words, in any case.
+func startsWith(line, words string) bool {
 	n := len(words)
 	return len(line) >= n && strings.EqualFold(line[:n], words) && (len(line) == n || line[n] == ' ')
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// turnEnd parts the server's turns in the fuzzers' input.
+// turnEnd separates the server's turns in the fuzzers' input.
 const turnEnd = "\n%%\n"
 
 func FuzzFTP(f *testing.F)        { fuzz(f, "ftp") }
@@ -26,21 +26,21 @@ func FuzzTelnet(f *testing.F)     { fuzz(f, "telnet") }
 func FuzzXMPP(f *testing.F)       { fuzz(f, "xmpp") }
 func FuzzXMPPServer(f *testing.F) { fuzz(f, "xmpp-server") }
 
-// fuzz has the server's side say anything, in pieces of any size.
+// fuzz has the server say anything, in chunks of any size.
 func fuzz(f *testing.F, protocol string) {
-	for _, a := range accepted {
+	for _, a := range acceptedScripts {
 		if a.protocol == protocol {
-			f.Add(bytes.Join(a.script.server(), []byte(turnEnd)), byte(0))
+			f.Add(bytes.Join(a.script.serverTurns(), []byte(turnEnd)), byte(0))
 		}
 	}
-	for _, r := range refused {
+	for _, r := range refusedScripts {
 		if r.protocol == protocol {
-			f.Add(bytes.Join(r.script.server(), []byte(turnEnd)), byte(1))
+			f.Add(bytes.Join(r.script.serverTurns(), []byte(turnEnd)), byte(1))
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte, chunk byte) {
-		start := func(extra string) (*memory, error) {
-			m := &memory{turns: bytes.Split(bytes.Clone(data), []byte(turnEnd)), chunk: int(chunk), end: errDeadline}
+		start := func(extra string) (*scriptConn, error) {
+			m := &scriptConn{turns: bytes.Split(bytes.Clone(data), []byte(turnEnd)), chunk: int(chunk), end: errDeadline}
 			if chunk == 0 {
 				m.chunk = whole
 			}
@@ -63,9 +63,9 @@ func fuzz(f *testing.F, protocol string) {
 			}
 		case chunk == 0 && len(data) < maxLine/2 && len(m.turns) == 1 && len(m.turns[0]) == 0 &&
 			!bytes.HasSuffix(data, []byte(turnEnd)):
-			// All that came was taken, the last of it at once. One byte more would have been an injection.
+			// Everything that arrived was read, and the last part of it in one piece. Another byte is an injection.
 			if _, err := start("x"); !errors.Is(err, ErrInjected) {
-				t.Fatalf("with a byte more: %v", err)
+				t.Fatalf("with another byte: %v", err)
 			}
 		}
 	})

@@ -2,8 +2,8 @@ package starttls
 
 import "strings"
 
-// irc is the IRCv3 extension tls. The server may have sent notices before our request and may go on with them, so that
-// a go-ahead which came before it can't be told from one that came after.
+// irc speaks the IRCv3 extension tls. The server may send notices at any time, also before it has seen the request. An
+// early go-ahead can therefore not be detected.
 func irc(d *dialogue, _ string) error {
 	if err := d.say("STARTTLS\r\n", "numeric 670 in reply to STARTTLS"); err != nil {
 		return err
@@ -14,7 +14,7 @@ func irc(d *dialogue, _ string) error {
 			return err
 		}
 		words := strings.Fields(line)
-		if len(words) > 0 && strings.HasPrefix(words[0], ":") { // who says it
+		if len(words) > 0 && strings.HasPrefix(words[0], ":") { // the sender
 			words = words[1:]
 		}
 		if len(words) == 0 {
@@ -24,13 +24,13 @@ func irc(d *dialogue, _ string) error {
 		switch strings.ToUpper(words[0]) {
 		case "670": // RPL_STARTTLS
 			return nil
-		case "PING": // some servers want to hear it before they go on
+		case "PING": // some servers wait for the answer
 			if err := d.say("PONG "+strings.Join(words[1:], " ")+"\r\n", d.expected); err != nil {
 				return err
 			}
 			continue
-		case "691", "ERROR": // ERR_STARTTLS, and the word with which a server closes
-		case "421", "451": // an unknown command; nothing that is known before one has registered
+		case "691", "ERROR": // ERR_STARTTLS; ERROR precedes a close
+		case "421", "451": // ERR_UNKNOWNCOMMAND; ERR_NOTREGISTERED, as the server expects NICK and USER first
 			kind = Unsupported
 		default:
 			continue

@@ -7,14 +7,14 @@ import (
 	"io"
 )
 
-// Messages of RFC 4511, written out: an ExtendedRequest with message ID 1 (sections 4.12 and 4.14.1), and an
-// UnbindRequest with message ID 2 (section 4.3).
+// Encoded messages of RFC 4511: an ExtendedRequest with message ID 1 (sections 4.12 and 4.14.1), and an UnbindRequest
+// with message ID 2 (section 4.3).
 const (
 	ldapStartTLS = "\x30\x1d\x02\x01\x01\x77\x18\x80\x16" + "1.3.6.1.4.1.1466.20037"
 	ldapUnbind   = "\x30\x05\x02\x01\x02\x42\x00"
 )
 
-// The BER tags in the answer.
+// The BER tags in the response.
 const (
 	tagInteger          = 0x02
 	tagOctetString      = 0x04
@@ -28,14 +28,14 @@ var ldapResults = map[int]string{
 	51: "busy", 52: "unavailable", 53: "unwillingToPerform", 80: "other",
 }
 
-// ldap is RFC 4511, section 4.14.
+// ldap follows RFC 4511, section 4.14.
 func ldap(d *dialogue, _ string) error {
 	if err := d.say(ldapStartTLS, "an LDAP ExtendedResponse with result code 0"); err != nil {
 		return err
 	}
 	message, err := berElement(d.in, tagSequence)
 	if err != nil {
-		return d.broken(err)
+		return d.readError(err)
 	}
 	in := bytes.NewReader(message)
 	id, err1 := berElement(in, tagInteger)
@@ -57,14 +57,14 @@ func ldap(d *dialogue, _ string) error {
 		return d.fail(ProtocolError, fmt.Errorf("message ID %d, not 1", n))
 	case code == 0:
 		return nil
-	case code == 2: // section 4.14.2: the server does not support TLS, by design or as it is set up
+	case code == 2: // section 4.14.2: the server does not support TLS, or it is not configured
 		return d.fail(Unsupported, nil)
 	}
 	return d.fail(Rejected, nil)
 }
 
-// berElement reads an element with the given tag and returns its content. Lengths may be longer than need be, which is
-// why encoding/asn1 won't do: Active Directory always takes four bytes for them.
+// berElement reads an element with the given tag and returns its content. A length may have more bytes than needed:
+// Active Directory always uses four, which encoding/asn1 rejects.
 func berElement(r io.Reader, tag byte) ([]byte, error) {
 	head := make([]byte, 2)
 	if _, err := io.ReadFull(r, head); err != nil {
@@ -76,7 +76,7 @@ func berElement(r io.Reader, tag byte) ([]byte, error) {
 	n := uint32(head[1])
 	if n >= 0x80 {
 		long := make([]byte, n&0x7f)
-		if len(long) < 1 || len(long) > 4 { // RFC 4511, section 5.1: definite lengths alone
+		if len(long) < 1 || len(long) > 4 { // RFC 4511, section 5.1: definite lengths only
 			return nil, fmt.Errorf("BER length in %d bytes, expected 1 to 4", len(long))
 		}
 		if _, err := io.ReadFull(r, long); err != nil {
@@ -95,7 +95,7 @@ func berElement(r io.Reader, tag byte) ([]byte, error) {
 	return content, err
 }
 
-// berInteger is the value of a small number, and -1 of any other.
+// berInteger returns the value of a small nonnegative number, and -1 for any other.
 func berInteger(content []byte) int {
 	n := 0
 	for _, b := range content {

@@ -6,30 +6,11 @@ import (
 	"strings"
 )
 
-// imap is RFC 9051, section 6.2.1. The server may put untagged lines in at any time.
+// imap follows RFC 9051, section 6.2.1. The server may send untagged lines at any time.
 func imap(d *dialogue, _ string) error {
-	d.expected = `an IMAP greeting, "* OK"`
-	line, err := d.line()
-	switch {
-	case err != nil:
+	offered, err := d.imapGreeting()
+	if err != nil {
 		return err
-	case begins(line, "* OK"):
-	case begins(line, "* PREAUTH"): // it takes us for logged in, and STARTTLS comes before the login (section 7.1.4)
-		return d.fail(Unsupported, nil)
-	case begins(line, "* BYE"):
-		return d.fail(Rejected, nil)
-	default:
-		return d.fail(ProtocolError, nil)
-	}
-	offered := imapOffers(line)
-	for d.in.Buffered() > 0 { // it may go on, but not answer before it is asked
-		if line, err = d.line(); err != nil {
-			return err
-		}
-		if !strings.HasPrefix(line, "* ") {
-			return d.fail(ProtocolError, errEarly)
-		}
-		offered = offered || imapOffers(line)
 	}
 	if err := d.say("a1 STARTTLS\r\n", `"a1 OK" in reply to STARTTLS`); err != nil {
 		return err
@@ -40,32 +21,60 @@ func imap(d *dialogue, _ string) error {
 			return err
 		}
 		switch {
-		case begins(line, "a1 OK"):
+		case startsWith(line, "a1 OK"):
 			return nil
-		case strings.HasPrefix(line, "* ") && !begins(line, "* BYE"):
+		case strings.HasPrefix(line, "* ") && !startsWith(line, "* BYE"):
 			offered = offered || imapOffers(line)
 			continue
 		}
 		d.said = []byte(line)
 		switch {
-		case begins(line, "a1 NO"), begins(line, "* BYE"), offered && begins(line, "a1 BAD"):
+		case startsWith(line, "a1 NO"), startsWith(line, "* BYE"), offered && startsWith(line, "a1 BAD"):
 			return d.fail(Rejected, nil)
-		case begins(line, "a1 BAD"): // an unknown command
+		case startsWith(line, "a1 BAD"): // an unknown command
 			return d.fail(Unsupported, nil)
 		}
 		return d.fail(ProtocolError, nil)
 	}
 }
 
-// imapOffers tells whether a line lists STARTTLS among the capabilities.
+// imapGreeting reads the greeting and the untagged lines that came with it. It reports whether they offer STARTTLS.
+func (d *dialogue) imapGreeting() (offered bool, err error) {
+	d.expected = `the IMAP greeting "* OK"`
+	line, err := d.line()
+	switch {
+	case err != nil:
+		return false, err
+	case startsWith(line, "* OK"):
+	case startsWith(line, "* PREAUTH"): // already logged in, which rules out STARTTLS (section 7.1.4)
+		return false, d.fail(Unsupported, nil)
+	case startsWith(line, "* BYE"):
+		return false, d.fail(Rejected, nil)
+	default:
+		return false, d.fail(ProtocolError, nil)
+	}
+	offered = imapOffers(line)
+	for d.in.Buffered() > 0 {
+		if line, err = d.line(); err != nil {
+			return false, err
+		}
+		if !strings.HasPrefix(line, "* ") { // an answer to a command that was not sent yet
+			return false, d.fail(ProtocolError, errEarly)
+		}
+		offered = offered || imapOffers(line)
+	}
+	return offered, nil
+}
+
+// imapOffers reports whether a line lists the capability STARTTLS.
 func imapOffers(line string) bool {
 	words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" []", r) })
 	return slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, "STARTTLS") })
 }
 
-// pop3 is RFC 2595, section 4.
+// pop3 follows RFC 2595, section 4.
 func pop3(d *dialogue, _ string) error {
-	d.expected = `a POP3 greeting, "+OK"`
+	d.expected = `the POP3 greeting "+OK"`
 	if err := d.pop3Status(); err != nil {
 		return err
 	}
@@ -73,7 +82,7 @@ func pop3(d *dialogue, _ string) error {
 		return err
 	}
 	err := d.pop3Status()
-	// "-ERR" stands for any reason, that the command is not known among them. The capabilities tell.
+	// "-ERR" may also mean that the command is unknown. The capabilities show which it is.
 	if refusal, ok := err.(*Error); ok && refusal.Kind == Rejected {
 		if listed, err := d.pop3Lists("STLS"); err == nil && !listed {
 			refusal.Kind = Unsupported
@@ -88,33 +97,33 @@ func (d *dialogue) pop3Status() error {
 	switch {
 	case err != nil:
 		return err
-	case begins(line, "+OK"):
+	case startsWith(line, "+OK"):
 		return nil
-	case begins(line, "-ERR"):
+	case startsWith(line, "-ERR"):
 		return d.fail(Rejected, nil)
 	}
 	return d.fail(ProtocolError, nil)
 }
 
-// pop3Lists tells whether a capability is listed (RFC 2449, section 5). Servers that refuse CAPA list none.
+// pop3Lists reports whether the server lists a capability (RFC 2449, section 5). A server that refuses CAPA lists none.
 func (d *dialogue) pop3Lists(capability string) (listed bool, err error) {
 	if err := d.ask("CAPA\r\n", "the capabilities"); err != nil {
 		return false, err
 	}
 	line, err := d.line()
-	if err != nil || !begins(line, "+OK") {
+	if err != nil || !startsWith(line, "+OK") {
 		return false, err
 	}
 	for err == nil && line != "." {
 		line, err = d.line()
-		listed = listed || begins(line, capability)
+		listed = listed || startsWith(line, capability)
 	}
 	return listed, err
 }
 
-// sieve is ManageSieve: RFC 5804, section 2.2. The greeting is a list of capabilities.
+// sieve follows RFC 5804, section 2.2 (ManageSieve). The greeting is a list of capabilities.
 func sieve(d *dialogue, _ string) error {
-	d.expected = "ManageSieve capabilities and OK"
+	d.expected = "a list of ManageSieve capabilities with OK"
 	word, offered, err := d.sieveResponse()
 	switch {
 	case err != nil:
@@ -135,7 +144,7 @@ func sieve(d *dialogue, _ string) error {
 	return d.fail(Rejected, nil)
 }
 
-// sieveResponse reads up to OK, NO or BYE and tells whether the capability STARTTLS stood before it.
+// sieveResponse reads lines up to OK, NO or BYE. It returns this word and whether the capability STARTTLS came before it.
 func (d *dialogue) sieveResponse() (word string, offered bool, err error) {
 	for {
 		line, err := d.sieveLine()
@@ -143,19 +152,19 @@ func (d *dialogue) sieveResponse() (word string, offered bool, err error) {
 			return "", false, err
 		}
 		for _, word := range []string{"OK", "NO", "BYE"} {
-			if begins(line, word) {
+			if startsWith(line, word) {
 				return word, offered, nil
 			}
 		}
 		if !strings.HasPrefix(line, `"`) {
 			return "", false, d.fail(ProtocolError, nil)
 		}
-		offered = offered || begins(line, `"STARTTLS"`)
+		offered = offered || startsWith(line, `"STARTTLS"`)
 	}
 }
 
-// sieveLine reads a line together with the literals in it, {5} or {5+} and five bytes after the line's end, and returns
-// it with quotes around them (RFC 5804, section 4).
+// sieveLine reads a line with its literals and returns it with quoted strings in their place. A literal is {5} or {5+} at
+// the end of the line, then five bytes, which the rest of the line follows (RFC 5804, section 4).
 func (d *dialogue) sieveLine() (string, error) {
 	line, err := d.line()
 	for err == nil {

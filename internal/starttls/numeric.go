@@ -5,52 +5,59 @@ import (
 	"strconv"
 )
 
-// The protocols in which the server speaks first and answers each command with a three-digit code.
+// In these protocols the server speaks first, and answers each command with a three-digit code.
 
-// self is who we say we are. An address literal is valid where a name is asked for (RFC 5321, section 4.1.3), is looked
-// up by nobody and tells nothing about this host; "localhost" is refused by servers that want a full name.
+// self is the name that the client gives for itself. An address literal is as valid as a name (RFC 5321, section 4.1.3).
+// No server looks it up, and it reveals nothing about this host. Some servers refuse "localhost", as it has no domain.
 const self = "[127.0.0.1]"
 
-// noSuchCommand are the codes for commands, and parameters of commands, that a server doesn't know (RFC 5321, section
-// 4.2.2; RFC 959, section 4.2.1).
+// noSuchCommand lists the codes for unknown commands, and for unknown parameters of commands (RFC 5321, section 4.2.2;
+// RFC 959, section 4.2.1).
 var noSuchCommand = []int{500, 501, 502, 504}
 
 func smtp(d *dialogue, _ string) error { return d.mail("EHLO") }
 func lmtp(d *dialogue, _ string) error { return d.mail("LHLO") } // RFC 2033, section 4.1
 
-// mail is RFC 3207, section 4.
+// mail follows RFC 3207, section 4.
 func (d *dialogue) mail(hello string) error {
 	if err := d.greeting(220); err != nil {
 		return err
 	}
-	r, err := d.command(hello+" "+self, 250)
-	if err == nil && hello == "EHLO" && slices.Contains(noSuchCommand, r.code) {
-		refusal := d.refused(r, Rejected)
-		r, err = d.command("HELO "+self, 250) // RFC 5321, section 3.2
-		err = unlessClosed(err, refusal)
-	}
+	offered, err := d.hello(hello)
 	if err != nil {
 		return err
 	}
+	r, err := d.command("STARTTLS", 220)
 	switch {
-	case r.code == 250:
-	case slices.Contains(noSuchCommand, r.code): // no hello is known here: another protocol
-		return d.fail(ProtocolError, nil)
-	default:
-		return d.refused(r, Rejected)
-	}
-	// The first line names the server, keywords come after it (RFC 5321, section 4.1.1.1).
-	offered := slices.ContainsFunc(r.lines[1:], func(line string) bool { return begins(line, "STARTTLS") })
-	if r, err = d.command("STARTTLS", 220); err != nil || r.code == 220 {
+	case err != nil || r.code == 220:
 		return err
+	case offered:
+		return d.unexpected(r, Rejected)
 	}
-	if offered {
-		return d.refused(r, Rejected)
-	}
-	return d.refused(r, Unsupported)
+	return d.unexpected(r, Unsupported)
 }
 
-// nntp is RFC 4642, section 2.2.
+// hello introduces the client and reports whether the server offers STARTTLS.
+func (d *dialogue) hello(command string) (offered bool, err error) {
+	r, err := d.command(command+" "+self, 250)
+	if err == nil && command == "EHLO" && slices.Contains(noSuchCommand, r.code) {
+		refusal := d.unexpected(r, Rejected)
+		r, err = d.command("HELO "+self, 250) // RFC 5321, section 3.2
+		err = unlessClosed(err, refusal)
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case r.code == 250:
+		// The first line has the server's name, the others have keywords (RFC 5321, section 4.1.1.1).
+		return slices.ContainsFunc(r.lines[1:], func(line string) bool { return startsWith(line, "STARTTLS") }), nil
+	case slices.Contains(noSuchCommand, r.code): // the server speaks another protocol
+		return false, d.fail(ProtocolError, nil)
+	}
+	return false, d.unexpected(r, Rejected)
+}
+
+// nntp follows RFC 4642, section 2.2.
 func nntp(d *dialogue, _ string) error {
 	if err := d.greeting(200, 201); err != nil {
 		return err
@@ -60,30 +67,30 @@ func nntp(d *dialogue, _ string) error {
 		return err
 	}
 	switch r.code {
-	case 500, 501, 503: // RFC 3977, section 3.2.1: not known, or not in this server
-		return d.refused(r, Unsupported)
+	case 500, 501, 503: // RFC 3977, section 3.2.1: the command is unknown, or not enabled
+		return d.unexpected(r, Unsupported)
 	}
-	return d.refused(r, Rejected)
+	return d.unexpected(r, Rejected)
 }
 
-// ftp is RFC 4217, section 4.
+// ftp follows RFC 4217, section 4.
 func ftp(d *dialogue, _ string) error {
 	if err := d.greeting(220); err != nil {
 		return err
 	}
 	var unsupported error
-	for _, mechanism := range []string{"TLS", "SSL"} { // SSL is what servers older than RFC 4217 know it by
+	for _, mechanism := range []string{"TLS", "SSL"} { // servers older than RFC 4217 call it SSL
 		r, err := d.command("AUTH "+mechanism, 234)
 		if err != nil {
 			return unlessClosed(err, unsupported)
 		}
 		switch {
-		case r.code == 234, r.code == 334: // RFC 2228, section 3, has 334 where more data is needed; some say it for TLS
+		case r.code == 234, r.code == 334: // 334 asks for more data (RFC 2228, section 3), but some servers send it for TLS
 			return nil
-		case r.code == 530, slices.Contains(noSuchCommand, r.code): // where AUTH is known, no login comes before it
-			unsupported = d.refused(r, Unsupported)
+		case r.code == 530, slices.Contains(noSuchCommand, r.code): // a server that knows AUTH requires no login before it
+			unsupported = d.unexpected(r, Unsupported)
 		default:
-			return d.refused(r, Rejected)
+			return d.unexpected(r, Rejected)
 		}
 	}
 	return unsupported
@@ -94,16 +101,16 @@ type reply struct {
 	lines []string // without the code
 }
 
-// reply reads a reply of one or more lines. It ends with the code that it began with, then a space or nothing. What
-// stands between may be anything (RFC 959, section 4.2), so that one rule fits FTP and SMTP.
-func (d *dialogue) reply() (reply, error) {
+// readReply reads a reply of one or more lines. The last line starts with the code of the first, and then has a space or
+// nothing. The lines between may be anything, as in FTP (RFC 959, section 4.2). This includes what SMTP allows.
+func (d *dialogue) readReply() (reply, error) {
 	var r reply
 	for {
 		line, err := d.line()
 		if err != nil {
 			return r, err
 		}
-		code, more, text := parseReply(line)
+		code, more, text := parseReplyLine(line)
 		if r.lines == nil {
 			if code == 0 {
 				return r, d.fail(ProtocolError, nil)
@@ -117,8 +124,9 @@ func (d *dialogue) reply() (reply, error) {
 	}
 }
 
-// parseReply takes a line of a reply apart. The code is 0 if it has none.
-func parseReply(line string) (code int, more bool, text string) {
+// parseReplyLine parses a line of a reply. The code is 0 if the line has none. more reports whether a hyphen follows the
+// code.
+func parseReplyLine(line string) (code int, more bool, text string) {
 	if len(line) < 3 {
 		return 0, false, line
 	}
@@ -126,7 +134,7 @@ func parseReply(line string) (code int, more bool, text string) {
 	switch {
 	case err != nil:
 		return 0, false, line
-	case len(line) == 3: // RFC 5321, section 4.2: to be understood as well
+	case len(line) == 3: // RFC 5321, section 4.2: clients should accept this
 		return code, false, ""
 	case line[3] == ' ' || line[3] == '-':
 		return code, line[3] == '-', line[4:]
@@ -139,35 +147,36 @@ func (d *dialogue) command(words string, expected int) (reply, error) {
 	if err := d.ask(words+"\r\n", strconv.Itoa(expected)+" in reply to "+words); err != nil {
 		return reply{}, err
 	}
-	return d.reply()
+	return d.readReply()
 }
 
-// greeting reads the server's first words.
+// greeting reads the server's greeting, which must have one of the codes.
 func (d *dialogue) greeting(codes ...int) error {
 	d.expected = "a greeting with code " + strconv.Itoa(codes[0])
 	for {
-		r, err := d.reply()
+		r, err := d.readReply()
 		switch {
 		case err != nil:
 			return err
 		case slices.Contains(codes, r.code):
 			return nil
-		case r.code != 120: // "ready in nnn minutes" comes before 220 (RFC 959, section 5.4)
-			return d.refused(r, Rejected)
+		case r.code != 120: // "service ready in nnn minutes", which precedes 220 (RFC 959, section 5.4)
+			return d.unexpected(r, Rejected)
 		}
 	}
 }
 
-// refused is the error for a reply that is not the expected one. 4yz and 5yz say no, others make no sense.
-func (d *dialogue) refused(r reply, kind Kind) error {
+// unexpected returns the error for a reply with an unexpected code. If the code is not a refusal, from 400 to 599, the
+// kind becomes ProtocolError.
+func (d *dialogue) unexpected(r reply, kind Kind) error {
 	if r.code < 400 || r.code > 599 {
 		kind = ProtocolError
 	}
 	return d.fail(kind, nil)
 }
 
-// unlessClosed is err, or the refusal that came before it if err is but the end of the connection: servers that refuse
-// one way may not wait for another to be tried.
+// unlessClosed returns the earlier refusal if err is a closed connection, and err otherwise. A server may close the
+// connection after a refusal, without waiting for a second attempt.
 func unlessClosed(err, refusal error) error {
 	if e, ok := err.(*Error); ok && e.Kind == ConnectionClosed && refusal != nil {
 		return refusal

@@ -18,11 +18,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script is a dialogue: steps that begin with "S:" are what the server says, those with "C:" what it must hear first.
+// script is a dialogue. A step that starts with "S:" is what the server says, one with "C:" what the client must say.
 type script []string
 
-// server has the server's turns: what it says between two of the client's.
-func (s script) server() [][]byte {
+// serverTurns returns what the server says before, between and after the client's turns.
+func (s script) serverTurns() [][]byte {
 	turns := [][]byte{nil}
 	for _, step := range s {
 		if step[0] == 'C' {
@@ -35,15 +35,15 @@ func (s script) server() [][]byte {
 	return turns
 }
 
-// play is the server's side of a script on conn, in writes of at most chunk bytes. It returns what the client said if
-// that is not what the script wants.
+// play plays the server's part on conn, in writes of at most chunk bytes with a pause after each. It returns an error if
+// the client says something else.
 func (s script) play(conn net.Conn, chunk int, pause time.Duration) error {
 	for _, step := range s {
 		words := []byte(step[2:])
 		if step[0] == 'C' {
-			heard := make([]byte, len(words))
-			if n, err := io.ReadFull(conn, heard); err != nil || !bytes.Equal(heard, words) {
-				return fmt.Errorf("heard %q, expected %q (%v)", heard[:n], words, err)
+			got := make([]byte, len(words))
+			if n, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, words) {
+				return fmt.Errorf("the client said %q, expected %q (%v)", got[:n], words, err)
 			}
 			continue
 		}
@@ -60,7 +60,7 @@ func (s script) play(conn net.Conn, chunk int, pause time.Duration) error {
 }
 
 const (
-	whole = 1 << 20
+	whole = 1 << 20       // a chunk size that splits nothing
 	name  = "server.test" // of the server in all tests
 )
 
@@ -80,7 +80,7 @@ func serve(t *testing.T, deadline time.Duration, handle func(net.Conn) error) (c
 	}
 }
 
-// failed is the error of a Start that must fail.
+// failed returns the Error of a Start that must fail.
 func failed(t *testing.T, err error) *Error {
 	t.Helper()
 	var e *Error
@@ -96,47 +96,47 @@ func serverTLS() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{authority.Issue("starttls")}}
 }
 
-// memory is a connection whose other end says turns, one after each Write, and then ends with end. It gives out at most
-// chunk bytes at a time.
-type memory struct {
+// scriptConn is a connection to a server that says turns[0], and another turn after each Write. Read returns at most
+// chunk bytes, and end once there are none.
+type scriptConn struct {
 	net.Conn
 	turns [][]byte
 	chunk int
 	end   error
 
-	deafAfter int // writes; then they fail with deaf, if that is set
-	deaf      error
+	writes   int   // that succeed, if writeErr is set
+	writeErr error // of the others
 
 	read, ended int
 	wrote       bytes.Buffer
 }
 
-func (m *memory) Read(p []byte) (int, error) {
-	if len(m.turns) == 0 || len(m.turns[0]) == 0 {
-		if m.ended++; m.ended > 10 {
-			panic("reads on and on after the end")
+func (c *scriptConn) Read(p []byte) (int, error) {
+	if len(c.turns) == 0 || len(c.turns[0]) == 0 {
+		if c.ended++; c.ended > 10 {
+			panic("reads again and again after the end")
 		}
-		return 0, m.end
+		return 0, c.end
 	}
-	n := copy(p[:min(len(p), m.chunk)], m.turns[0])
-	m.turns[0] = m.turns[0][n:]
-	m.read += n
+	n := copy(p[:min(len(p), c.chunk)], c.turns[0])
+	c.turns[0] = c.turns[0][n:]
+	c.read += n
 	return n, nil
 }
 
-func (m *memory) Write(p []byte) (int, error) {
-	if m.deafAfter--; m.deaf != nil && m.deafAfter < 0 {
-		return 0, m.deaf
+func (c *scriptConn) Write(p []byte) (int, error) {
+	if c.writes--; c.writeErr != nil && c.writes < 0 {
+		return 0, c.writeErr
 	}
-	// What was not read yet stays to be read.
-	if len(m.turns) > 1 {
-		m.turns = append([][]byte{append(append([]byte{}, m.turns[0]...), m.turns[1]...)}, m.turns[2:]...)
+	// What was not read yet precedes the next turn.
+	if len(c.turns) > 1 {
+		c.turns = append([][]byte{append(append([]byte{}, c.turns[0]...), c.turns[1]...)}, c.turns[2:]...)
 	}
-	return m.wrote.Write(p)
+	return c.wrote.Write(p)
 }
 
-func remember(s script, end error) *memory {
-	return &memory{turns: s.server(), chunk: whole, end: end}
+func newScriptConn(s script, end error) *scriptConn {
+	return &scriptConn{turns: s.serverTurns(), chunk: whole, end: end}
 }
 
 var errDeadline = fmt.Errorf("read: %w", os.ErrDeadlineExceeded)

@@ -1,13 +1,13 @@
-// Package starttls speaks the plaintext preambles after which a server begins TLS: a small function for each protocol
-// over a bounded dialogue. They never send a credential, not even a user's name.
+// Package starttls speaks the plaintext preambles after which a client and a server start TLS. Each protocol is a small
+// function over a dialogue, which limits what it reads. No preamble sends a credential, not even a user name.
 //
-// The request itself is the question. Some servers advertise nothing and accept, so TLS is asked for either way; what
-// was advertised decides only whether a refusal is called unsupported or rejected. (In XMPP and MySQL a client may ask
-// only for what is offered.)
+// TLS is always requested, as some servers accept it without advertising it. What the server advertises only decides
+// whether a refusal is Unsupported or Rejected. XMPP and MySQL are different: there a client may only request what the
+// server offers.
 //
-// Two things are not here. MSSQL (TDS) wraps the TLS handshake in packets of its own, so nothing that ends before the
-// handshake can start it. PostgreSQL 17 takes TLS from the first byte from clients that offer the ALPN protocol
-// postgresql: that needs no preamble, only the ALPN.
+// Two protocols are missing. MSSQL (TDS) wraps the messages of the TLS handshake in its own packets, so there is no
+// preamble that ends before the handshake. PostgreSQL 17 accepts TLS from the first byte if the client offers the ALPN
+// protocol postgresql, which needs no preamble.
 package starttls
 
 import (
@@ -19,33 +19,33 @@ import (
 	"strings"
 )
 
-// Kind is what went wrong; its values are those of the attribute error.type.
+// Kind is a kind of failure. Its values are values of the attribute error.type.
 type Kind string
 
 const (
-	// Unsupported: the server doesn't know TLS here, or was not set up for it.
+	// Unsupported means that the server does not know STARTTLS, or that it is not enabled.
 	Unsupported Kind = "starttls_unsupported"
-	// Rejected: the server says no, to TLS or to us.
+	// Rejected means that the server knows STARTTLS but refused it, or that it refused this client altogether.
 	Rejected Kind = "starttls_rejected"
-	// Timeout: the go-ahead didn't come before the connection's deadline.
+	// Timeout means that the go-ahead did not arrive before the connection's deadline.
 	Timeout Kind = "starttls_timeout"
-	// ProtocolError: what the server said makes no sense, has no end, or goes on after the go-ahead.
+	// ProtocolError means that the server sent something invalid, sent too much, or sent more after the go-ahead.
 	ProtocolError Kind = "starttls_protocol_error"
-	// ConnectionClosed: the connection ended before the go-ahead; Err tells EOF from reset.
+	// ConnectionClosed means that the connection ended before the go-ahead. Err is EOF or a reset.
 	ConnectionClosed Kind = "connection_closed"
 )
 
-// ErrInjected is in the chain of a ProtocolError when bytes were waiting behind the go-ahead. TLS servers never speak
-// first, so somebody put them there for a client that would take them for the encrypted reply (CVE-2011-0411).
-var ErrInjected = errors.New("plain text follows the go-ahead, where only TLS may")
+// ErrInjected is wrapped by a ProtocolError if bytes had arrived after the go-ahead. A TLS server never sends first, so
+// someone else may have sent them, for a client that mistakes them for a reply over TLS (CVE-2011-0411).
+var ErrInjected = errors.New("plain text follows the go-ahead, where only TLS is allowed")
 
-// Error is why TLS can't begin.
+// Error is the reason why TLS cannot start.
 type Error struct {
 	Kind     Kind
-	Expected string // what the server should have said, a noun phrase
-	First    string // what the server said first of all, raw, at most 512 bytes
-	Said     string // what it said to our last words, raw, at most 512 bytes; of a binary refusal, what it means
-	Err      error  // of the connection, or of a ProtocolError what was wrong, where Said doesn't show it; or nil
+	Expected string // what the server should have said: a noun phrase
+	First    string // the server's first words, raw, at most 512 bytes
+	Said     string // its reply to our last words, raw, at most 512 bytes; or the meaning of a binary refusal
+	Err      error  // the connection's error, or the cause of a ProtocolError that Said does not show; may be nil
 }
 
 func (e *Error) Error() string {
@@ -65,7 +65,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type protocol struct {
 	start   func(d *dialogue, name string) error
 	goodbye string
-	ports   []uint16 // that auto takes it for
+	ports   []uint16 // where the setting starttls: auto expects it
 }
 
 var protocols = map[string]protocol{
@@ -74,22 +74,22 @@ var protocols = map[string]protocol{
 	"irc":         {irc, "QUIT\r\n", []uint16{6667}},
 	"ldap":        {ldap, ldapUnbind, []uint16{389}},
 	"lmtp":        {lmtp, "QUIT\r\n", []uint16{24}},
-	"mysql":       {mysql, "", []uint16{3306}}, // COM_QUIT before the login is an error to it
+	"mysql":       {mysql, "", []uint16{3306}}, // COM_QUIT is an error before the login
 	"nntp":        {nntp, "QUIT\r\n", []uint16{119}},
 	"pop3":        {pop3, "QUIT\r\n", []uint16{110}},
-	"postgres":    {postgres, "", []uint16{5432}}, // Terminate before the startup message is an error to it
+	"postgres":    {postgres, "", []uint16{5432}}, // Terminate is an error before the startup message
 	"rdp":         {rdp, "", []uint16{3389}},
 	"sieve":       {sieve, "LOGOUT\r\n", []uint16{4190}},
 	"smtp":        {smtp, "QUIT\r\n", []uint16{25, 587}},
 	"telnet":      {telnet, "", nil},
-	"xmpp":        {xmpp("jabber:client"), "", []uint16{5222}}, // a stream that was not opened anew can't be closed
+	"xmpp":        {xmpp("jabber:client"), "", []uint16{5222}}, // over TLS, a stream must be opened before it can be closed
 	"xmpp-server": {xmpp("jabber:server"), "", []uint16{5269}},
 }
 
-// Protocols are the names that Start knows, sorted.
+// Protocols returns the names of all protocols, sorted.
 func Protocols() []string { return slices.Sorted(maps.Keys(protocols)) }
 
-// ForPort is the protocol that is spoken before TLS on a well-known port, or "".
+// ForPort returns the protocol that is spoken before TLS on a well-known port, or "" if there is none.
 func ForPort(port uint16) string {
 	for name, p := range protocols {
 		if slices.Contains(p.ports, port) {
@@ -99,8 +99,8 @@ func ForPort(port uint16) string {
 	return ""
 }
 
-// Goodbye is what a client says before it closes: over TLS after the handshake, or in plain text after a refusal. It is
-// nil where the protocol has no such word or can't be told this early.
+// Goodbye returns what a client sends before it closes the connection: over TLS after the handshake, or in plain text
+// after a refusal. It is nil if the protocol has no such command, or does not allow it before a login.
 func Goodbye(protocol string) []byte {
 	if p := protocols[protocol]; p.goodbye != "" {
 		return []byte(p.goodbye)
@@ -108,12 +108,13 @@ func Goodbye(protocol string) []byte {
 	return nil
 }
 
-const expectTLS = "nothing more before TLS"
+const expectTLS = "the TLS handshake"
 
-// Start speaks a protocol's preamble on conn, whose deadline bounds it. The server is addressed by name where the
-// protocol has a place for that. Start returns nil exactly when the server gave its go-ahead and said nothing more that
-// has arrived: not a byte after the go-ahead is consumed then, and the TLS handshake can begin. Everything else is an
-// *Error, an unknown protocol aside.
+// Start speaks the preamble of a protocol on conn. Set a deadline on conn to limit how long it takes. Some protocols tell
+// the server which name it is addressed by.
+//
+// If Start returns nil, the server has given its go-ahead, Start has read nothing beyond it, and the TLS handshake can
+// begin. Otherwise the error is an *Error, unless the protocol is unknown. Start does not close conn.
 func Start(conn net.Conn, protocol, name string) error {
 	p, ok := protocols[protocol]
 	if !ok {

@@ -8,8 +8,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -39,9 +41,9 @@ const (
 	confirm         = "S:\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00"
 )
 
-// accepted are dialogues after which TLS begins; those of servers with a name and version were recorded from them
-// (their trailing text cut, and the client's name ours).
-var accepted = []struct {
+// acceptedScripts are dialogues after which TLS starts. Those with a name and a version were recorded from real servers,
+// and then shortened.
+var acceptedScripts = []struct {
 	protocol, server string
 	script           script
 }{
@@ -55,11 +57,11 @@ var accepted = []struct {
 		"S:250-mx.test Hello probe.test [127.0.0.1]\r\n250-STARTTLS\r\n250-SMTPUTF8\r\n250 HELP\r\n",
 		"C:STARTTLS\r\n", "S:220 TLS go ahead\r\n",
 	}},
-	{"smtp", "many lines everywhere, bare codes, LF alone", script{
+	{"smtp", "multiline replies, codes without text, LF only", script{
 		"S:220-mx.test\n220-we do not relay\n220\n", "C:EHLO [127.0.0.1]\r\n", "S:250-mx.test\n250 STARTTLS\n",
 		"C:STARTTLS\r\n", "S:220-go\n220\n",
 	}},
-	{"smtp", "EHLO refused, HELO taken, nothing advertised", script{
+	{"smtp", "EHLO unknown, nothing advertised", script{
 		"S:220 mx.test\r\n", "C:EHLO [127.0.0.1]\r\n", "S:502 5.5.1 not here\r\n", "C:HELO [127.0.0.1]\r\n",
 		"S:250 mx.test\r\n", "C:STARTTLS\r\n", "S:220 go\r\n",
 	}},
@@ -78,7 +80,7 @@ var accepted = []struct {
 	{"pop3", "dovecot 2.3", script{
 		"S:+OK Dovecot (Debian) ready.\r\n", "C:STLS\r\n", "S:+OK Begin TLS negotiation now.\r\n",
 	}},
-	{"pop3", "bare", script{"S:+OK\r\n", "C:STLS\r\n", "S:+ok\r\n"}},
+	{"pop3", "no text", script{"S:+OK\r\n", "C:STLS\r\n", "S:+ok\r\n"}},
 	{"sieve", "dovecot 2.3", script{
 		"S:\"IMPLEMENTATION\" \"Dovecot (Debian) Pigeonhole\"\r\n\"SIEVE\" \"fileinto reject\"\r\n\"NOTIFY\" \"mailto\"\r\n" +
 			"\"SASL\" \"PLAIN LOGIN\"\r\n\"STARTTLS\"\r\n\"VERSION\" \"1.0\"\r\nOK \"Dovecot (Debian) ready.\"\r\n",
@@ -94,7 +96,7 @@ var accepted = []struct {
 	{"ftp", "vsftpd 3.0", script{
 		"S:220 (vsFTPd 3.0.3)\r\n", "C:AUTH TLS\r\n", "S:234 Proceed with negotiation.\r\n",
 	}},
-	{"ftp", "late, with a banner, old", script{
+	{"ftp", "delayed, banner, AUTH SSL", script{
 		"S:120 ready in 1 minute\r\n", "S:220-Welcome\r\n 220 is our code\r\n230-but this is not\r\n\r\n220-more\r\n220 ready\r\n",
 		"C:AUTH TLS\r\n", "S:504 unknown\r\n", "C:AUTH SSL\r\n", "S:334 go\r\n",
 	}},
@@ -106,17 +108,17 @@ var accepted = []struct {
 	{"irc", "inspircd 3.15", script{
 		"C:STARTTLS\r\n", "S::irc.test 670 * :STARTTLS successful, go ahead with TLS handshake\r\n",
 	}},
-	{"irc", "talkative", script{
+	{"irc", "notices and PING", script{
 		"S::irc.test NOTICE Auth :*** Looking up your hostname\r\n\r\n", "C:STARTTLS\r\n",
 		"S::irc.test NOTICE * :670\r\nPING :cookie 1\r\n", "C:PONG :cookie 1\r\n", "S:670 x\r\n",
 	}},
 	{"ldap", "slapd 2.5", script{extendedRequest, "S:0\x0c\x02\x01\x01x\x07\x0a\x01\x00\x04\x00\x04\x00"}},
-	{"ldap", "Active Directory's lengths, with the response's name", script{
+	{"ldap", "lengths as from Active Directory, with responseName", script{
 		extendedRequest, "S:0\x84\x00\x00\x00\x28\x02\x01\x01x\x84\x00\x00\x00\x1f\x0a\x01\x00\x04\x00\x04\x00" +
 			"\x8a\x161.3.6.1.4.1.1466.20037",
 	}},
 	{"xmpp", "prosody 0.12", script{clientHeader, prosodyHeader, features, startTLS, proceed}},
-	{"xmpp", "ejabberd 23.01, other quotes, required, closed in full", script{
+	{"xmpp", "ejabberd 23.01, double quotes, required, end tag", script{
 		clientHeader, "S:<?xml version=\"1.0\"?><stream:stream id=\"6982465460934998145\" version=\"1.0\" xml:lang=\"en\" " +
 			"xmlns:stream=\"http://etherx.jabber.org/streams\" from=\"server.test\" xmlns=\"jabber:client\">",
 		"S:\n<stream:features><mechanisms xmlns=\"urn:ietf:params:xml:ns:xmpp-sasl\"><mechanism>PLAIN</mechanism>" +
@@ -129,7 +131,7 @@ var accepted = []struct {
 		"S:<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>" +
 			"<db:dialback xmlns:db='urn:xmpp:features:dialback'/></stream:features>", startTLS, proceed,
 	}},
-	{"xmpp", "another prefix for the stream's names", script{
+	{"xmpp", "another prefix for the stream namespace", script{
 		clientHeader, "S:<s:stream xmlns:s='http://etherx.jabber.org/streams' version='1.0'><s:features>" +
 			"<t:starttls xmlns:t='urn:ietf:params:xml:ns:xmpp-tls'/></s:features>", startTLS,
 		"S:<t:proceed xmlns:t='urn:ietf:params:xml:ns:xmpp-tls' />",
@@ -139,10 +141,10 @@ var accepted = []struct {
 		"S:\x18\x00\x00\x00\x0a4.1.1\x00\x07\x00\x00\x00n\\aQQ&fR\x00\x00\x08\x08\x02", sslRequest,
 	}},
 	{"postgres", "15", script{pgRequest, "S:S"}},
-	{"telnet", "as s_client knows it", script{
+	{"telnet", "as s_client expects", script{
 		"S:\xff\xfd\x2e", "C:\xff\xfb\x2e\xff\xfa\x2e\x01\xff\xf0", "S:\xff\xfa\x2e\x01\xff\xf0",
 	}},
-	{"telnet", "begins with a banner and other options", script{
+	{"telnet", "banner and other options first", script{
 		"S:hi\xff\xff\xff\xf1\xff\xfd\x18\xff\xfb\x01\xff\xfa\x18\xff\xff\xff\xf0", "C:\xff\xfb\x2e",
 		"S:\xff\xfd\x2e", "C:\xff\xfa\x2e\x01\xff\xf0", "S:\xff\xfd\x2e\xff\xfb\x2e\xff\xfa\x2e\x01\xff\xf0",
 	}},
@@ -150,10 +152,10 @@ var accepted = []struct {
 	{"rdp", "NLA", script{connect, confirm + "\x02\x1f\x08\x00\x02\x00\x00\x00"}},
 }
 
-// TestAccepted lets TLS begin where the preamble ends: the handshake proves that it took not a byte too many.
+// TestAccepted starts TLS after the preamble. The handshake proves that Start has not read too much.
 func TestAccepted(t *testing.T) {
 	seen := map[string]bool{}
-	for _, a := range accepted {
+	for _, a := range acceptedScripts {
 		seen[a.protocol] = true
 		for how, chunk := range map[string]int{"whole": whole, "byte by byte": 1} {
 			t.Run(a.protocol+"/"+a.server+"/"+how, func(t *testing.T) {
@@ -184,16 +186,16 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestCutShort ends each good dialogue after each of its bytes but the last.
-func TestCutShort(t *testing.T) {
-	for _, a := range accepted {
+// TestTruncated ends each accepted dialogue after each byte but the last.
+func TestTruncated(t *testing.T) {
+	for _, a := range acceptedScripts {
 		total := 0
-		for _, turn := range a.script.server() {
+		for _, turn := range a.script.serverTurns() {
 			total += len(turn)
 		}
 		for n := range total {
 			for _, end := range []error{io.EOF, syscall.ECONNRESET, errDeadline} {
-				m := remember(a.script, end)
+				m := newScriptConn(a.script, end)
 				left := n
 				for i, turn := range m.turns {
 					m.turns[i] = turn[:min(left, len(turn))]
@@ -204,7 +206,7 @@ func TestCutShort(t *testing.T) {
 				if end == errDeadline {
 					want = Timeout
 				}
-				if e.Err == nil && end != errDeadline { // the server had refused another way before
+				if e.Err == nil && end != errDeadline { // closed after EHLO or AUTH TLS was refused
 					require.Regexp(t, "^50[24]", e.Said)
 					continue
 				}
@@ -215,125 +217,127 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestDeafServer fails each of the client's writes in turn.
-func TestDeafServer(t *testing.T) {
-	for _, a := range accepted {
-		for n := range len(a.script.server()) - 1 {
-			for end, want := range map[error]Kind{syscall.EPIPE: ConnectionClosed, errDeadline: Timeout} {
-				m := remember(a.script, errors.New("unexpected"))
-				m.deafAfter, m.deaf = n, end
+// TestWriteFails fails each of the client's writes in turn.
+func TestWriteFails(t *testing.T) {
+	for _, a := range acceptedScripts {
+		for n := range len(a.script.serverTurns()) - 1 {
+			for writeErr, want := range map[error]Kind{syscall.EPIPE: ConnectionClosed, errDeadline: Timeout} {
+				m := newScriptConn(a.script, errors.New("unexpected"))
+				m.writes, m.writeErr = n, writeErr
 				e := failed(t, Start(m, a.protocol, name))
-				if e.Err == nil && end != errDeadline { // as above
+				if e.Err == nil && writeErr != errDeadline { // as in TestTruncated
 					require.Regexp(t, "^50[24]", e.Said)
 					continue
 				}
 				require.Equal(t, want, e.Kind, "%s, %s, write %d: %v", a.protocol, a.server, n, e)
-				require.ErrorIs(t, e, end)
+				require.ErrorIs(t, e, writeErr)
 			}
 		}
 	}
 }
 
 func TestInjection(t *testing.T) {
-	for _, a := range accepted {
-		for _, evil := range []string{"x", "\n", "220 again\r\n", strings.Repeat("y", 2*maxLine), "\x16\x03\x01"} {
+	for _, a := range acceptedScripts {
+		for _, injected := range []string{"x", "\n", "220 again\r\n", strings.Repeat("y", 2*maxLine), "\x16\x03\x01"} {
 			t.Run(a.protocol+"/"+a.server, func(t *testing.T) {
 				t.Parallel()
 				s := slices.Clone(a.script)
 				last := len(s) - 1
-				if s[last][0] == 'C' { // MySQL's go-ahead comes before our last words
+				if s[last][0] == 'C' { // MySQL's go-ahead precedes the client's last words
 					s = s[:last]
 					last--
 				}
-				s[last] += evil
+				s[last] += injected
 				conn, wait := serve(t, 5*time.Second, func(conn net.Conn) error { return s.play(conn, whole, 0) })
 				e := failed(t, Start(conn, a.protocol, name))
 				assert.Equal(t, ProtocolError, e.Kind, e)
 				assert.ErrorIs(t, e, ErrInjected)
-				assert.Equal(t, evil[:min(len(evil), maxSaid)], e.Said)
+				assert.Equal(t, injected[:min(len(injected), maxSaid)], e.Said)
 				_ = wait()
 			})
 		}
 	}
 }
 
-// TestNoAnswer has servers that say nothing, and servers that drip their part too slowly.
-func TestNoAnswer(t *testing.T) {
-	const deadline = 60 * time.Millisecond
-	for i, a := range accepted {
-		if i > 0 && accepted[i-1].protocol == a.protocol {
+// TestTimeout has servers that say nothing, and servers that are too slow.
+func TestTimeout(t *testing.T) {
+	const deadline = time.Second
+	for i, a := range acceptedScripts {
+		if i > 0 && acceptedScripts[i-1].protocol == a.protocol {
 			continue
 		}
-		for how, s := range map[string]script{"silent": nil, "dripping": a.script} {
+		for how, s := range map[string]script{"silent": nil, "slow": a.script} {
 			if a.protocol == "postgres" && s != nil {
-				continue // PostgreSQL's part is a byte long
+				continue // its go-ahead is a single byte
 			}
 			t.Run(a.protocol+"/"+a.server+"/"+how, func(t *testing.T) {
-				t.Parallel()
-				conn, wait := serve(t, deadline, func(conn net.Conn) error {
-					_ = s.play(conn, 1, deadline/5)
-					_, err := io.Copy(io.Discard, conn)
-					return err
+				synctest.Test(t, func(t *testing.T) {
+					conn, server := net.Pipe()
+					var serving sync.WaitGroup
+					defer serving.Wait()
+					defer conn.Close()
+					serving.Go(func() {
+						defer server.Close()
+						_ = s.play(server, 1, deadline/5)
+						_, _ = io.Copy(io.Discard, server)
+					})
+					begin := time.Now()
+					require.NoError(t, conn.SetDeadline(begin.Add(deadline)))
+					e := failed(t, Start(conn, a.protocol, name))
+					assert.Equal(t, deadline, time.Since(begin))
+					assert.Equal(t, Timeout, e.Kind, e)
+					assert.ErrorIs(t, e, os.ErrDeadlineExceeded)
 				})
-				begin := time.Now()
-				e := failed(t, Start(conn, a.protocol, name))
-				assert.Less(t, time.Since(begin), 2*time.Second)
-				assert.Equal(t, Timeout, e.Kind, e)
-				assert.ErrorIs(t, e, os.ErrDeadlineExceeded)
-				_ = wait()
 			})
 		}
 	}
 }
 
-// flood is a server that never stops saying the same.
-type flood struct {
+// endlessConn is a connection to a server that repeats the same text forever.
+type endlessConn struct {
 	net.Conn
-	opening, much string
-	read          int
+	greeting, repeated string
+	read               int
 }
 
-func (f *flood) Read(p []byte) (n int, err error) {
-	if f.read < len(f.opening) {
-		n = copy(p, f.opening[f.read:])
+func (c *endlessConn) Read(p []byte) (n int, err error) {
+	if c.read < len(c.greeting) {
+		n = copy(p, c.greeting[c.read:])
 	}
 	for n < len(p) {
-		n += copy(p[n:], f.much)
+		n += copy(p[n:], c.repeated)
 	}
-	f.read += n
+	c.read += n
 	return n, nil
 }
 
-func (f *flood) Write(p []byte) (int, error) { return len(p), nil }
+func (c *endlessConn) Write(p []byte) (int, error) { return len(p), nil }
 
-// TestEndless has servers that never stop, with words that some of the protocols go along with for a while.
+// TestEndless has servers that never stop. Some protocols accept some of these texts for a while.
 func TestEndless(t *testing.T) {
-	sayings := []string{
+	texts := []string{
 		"A", "\r\n", "220-x\r\n", "250-STARTTLS\r\n", "120 later\r\n", "* OK x\r\n", "\"X\" \"Y\"\r\n", "{9}\r\n", "{99999999}\r\n",
 		":x NOTICE y\r\n", "PING :x\r\n", "<a>", "<a b='", "<!--", prosodyHeader[2:], "\xff\xfd\x18", "\xff\xfaabc",
 		"0\x84\x00\x00\x1f\xff", "0\x84\xff\xff\xff\xff", "\x03\x00\xff\xff", "\xff\xff\xff\x00", "\x00",
 	}
-	openings := []string{"", "220 hello\r\n", "+OK\r\n", "OK\r\n", "* OK\r\n", "200\r\n", prosodyHeader[2:] + "<stream:features>"}
+	greetings := []string{"", "220 hello\r\n", "+OK\r\n", "OK\r\n", "* OK\r\n", "200\r\n", prosodyHeader[2:] + "<stream:features>"}
 	for _, protocol := range Protocols() {
-		for _, saying := range sayings {
-			for _, opening := range openings {
-				f := &flood{opening: opening, much: strings.Repeat(saying, maxLine)}
-				e := failed(t, Start(f, protocol, name))
-				assert.Equal(t, ProtocolError, e.Kind, "%s, %q, %q: %v", protocol, opening, saying, e)
-				assert.LessOrEqual(t, f.read, maxBytes)
+		for _, text := range texts {
+			for _, greeting := range greetings {
+				c := &endlessConn{greeting: greeting, repeated: strings.Repeat(text, maxLine)}
+				e := failed(t, Start(c, protocol, name))
+				assert.Equal(t, ProtocolError, e.Kind, "%s, %q, %q: %v", protocol, greeting, text, e)
+				assert.LessOrEqual(t, c.read, maxBytes)
 			}
-			if saying != sayings[0] {
-				continue
-			}
-			conn, wait := serve(t, 5*time.Second, func(conn net.Conn) (err error) {
-				for much := []byte(strings.Repeat(saying, maxLine)); err == nil; {
-					_, err = conn.Write(much)
-				}
-				return nil
-			})
-			assert.Equal(t, ProtocolError, failed(t, Start(conn, protocol, name)).Kind)
-			require.NoError(t, wait())
 		}
+		conn, wait := serve(t, 5*time.Second, func(conn net.Conn) (err error) {
+			for repeated := []byte(strings.Repeat(texts[0], maxLine)); err == nil; {
+				_, err = conn.Write(repeated)
+			}
+			return nil
+		})
+		assert.Equal(t, ProtocolError, failed(t, Start(conn, protocol, name)).Kind)
+		require.NoError(t, wait())
 	}
 }
 
@@ -343,13 +347,13 @@ func TestLimits(t *testing.T) {
 		greeting string
 		want     error
 	}{
-		"a line that just fits":   {"220 " + long[:maxLine-6] + "\r\n", io.EOF},
-		"a line that doesn't":     {"220 " + long[:maxLine-5] + "\r\n", errLongLine},
-		"as many lines as may be": {strings.Repeat("220-\r\n", maxLines-2) + "220 \r\n", io.EOF},
-		"a line more than that":   {strings.Repeat("220-\r\n", maxLines-1) + "220 \r\n", errManyLines},
-		"too many bytes":          {strings.Repeat("220-"+long[:maxLine-6]+"\r\n", 8) + "220 \r\n", errManyBytes},
+		"longest line":      {"220 " + long[:maxLine-6] + "\r\n", io.EOF},
+		"line too long":     {"220 " + long[:maxLine-5] + "\r\n", errLongLine},
+		"most lines":        {strings.Repeat("220-\r\n", maxLines-2) + "220 \r\n", io.EOF},
+		"one line too many": {strings.Repeat("220-\r\n", maxLines-1) + "220 \r\n", errManyLines},
+		"too many bytes":    {strings.Repeat("220-"+long[:maxLine-6]+"\r\n", 8) + "220 \r\n", errManyBytes},
 	} {
-		m := remember(script{"S:" + c.greeting, "C:", "C:"}, io.EOF)
+		m := newScriptConn(script{"S:" + c.greeting, "C:", "C:"}, io.EOF)
 		e := failed(t, Start(m, "smtp", name))
 		assert.ErrorIs(t, e, c.want, what)
 	}
@@ -360,7 +364,7 @@ func TestReset(t *testing.T) {
 		connected := make(chan struct{})
 		conn, wait := serve(t, 5*time.Second, func(conn net.Conn) error {
 			<-connected
-			return conn.(*net.TCPConn).SetLinger(0) // closing then sends RST
+			return conn.(*net.TCPConn).SetLinger(0) // so that Close sends a reset
 		})
 		close(connected)
 		e := failed(t, Start(conn, protocol, name))
@@ -370,7 +374,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-func TestTable(t *testing.T) {
+func TestProtocols(t *testing.T) {
 	assert.Equal(t, []string{
 		"ftp", "imap", "irc", "ldap", "lmtp", "mysql", "nntp", "pop3", "postgres", "rdp", "sieve", "smtp", "telnet", "xmpp",
 		"xmpp-server",

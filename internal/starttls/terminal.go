@@ -24,9 +24,9 @@ const (
 	sayFollows = "\xff\xfa" + telnetFollows + "\xff\xf0"
 )
 
-// telnet waits for the server to demand START_TLS, as openssl s_client does: servers that look for TLS in the first
-// bytes would stumble over anything else. To one that speaks of other things it is offered; RFC 854 has it answer with
-// DO or DONT. The go-ahead is FOLLOWS from both sides.
+// telnet first waits for the server to request START_TLS, as openssl s_client does. Otherwise it would confuse servers
+// that check whether the first bytes are TLS. If the server sends something else, telnet offers START_TLS, which a server
+// must answer with DO or DONT (RFC 854). The go-ahead is FOLLOWS from both sides.
 func telnet(d *dialogue, _ string) error {
 	d.expected = "IAC DO START_TLS"
 	offered, agreed := false, false
@@ -60,13 +60,13 @@ func telnet(d *dialogue, _ string) error {
 			if err := d.say(sayWill, "IAC DO START_TLS"); err != nil {
 				return err
 			}
-			d.said = slices.Clone(d.first) // what was read byte by byte among it
+			d.said = slices.Clone(d.first) // as said has only what was not read yet
 			offered = true
 		}
 	}
 }
 
-// telnetCommand reads a command with its argument (RFC 854 and 855), or a byte of text, which is command 0.
+// telnetCommand reads a command with its argument (RFC 854 and 855), or one byte of text. For text, command is 0.
 func (d *dialogue) telnetCommand() (command byte, argument string, err error) {
 	b, err := d.take(1)
 	if err != nil || b[0] != telnetIAC {
@@ -88,7 +88,7 @@ func (d *dialogue) telnetCommand() (command byte, argument string, err error) {
 		if b, err = d.take(1); err != nil {
 			return 0, "", err
 		}
-		if b[0] == telnetIAC { // then SE, or a second IAC that stands for the byte itself
+		if b[0] == telnetIAC { // SE follows, or a second IAC, which stands for the byte itself
 			if b, err = d.take(1); err != nil || b[0] == telnetSE {
 				return command, text.String(), err
 			}
@@ -98,8 +98,8 @@ func (d *dialogue) telnetCommand() (command byte, argument string, err error) {
 }
 
 // rdpRequest is a TPKT header, an X.224 connection request and an RDP_NEG_REQ for PROTOCOL_SSL and PROTOCOL_HYBRID
-// (MS-RDPBCGR, section 2.2.1.1). HYBRID is TLS as well, with a login (NLA) inside, and most servers insist on it. The
-// cookie is left out, for it is a user's name.
+// (MS-RDPBCGR, section 2.2.1.1). HYBRID is TLS with a login (NLA) inside, which most servers require. The cookie is
+// omitted, as it contains a user name.
 const rdpRequest = "\x03\x00\x00\x13" + "\x0e\xe0\x00\x00\x00\x00\x00" + "\x01\x00\x08\x00\x03\x00\x00\x00"
 
 var rdpFailures = map[uint32]string{
@@ -107,18 +107,18 @@ var rdpFailures = map[uint32]string{
 	5: "HYBRID_REQUIRED_BY_SERVER", 6: "SSL_WITH_USER_AUTH_REQUIRED_BY_SERVER",
 }
 
-// rdp is MS-RDPBCGR, sections 2.2.1.1 and 2.2.1.2.
+// rdp follows MS-RDPBCGR, sections 2.2.1.1 and 2.2.1.2.
 func rdp(d *dialogue, _ string) error {
 	if err := d.say(rdpRequest, "an X.224 connection confirm that selects TLS"); err != nil {
 		return err
 	}
-	head, err := d.take(4)
+	header, err := d.take(4)
 	if err != nil {
 		return err
 	}
-	size := int(binary.BigEndian.Uint16(head[2:]))
-	if head[0] != 3 || size < 11 {
-		return d.fail(ProtocolError, errors.New("no TPKT packet of X.224"))
+	size := int(binary.BigEndian.Uint16(header[2:]))
+	if header[0] != 3 || size < 11 {
+		return d.fail(ProtocolError, errors.New("not a TPKT packet with X.224"))
 	}
 	pdu, err := d.take(size - 4)
 	if err != nil {
@@ -127,20 +127,23 @@ func rdp(d *dialogue, _ string) error {
 	const confirm, disconnect = 0xd0, 0x80
 	switch pdu[1] & 0xf0 {
 	case confirm:
+		return d.rdpNegotiation(pdu[7:])
 	case disconnect:
 		d.said = []byte("X.224 disconnect request")
 		return d.fail(Rejected, nil)
-	default:
-		return d.fail(ProtocolError, fmt.Errorf("an X.224 PDU of type %#x", pdu[1]))
 	}
-	negotiation := pdu[7:]
-	if len(negotiation) < 8 { // section 3.2.5.3.2: RDP's own security alone
+	return d.fail(ProtocolError, fmt.Errorf("X.224 PDU of type %#x", pdu[1]))
+}
+
+// rdpNegotiation returns nil if the server has selected TLS.
+func (d *dialogue) rdpNegotiation(message []byte) error {
+	if len(message) < 8 { // the server only knows RDP's own encryption (section 3.2.5.3.2)
 		d.said = []byte("X.224 connection confirm without a negotiation response")
 		return d.fail(Unsupported, nil)
 	}
-	value := binary.LittleEndian.Uint32(negotiation[4:])
+	value := binary.LittleEndian.Uint32(message[4:])
 	const response, failure = 2, 3
-	switch negotiation[0] {
+	switch message[0] {
 	case response:
 		if value == 0 {
 			d.said = []byte("selected protocol PROTOCOL_RDP")
@@ -154,5 +157,5 @@ func rdp(d *dialogue, _ string) error {
 		}
 		return d.fail(Rejected, nil)
 	}
-	return d.fail(ProtocolError, fmt.Errorf("a negotiation message of type %d", negotiation[0]))
+	return d.fail(ProtocolError, fmt.Errorf("negotiation message of type %d", message[0]))
 }

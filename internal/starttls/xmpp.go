@@ -10,79 +10,99 @@ const (
 	nsTLS    = "urn:ietf:params:xml:ns:xmpp-tls"
 )
 
-// xmpp is RFC 6120, section 5.4; its streams are of clients or of servers.
+// xmpp follows RFC 6120, section 5.4. The namespace is that of clients or of servers.
 func xmpp(namespace string) func(*dialogue, string) error {
 	return func(d *dialogue, name string) error {
-		var to strings.Builder
-		_ = xml.EscapeText(&to, []byte(name)) // a Builder takes everything
-		header := "<?xml version='1.0'?><stream:stream xmlns='" + namespace + "' xmlns:stream='" + nsStream +
-			"' to='" + to.String() + "' version='1.0'>"
-		if err := d.say(header, "an XMPP stream header"); err != nil {
+		// The decoder reads byte by byte, as d.in is an io.ByteReader, and so nothing beyond a closing ">".
+		in := xml.NewDecoder(d.in)
+		if err := d.xmppStream(in, namespace, name); err != nil {
 			return err
 		}
-		// What doesn't begin like XML never will, and the decoder would wait for it.
-		if first, err := d.in.Peek(1); err != nil {
-			return d.broken(err)
-		} else if first[0] != '<' {
-			return d.fail(ProtocolError, nil)
-		}
-
-		in := xml.NewDecoder(d.in) // reads byte by byte from what can, and so nothing beyond a closing ">"
-		stream, err := d.element(in)
-		if err != nil {
+		if err := d.xmppFeatures(in); err != nil {
 			return err
 		}
-		if stream.Name != (xml.Name{Space: nsStream, Local: "stream"}) {
-			return d.fail(ProtocolError, nil)
-		}
-		d.expected = "stream features with starttls"
-		if !announcesFeatures(stream) {
-			return d.fail(Unsupported, nil)
-		}
-		start, err := d.element(in)
-		if err != nil {
-			return err
-		}
-		if start.Name != (xml.Name{Space: nsStream, Local: "features"}) {
-			return d.fail(ProtocolError, nil)
-		}
-		var features struct {
-			StartTLS *struct{} `xml:"urn:ietf:params:xml:ns:xmpp-tls starttls"`
-		}
-		if err := in.DecodeElement(&features, &start); err != nil {
-			return d.broken(err)
-		}
-		if features.StartTLS == nil {
-			return d.fail(Unsupported, nil)
-		}
-
-		for d.in.Buffered() > 0 {
-			if b, _ := d.in.ReadByte(); !strings.ContainsRune(" \t\r\n", rune(b)) {
-				return d.fail(ProtocolError, errEarly)
-			}
-		}
-		if err := d.say("<starttls xmlns='"+nsTLS+"'/>", "<proceed/> in reply to <starttls/>"); err != nil {
-			return err
-		}
-		answer, err := d.element(in)
-		if err != nil {
-			return err
-		}
-		switch answer.Name {
-		case xml.Name{Space: nsTLS, Local: "proceed"}:
-			if err := in.Skip(); err != nil {
-				return d.broken(err)
-			}
-			return nil
-		case xml.Name{Space: nsTLS, Local: "failure"}:
-			return d.fail(Rejected, nil)
-		}
-		return d.fail(ProtocolError, nil)
+		return d.xmppProceed(in)
 	}
 }
 
-// announcesFeatures tells whether features will follow a stream header: those without a version are older than they
-// (RFC 6120, section 4.7.5).
+// xmppStream opens a stream and reads the server's stream header.
+func (d *dialogue) xmppStream(in *xml.Decoder, namespace, name string) error {
+	var to strings.Builder
+	_ = xml.EscapeText(&to, []byte(name)) // a Builder returns no errors
+	header := "<?xml version='1.0'?><stream:stream xmlns='" + namespace + "' xmlns:stream='" + nsStream +
+		"' to='" + to.String() + "' version='1.0'>"
+	if err := d.say(header, "an XMPP stream header"); err != nil {
+		return err
+	}
+	// Fail now if this is not XML: the decoder would wait for the first "<".
+	if first, err := d.in.Peek(1); err != nil {
+		return d.readError(err)
+	} else if first[0] != '<' {
+		return d.fail(ProtocolError, nil)
+	}
+	stream, err := d.element(in)
+	if err != nil {
+		return err
+	}
+	if stream.Name != (xml.Name{Space: nsStream, Local: "stream"}) {
+		return d.fail(ProtocolError, nil)
+	}
+	d.expected = "stream features with starttls"
+	if !announcesFeatures(stream) {
+		return d.fail(Unsupported, nil)
+	}
+	return nil
+}
+
+// xmppFeatures reads the stream features, which must include STARTTLS.
+func (d *dialogue) xmppFeatures(in *xml.Decoder) error {
+	start, err := d.element(in)
+	if err != nil {
+		return err
+	}
+	if start.Name != (xml.Name{Space: nsStream, Local: "features"}) {
+		return d.fail(ProtocolError, nil)
+	}
+	var features struct {
+		StartTLS *struct{} `xml:"urn:ietf:params:xml:ns:xmpp-tls starttls"`
+	}
+	if err := in.DecodeElement(&features, &start); err != nil {
+		return d.readError(err)
+	}
+	if features.StartTLS == nil {
+		return d.fail(Unsupported, nil)
+	}
+	return nil
+}
+
+// xmppProceed requests TLS and reads the answer.
+func (d *dialogue) xmppProceed(in *xml.Decoder) error {
+	for d.in.Buffered() > 0 { // only white space may follow the features
+		if b, _ := d.in.ReadByte(); !strings.ContainsRune(" \t\r\n", rune(b)) {
+			return d.fail(ProtocolError, errEarly)
+		}
+	}
+	if err := d.say("<starttls xmlns='"+nsTLS+"'/>", "<proceed/> in reply to <starttls/>"); err != nil {
+		return err
+	}
+	answer, err := d.element(in)
+	if err != nil {
+		return err
+	}
+	switch answer.Name {
+	case xml.Name{Space: nsTLS, Local: "proceed"}:
+		if err := in.Skip(); err != nil {
+			return d.readError(err)
+		}
+		return nil
+	case xml.Name{Space: nsTLS, Local: "failure"}:
+		return d.fail(Rejected, nil)
+	}
+	return d.fail(ProtocolError, nil)
+}
+
+// announcesFeatures reports whether stream features will follow a stream header. A header without a version is from
+// before there were features (RFC 6120, section 4.7.5).
 func announcesFeatures(stream xml.StartElement) bool {
 	for _, a := range stream.Attr {
 		if a.Name.Space == "" && a.Name.Local == "version" {
@@ -92,12 +112,13 @@ func announcesFeatures(stream xml.StartElement) bool {
 	return false
 }
 
-// element reads up to the beginning of the next element. A stream error is an error.
+// element reads up to the start of the next element. It returns an error if this is a stream error or the end of the
+// stream.
 func (d *dialogue) element(in *xml.Decoder) (xml.StartElement, error) {
 	for {
 		token, err := in.Token()
 		if err != nil {
-			return xml.StartElement{}, d.broken(err)
+			return xml.StartElement{}, d.readError(err)
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
@@ -112,7 +133,8 @@ func (d *dialogue) element(in *xml.Decoder) (xml.StartElement, error) {
 	}
 }
 
-// streamError reads a stream error and returns its condition and text, as far as it gets (RFC 6120, section 4.9.2).
+// streamError reads a stream error and returns its condition and text (RFC 6120, section 4.9.2). If the stream ends early,
+// it returns what there is.
 func streamError(in *xml.Decoder, start *xml.StartElement) string {
 	var e struct {
 		Parts []struct {

@@ -35,7 +35,7 @@ func TestExpiryWarning(t *testing.T) {
 			assert.True(t, w.Near(c.near, now), text)
 		}
 		assert.False(t, w.Near(c.far, now), text)
-		assert.False(t, w.Near(valid(day, -time.Second), now), "what has expired is not near it")
+		assert.False(t, w.Near(valid(day, -time.Second), now), "an expired certificate is not near its expiry")
 	}
 	for _, text := range []string{"", "soon", "-1h", "30", "101%", "-1%", "x%", "NaN%", "%"} {
 		var w ExpiryWarning

@@ -15,37 +15,42 @@ import (
 // Files are the certificate files that a target watches.
 type Files struct {
 	Pattern  string // a path, or one with the wildcards *, **, ?, [class] and {a,b}
-	Format   string // empty where the content tells
+	Format   string // empty to detect it from the content
 	Password string // of keystores; may be empty
-	// Silent tells that the files are only compared with what the endpoint serves, as another target reports them.
+	// Silent reports whether the files are only compared with the certificate that the endpoint serves. Another target
+	// reports the files themselves.
 	Silent bool
 }
 
-// maxFiles bounds how many files one pattern stands for.
+// maxFiles is how many files one pattern may match.
 const maxFiles = 10000
 
-// Check tells what is wrong with the pattern, and what would be right.
+// Check returns an error if the pattern is invalid. The error says how to fix it. It has no subject, and follows the
+// quoted pattern: "is not a valid pattern".
 func (f Files) Check() error {
 	switch {
 	case strings.ContainsRune(f.Pattern, 0):
-		return errors.New("has a zero byte in it, which no path can have")
+		return errors.New("contains a zero byte, which no path can; remove it")
 	case !doublestar.ValidatePathPattern(f.Pattern):
-		return errors.New(`is no pattern that can be matched; close each "[" and "{", or put a backslash before it`)
+		return errors.New(`is not a valid pattern; close each "[" and "{", or put a backslash before it`)
 	}
 	return nil
 }
 
-// Match returns the paths of the files that the pattern stands for now, in order. One without wildcards stands for itself,
-// whether the file is there or not, as does one that is the exact name of a file. Hidden files and directories are left
-// out where the pattern does not name the dot, as a shell does: of a mounted Kubernetes secret the files are seen once,
-// and not again under ..data and under the directory that this leads to.
+// Match returns the sorted paths of the files that currently match the pattern. A pattern without wildcards matches
+// itself, whether or not the file exists. So does a pattern that happens to be the exact name of a file.
+//
+// As in a shell, a wildcard does not match the dot at the beginning of a hidden file or directory. Kubernetes shows each
+// file of a mounted secret three times, twice of them in hidden directories: this way it is matched once.
+//
+// Match fails if more than 10,000 files match, and if the directory to search may not be read.
 func (f Files) Match() ([]string, error) {
 	if _, err := os.Lstat(f.Pattern); err == nil || !strings.ContainsAny(f.Pattern, `*?[{\`) {
 		return []string{f.Pattern}, nil
 	}
 	options := []doublestar.GlobOption{doublestar.WithFilesOnly(), doublestar.WithNoHidden()}
 	if strings.Contains(f.Pattern, "**") {
-		options = append(options, doublestar.WithNoFollow()) // a link to a directory above it would be followed 40 times
+		options = append(options, doublestar.WithNoFollow()) // a link to a parent directory would be followed 40 times
 	}
 	paths, err := doublestar.FilepathGlob(f.Pattern, options...)
 	if err != nil {
@@ -57,9 +62,9 @@ func (f Files) Match() ([]string, error) {
 			return nil, err
 		}
 	}
-	paths = slices.DeleteFunc(paths, isDir) // links to directories, which were not followed
+	paths = slices.DeleteFunc(paths, isDir) // links to directories that were not followed
 	if len(paths) > maxFiles {
-		return nil, fmt.Errorf("it matches %d files; at most %d are read", len(paths), maxFiles)
+		return nil, fmt.Errorf("it matches %d files, more than the limit of %d; use a narrower pattern", len(paths), maxFiles)
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths), nil

@@ -20,7 +20,7 @@ func TestFilesMatch(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		require.NoError(t, os.WriteFile(path, nil, 0o600))
 	}
-	// As Kubernetes mounts a secret, as certbot keeps a certificate, a loop, and a link that leads nowhere.
+	// As Kubernetes mounts a secret, as certbot keeps a certificate, a loop, and a link to a directory.
 	for link, to := range map[string]string{
 		"mounted/..data": "..2026_01", "mounted/tls.crt": "..data/tls.crt", "mounted/ca.crt": "..data/ca.crt",
 		"live/cert.pem": "../archive/cert2.pem", "site/deep/loop": "../..", "current": "site",
@@ -49,7 +49,7 @@ func TestFilesMatch(t *testing.T) {
 		{"live/*", "live/cert.pem"},
 		{"current/*.pem", "current/a*b.pem current/cert.pem current/key.pem"},
 		{"cur*/cert.pem", "current/cert.pem"},
-		{"*", ""}, // nothing but directories
+		{"*", ""}, // only directories
 		{"site/*.crt", ""},
 	} {
 		t.Run(c.pattern, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestFilesMatchIsBounded(t *testing.T) {
 		require.NoError(t, os.Symlink("nothing", filepath.Join(dir, strings.Repeat("x", 1+i/100)+string(rune('一'+i%100)))))
 	}
 	_, err := Files{Pattern: filepath.Join(dir, "*")}.Match()
-	assert.EqualError(t, err, "it matches 10001 files; at most 10000 are read")
+	assert.EqualError(t, err, "it matches 10001 files, more than the limit of 10000; use a narrower pattern")
 	paths, err := Files{Pattern: filepath.Join(dir, "xx?")}.Match()
 	require.NoError(t, err)
 	assert.Len(t, paths, 100)

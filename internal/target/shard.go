@@ -2,13 +2,16 @@ package target
 
 import "github.com/cespare/xxhash/v2"
 
-// Shard is one collector's share of the targets, where several have the same list. Its zero value has all of them.
+// Shard is one collector's share of the targets, when several collectors have the same list. The zero value contains all
+// targets.
 type Shard struct {
-	Index, Count int
+	Index, Count int // Index is from 0 to Count-1
 }
 
-// Has tells whether a target belongs to the shard. Each collector scores every target, and the highest score has it
-// (rendezvous hashing): each target is in one shard of all, and of one more or one fewer only those move that must.
+// Has reports whether the shard contains the target with this ID. Of the shards with the same Count, exactly one does.
+//
+// It uses rendezvous hashing: each shard scores the target, and the highest score wins. When Count changes, few targets
+// move to another shard.
 func (s Shard) Has(id string) bool {
 	if s.Count <= 1 {
 		return true
@@ -23,7 +26,7 @@ func (s Shard) Has(id string) bool {
 	return best == s.Index
 }
 
-// mix is the finalizer of SplitMix64, which spreads each bit over all.
+// mix is the finalizer of SplitMix64: each input bit affects every output bit.
 func mix(h uint64) uint64 {
 	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
 	h = (h ^ h>>27) * 0x94d049bb133111eb

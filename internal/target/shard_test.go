@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// owner returns the one shard of count that has the target.
+// owner returns which of count shards has the target.
 func owner(t *testing.T, id string, count int) int {
 	t.Helper()
 	found := -1
@@ -31,7 +31,7 @@ func TestShardsAreEvenAndMoveLittle(t *testing.T) {
 			size[now]++
 			if now != next {
 				moved++
-				assert.Equal(t, count, next, "it moves to the new shard or stays")
+				assert.Equal(t, count, next, "a target stays or moves to the new shard")
 			}
 		}
 		for i, s := range size {

@@ -1,5 +1,5 @@
-// Package target holds what to probe: one Target for each endpoint and each pattern of certificate files, complete with
-// every default, so that whoever is handed one needs to look nowhere else.
+// Package target describes what to probe: one Target for each endpoint and each pattern of certificate files. Every
+// default is already filled in.
 package target
 
 import (
@@ -16,16 +16,16 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Spans says which probes of a target leave spans.
+// Spans selects the probes of a target that produce spans.
 type Spans string
 
 const (
 	SpansAlways    Spans = "always"
 	SpansOnFailure Spans = "on_failure"
-	SpansOnChange  Spans = "on_change" // the first probe, and each that ends otherwise than the one before it
+	SpansOnChange  Spans = "on_change" // the first probe, and each whose result differs from the one before it
 )
 
-// Explain says when further connections are made to find out what would work.
+// Explain selects when a failed probe is followed by further connections, to find out what would work.
 type Explain string
 
 const (
@@ -33,44 +33,44 @@ const (
 	ExplainNever    Explain = "never"
 )
 
-// Target is one thing to probe. It is not changed once built, so any number of goroutines may read it.
+// Target is one thing to probe. It never changes once built, so any number of goroutines may read it.
 type Target struct {
-	// ID is the same from one start of the collector to the next, and no other target's.
+	// ID is unique among the targets, and stays the same when the collector restarts.
 	ID string
 
-	Endpoint Endpoint // zero where only files are watched
-	Files    Files    // its Pattern is empty where only an endpoint is probed
+	Endpoint Endpoint // zero if only files are watched
+	Files    Files    // Pattern is empty if only an endpoint is probed
 
-	// ResolveAll tells that each address behind the endpoint's name is probed, and not the first that answers.
+	// ResolveAll reports whether every address of the endpoint's name is probed, rather than the first that answers.
 	ResolveAll bool
 
-	Interval     time.Duration // between the begins of two probes
-	InitialDelay time.Duration // before the first one
-	Timeout      time.Duration // for one whole probe
-	// ConnectTimeout is for connecting to one address; 0 where that may take what is left of Timeout.
+	Interval     time.Duration // from the start of one probe to the start of the next
+	InitialDelay time.Duration // before the first probe
+	Timeout      time.Duration // of a whole probe
+	// ConnectTimeout limits connecting to one address. If it is 0, only Timeout does.
 	ConnectTimeout time.Duration
 
 	ExpiryWarning ExpiryWarning
 	Spans         Spans
 	Explain       Explain
-	StartTLS      string            // protocol that is spoken before TLS; empty where TLS is spoken from the first byte
+	StartTLS      string            // protocol spoken before TLS; empty if TLS starts with the first byte
 	Attributes    map[string]string // added to all telemetry of the target; may be nil
 
-	// CertificateType is the one kind of certificate, ecdsa or rsa, that the handshake leaves the server to choose from.
-	// It is empty where it may send any.
+	// CertificateType is the only type of certificate, ecdsa or rsa, that the client accepts in the handshake. If it is
+	// empty, the server may send any.
 	CertificateType string
 
-	// TLS is what the handshake offers and trusts, as it was at the start. It may be shared between targets: clone it
-	// before changing it.
+	// TLS is the client's configuration at startup. Targets may share it: clone it before changing it.
 	TLS *tls.Config
-	// Renewed returns TLS as it is now, where its certificates come from files; else it is nil.
+	// Renewed returns the current version of TLS, whose certificates come from files that may have changed since. It is
+	// nil if none of them do.
 	Renewed func() *tls.Config
 }
 
-// HasEndpoint tells whether there is an endpoint, and not files alone.
+// HasEndpoint reports whether the target has an endpoint. If not, it only watches files.
 func (t *Target) HasEndpoint() bool { return t.Endpoint.Host != "" }
 
-// Settings returns TLS as it is now.
+// Settings returns the current TLS configuration. Clone it before changing it.
 func (t *Target) Settings() *tls.Config {
 	if t.Renewed == nil {
 		return t.TLS
@@ -78,7 +78,7 @@ func (t *Target) Settings() *tls.Config {
 	return t.Renewed()
 }
 
-// String returns the endpoint, or the files where there is none, as one writes them in the configuration.
+// String returns the endpoint, or the pattern of the files if there is none, as written in the configuration.
 func (t *Target) String() string {
 	if !t.HasEndpoint() {
 		return t.Files.Pattern
@@ -86,14 +86,14 @@ func (t *Target) String() string {
 	return t.Endpoint.String()
 }
 
-// ServerName is the name that the server's certificate must have: an address, or a name in the form that goes over the
-// wire. It is the endpoint's host unless the configuration overrides it.
+// ServerName returns what the server's certificate must be for: an IP address, or a name in ASCII without the final dot.
+// It is the endpoint's host unless the configuration overrides it.
 func (t *Target) ServerName() string {
 	addr, name := t.Endpoint.Addr, t.Endpoint.Domain()
 	if override := t.TLS.ServerName; override != "" {
 		var err error
 		if addr, err = netip.ParseAddr(strings.Trim(override, "[]")); err != nil {
-			// What is no name either can match no certificate, and is told as it was written.
+			// An invalid name matches no certificate. It is reported as the user wrote it.
 			if name, err = dnsName(override); err != nil {
 				name = override
 			}
@@ -105,18 +105,18 @@ func (t *Target) ServerName() string {
 	return strings.TrimSuffix(name, ".")
 }
 
-// Endpoint is a host and a port, or a service, such as _imaps._tcp.example.com, of which DNS tells hosts and ports (RFC
+// Endpoint is a host and a port, or a service such as _imaps._tcp.example.com, whose hosts and ports are in DNS (RFC
 // 2782).
 type Endpoint struct {
 	Host string // as the user wrote it, without brackets
-	Port uint16 // 0 of a service
+	Port uint16 // 0 for a service
 
-	// One of the two is set: Addr where Host is an IP address, else DNSName, which is Host in ASCII (RFC 5891).
+	// Exactly one of these is set: Addr if Host is an IP address, else DNSName, which is Host in ASCII (RFC 5891).
 	Addr    netip.Addr
 	DNSName string
 }
 
-// String returns the endpoint as one writes it in the configuration.
+// String returns the endpoint as written in the configuration.
 func (e Endpoint) String() string {
 	if e.Port == 0 {
 		return e.Host
@@ -127,7 +127,7 @@ func (e Endpoint) String() string {
 	return e.Host + ":" + strconv.Itoa(int(e.Port))
 }
 
-// Key is the same for endpoints that are the same, however they are written.
+// Key identifies the endpoint: two spellings of the same endpoint have the same key.
 func (e Endpoint) Key() string {
 	host := strings.ToLower(strings.TrimSuffix(e.DNSName, "."))
 	if e.Addr.IsValid() {
@@ -136,25 +136,26 @@ func (e Endpoint) Key() string {
 	return host + " " + strconv.Itoa(int(e.Port))
 }
 
-// ParseService reads the name of a service.
+// ParseService parses the name of a service, such as _imaps._tcp.example.com. Its errors say what to write instead. They
+// have no subject, and follow the quoted name: "is not the name of a service".
 func ParseService(s string) (Endpoint, error) {
 	const want = `write _service._protocol.name, such as "_imaps._tcp.example.com"`
 	labels := strings.SplitN(s, ".", 3)
 	if len(labels) < 3 || !strings.HasPrefix(labels[0], "_") || !strings.HasPrefix(labels[1], "_") {
-		return Endpoint{}, fmt.Errorf("is no service; %s", want)
+		return Endpoint{}, fmt.Errorf("is not the name of a service; %s", want)
 	}
-	name, err := dnsName(labels[2]) // alone, as an internationalised name has no underscores
+	name, err := dnsName(labels[2]) // without the first two labels, as IDNA does not allow underscores
 	if err == nil {
 		name, err = dnsName(labels[0] + "." + labels[1] + "." + name)
 	}
 	if err != nil {
-		return Endpoint{}, fmt.Errorf("is not a name that DNS can hold: %w; %s", err, want)
+		return Endpoint{}, fmt.Errorf("is not a valid DNS name: %w; %s", err, want)
 	}
 	return Endpoint{Host: s, DNSName: name}, nil
 }
 
-// Domain returns the name that a service is one of, and is the endpoint's name where it is no service. It, and not what
-// DNS says, is what a server's certificate must have (RFC 6125, section 6.2.1).
+// Domain returns the domain of a service, or DNSName for any other endpoint. A server's certificate must be for this
+// name, not for the hosts that DNS returns (RFC 6125, section 6.2.1).
 func (e Endpoint) Domain() string {
 	if e.Port == 0 {
 		if labels := strings.SplitN(e.DNSName, ".", 3); len(labels) == 3 {
@@ -164,8 +165,9 @@ func (e Endpoint) Domain() string {
 	return e.DNSName
 }
 
-// ParseEndpoint reads "host:port", where host is a name (internationalised ones too), an IPv4 address, or an IPv6
-// address in brackets, with a zone if need be. Its errors say what would be right.
+// ParseEndpoint parses "host:port". The host is a name, in Unicode or ASCII, an IPv4 address, or an IPv6
+// address in brackets, which may have a zone. The errors say what to write instead. They have no subject, and follow the
+// quoted endpoint: "has no port".
 func ParseEndpoint(s string) (Endpoint, error) {
 	const want = `write host:port, such as "example.com:443" or "[::1]:443"`
 	switch {
@@ -175,8 +177,8 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("has a scheme; %s", want)
 	case !utf8.ValidString(s):
 		return Endpoint{}, fmt.Errorf("is not valid UTF-8; %s", want)
-	case strings.ContainsFunc(s, unseen):
-		return Endpoint{}, fmt.Errorf("has a space or control character in it; %s", want)
+	case strings.ContainsFunc(s, invisible):
+		return Endpoint{}, fmt.Errorf("contains a space or control character; %s", want)
 	case strings.Contains(s, "/"):
 		return Endpoint{}, fmt.Errorf("has a path; %s", want)
 	}
@@ -212,19 +214,19 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return e, nil
 	}
 	if e.DNSName, err = dnsName(host); err != nil {
-		return Endpoint{}, fmt.Errorf("has host %q, which is not a name that DNS can hold: %w", host, err)
+		return Endpoint{}, fmt.Errorf("has host %q, which is not a valid DNS name: %w", host, err)
 	}
 	return e, nil
 }
 
-// unseen tells of what gets into a line by copying and can be part of no name: spaces of all kinds, also those of no
-// width, and control characters.
-func unseen(r rune) bool {
+// invisible reports whether r is a space, of any width including zero, or a control character. These often come with
+// copied text and are never part of a name.
+func invisible(r rune) bool {
 	return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\u200b' || r == '\u2060' || r == '\ufeff'
 }
 
-// dnsName returns host as it goes over the wire. Names in ASCII need not be such as a registry would have: hosts with
-// underscores exist and resolve.
+// dnsName returns host in ASCII, as DNS has it. It allows more than a registry does: hosts with underscores exist and
+// resolve.
 func dnsName(host string) (string, error) {
 	name := host
 	if strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
@@ -235,20 +237,20 @@ func dnsName(host string) (string, error) {
 	}
 	labels := strings.TrimSuffix(name, ".")
 	if len(labels) > 253 {
-		return "", fmt.Errorf("it is %d characters long; at most 253 fit", len(labels))
+		return "", fmt.Errorf("it is %d characters long; a name has at most 253", len(labels))
 	}
 	for label := range strings.SplitSeq(labels, ".") {
 		if label == "" || len(label) > 63 {
-			return "", fmt.Errorf("the part %q is %d characters long; from 1 to 63 fit", label, len(label))
+			return "", fmt.Errorf("the label %q is %d characters long; a label has 1 to 63", label, len(label))
 		}
 		for _, r := range label {
 			if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", r) {
-				return "", fmt.Errorf("it has %q in it; letters, digits, hyphens, underscores and dots are allowed", r)
+				return "", fmt.Errorf("it contains %q; only letters, digits, hyphens, underscores and dots are allowed", r)
 			}
 		}
 	}
 	if strings.Trim(labels, "0123456789.") == "" {
-		return "", errors.New("it has nothing but digits and is no IPv4 address")
+		return "", errors.New("it has only digits and dots, but is not an IPv4 address")
 	}
 	return name, nil
 }

@@ -197,7 +197,7 @@ func TestBadEntryCostsThatEntryAlone(t *testing.T) {
 		`{endpoint: "a:1", certificate_types: [x]}`:                      `entry 1: certificate_types: "x" is not known`,
 		`{endpoint: "a:1", tls: {ca_file: /no/such}}`:                    `entry 1: tls::ca_file: "/no/such" cannot be read`,
 		fmt.Sprintf(`{endpoint: "a:1", tls: {cert_file: %q}}`, certFile): "entry 1: tls::key_file: is missing",
-		`{file_path: "/etc/[a"}`:                                         `entry 1: file_path: "/etc/[a" is no pattern`,
+		`{file_path: "/etc/[a"}`:                                         `entry 1: file_path: "/etc/[a" is not a valid pattern`,
 		`{targets: [a], labels: {}}`:                                     `entry 1: endpoint: "a" has no port`,
 		`{targets: [[x]]}`:                                               "entry 1: ",
 		`{}`:                                                             `entry 1: endpoint: "" is empty`,

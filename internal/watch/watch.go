@@ -1,3 +1,4 @@
+// Package watch reports which targets' certificate files have changed.
 package watch
 
 import (
@@ -8,435 +9,300 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
 const (
-	// maxWatches bounds how many directories are watched.
-	maxWatches = 1000
-	// calm is how long nothing must happen before files are looked at, so that one reads what was written and not half
-	// of it; patience is how long that is waited for.
-	calm     = 150 * time.Millisecond
-	patience = time.Second
-	// maxAgain bounds how often files are looked at only because there were new directories.
-	maxAgain = 10
-	// maxLinks is how many symbolic links a path may lead through, as on Linux.
-	maxLinks = 40
+	maxDirs = 1000 // that are watched
+	// quietTime is how long there must be no events before the files are scanned, so that a file is not read while it is
+	// being written. maxQuietWait limits the wait for such a time.
+	quietTime    = 150 * time.Millisecond
+	maxQuietWait = time.Second
+	// maxRescans limits how many scans in a row are made only because there were new directories.
+	maxRescans = 10
 )
 
-// Watch sees when the files change that targets watch, so that they needn't wait for their place in the interval. It
-// watches every directory on the way to a file, through all symbolic links, because each way of replacing a certificate
-// shows in another one: certbot puts up another link beside the file's name, Kubernetes one on the way to it, and others
-// rename a whole directory. An event tells no more than where to look: whether anything did change is found by comparing
-// what is there.
+// Watcher reports when the files of targets change, so that they can be probed before their interval ends.
 //
-// What cannot be watched, such as the files of another machine, is still read at each interval.
-type Watch struct {
-	// Changed is called with each target whose files have changed.
-	Changed func(t *target.Target)
-	// Unwatched is called with the first directory that cannot be watched, empty if none can be, and why; not again for
-	// others.
-	Unwatched func(dir string, err error)
+// Each way to replace a certificate changes another directory: certbot replaces the link to the file, Kubernetes replaces
+// a link in the middle of the path, and others rename a whole directory. The Watcher therefore watches every directory on
+// the way to a file, through all symbolic links. An event only says which targets to scan. Comparing the files with
+// those of the last scan then shows whether they have changed.
+//
+// Some files cannot be watched, such as those that another machine writes on a network file system. They are still read
+// at each interval.
+type Watcher struct {
+	changed   func(t *target.Target)
+	unwatched func(dir string, err error)
+	newNotify func() (*fsnotify.Watcher, error)
+	maxDirs   int
+	listeners sync.WaitGroup
 
-	looking  sync.Mutex        // held while files are looked at; guards the next four
-	notify   *fsnotify.Watcher // nil until there is something to watch
-	watching map[string]fs.FileInfo
-	again    int  // how often in a row new watches were the reason to look
-	told     bool // Unwatched was called
+	scanMu      sync.Mutex             // held during a scan; guards the next four
+	notify      *fsnotify.Watcher      // nil until there is something to watch
+	watchedDirs map[string]fs.FileInfo // as they were when the watches were added
+	rescans     int                    // in a row
+	warned      bool                   // unwatched was called
 
-	mu      sync.Mutex
-	targets []*watched
-	touched map[*watched]bool     // are to be looked at when burst's timer fires
-	byPath  map[string][]*watched // whom an event at this path may concern
-	burst   burst
+	mu       sync.Mutex // guards the following
+	targets  []*watchedTarget
+	dirty    map[*watchedTarget]bool     // to be scanned when debounce fires
+	byPath   map[string][]*watchedTarget // that an event at this path may concern
+	debounce debounce
 }
 
-// watched is a target that watches files.
-type watched struct {
+// watchedTarget is a target with files.
+type watchedTarget struct {
 	target *target.Target
-	seen   *sight // nil until first looked at
+	last   *snapshot // of the last scan; nil before the first
 }
 
-// Run watches until ctx ends. It may be called once.
-func (w *Watch) Run(ctx context.Context) {
-	w.mu.Lock()
-	w.burst.timer = time.NewTimer(0)
-	w.mu.Unlock()
-	var listening sync.WaitGroup
+// New returns a Watcher without targets.
+//
+// The goroutine of Run calls changed with each target whose files have changed. It calls unwatched with the first
+// directory that cannot be watched and the reason, but not with further ones. dir is empty if no directory can be
+// watched at all.
+func New(changed func(t *target.Target), unwatched func(dir string, err error)) *Watcher {
+	return &Watcher{
+		changed: changed, unwatched: unwatched, newNotify: fsnotify.NewWatcher, maxDirs: maxDirs,
+		debounce: debounce{quiet: quietTime, maxWait: maxQuietWait, timer: time.NewTimer(0)},
+	}
+}
+
+// Run watches until ctx ends. It must be called only once.
+func (w *Watcher) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			if w.notify != nil {
 				_ = w.notify.Close()
 			}
-			listening.Wait()
+			w.listeners.Wait()
 			return
-		case <-w.burst.timer.C:
-			w.look(&listening)
+		case <-w.debounce.timer.C:
+			w.scan()
 		}
 	}
 }
 
-// listen takes events until there will be no more. It is apart from what looks and adds watches: on Windows that does
-// not go on until the events have been taken.
-func (w *Watch) listen(notify *fsnotify.Watcher) {
+// Set replaces the targets. It ignores those without files. It may be called from any goroutine, also before Run.
+func (w *Watcher) Set(targets []*target.Target) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := make(map[*target.Target]*watchedTarget, len(w.targets))
+	for _, x := range w.targets {
+		known[x.target] = x
+	}
+	w.targets, w.dirty = nil, make(map[*watchedTarget]bool)
+	for _, t := range targets {
+		if t.Files.Pattern == "" {
+			continue
+		}
+		x := known[t]
+		if x == nil {
+			x = &watchedTarget{target: t}
+			known[t] = x
+		}
+		w.targets = append(w.targets, x)
+		w.dirty[x] = true
+	}
+	w.debounce.fireNow()
+}
+
+// listen handles events until notify is closed. It has a goroutine of its own: on Windows, adding a watch blocks until
+// events have been received.
+func (w *Watcher) listen(notify *fsnotify.Watcher) {
 	for {
 		select {
 		case e, ok := <-notify.Events:
 			if !ok {
 				return
 			}
-			w.touch(e.Name)
+			w.event(e.Name)
 		case _, ok := <-notify.Errors:
 			if !ok {
 				return
 			}
-			w.touch("") // events were lost
+			w.eventsLost()
 		}
 	}
 }
 
-// Set replaces the targets. Those that watch no files are left out.
-func (w *Watch) Set(targets []*target.Target) {
+// event marks the targets that an event at the path may concern.
+func (w *Watcher) event(path string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before := make(map[*target.Target]*watched, len(w.targets))
-	for _, x := range w.targets {
-		before[x.target] = x
-	}
-	w.targets, w.touched = nil, make(map[*watched]bool)
-	for _, t := range targets {
-		if t.Files.Pattern == "" {
-			continue
-		}
-		x := before[t]
-		if x == nil {
-			x = &watched{target: t}
-			before[t] = x
-		}
-		w.targets = append(w.targets, x)
-		w.touched[x] = true
-	}
-	w.burst.now()
+	w.mark(slices.Concat(w.byPath[path], w.byPath[anyIn(filepath.Dir(path))]))
 }
 
-// touch has those looked at whom an event at the path may concern: all, if it is empty.
-func (w *Watch) touch(path string) {
+func (w *Watcher) eventsLost() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	concerned := slices.Concat(w.byPath[path], w.byPath[inside(filepath.Dir(path))])
-	if path == "" {
-		concerned = w.targets
+	w.mark(w.targets)
+}
+
+// mark marks targets to be scanned. The caller holds mu.
+func (w *Watcher) mark(targets []*watchedTarget) {
+	for _, x := range targets {
+		w.dirty[x] = true
 	}
-	for _, x := range concerned {
-		w.touched[x] = true
-	}
-	if len(concerned) > 0 {
-		w.burst.event()
+	if len(targets) > 0 {
+		w.debounce.event()
 	}
 }
 
-// inside is the key of what concerns anything in a directory, whatever its name.
-func inside(dir string) string { return dir + string(filepath.Separator) }
+// anyIn returns the key in byPath for any path in a directory.
+func anyIn(dir string) string { return dir + string(filepath.Separator) }
 
-// look looks at what was touched, tells of what has changed, and watches what is there now.
-func (w *Watch) look(listening *sync.WaitGroup) {
-	w.looking.Lock()
-	defer w.looking.Unlock()
+// scan looks at the files of the marked targets, reports those that have changed, and updates the watches.
+func (w *Watcher) scan() {
+	w.scanMu.Lock()
+	defer w.scanMu.Unlock()
 	w.mu.Lock()
-	targets, touched := w.targets, w.touched
-	w.touched = make(map[*watched]bool)
-	w.burst.over()
+	targets, dirty := w.targets, w.dirty
+	w.dirty = make(map[*watchedTarget]bool)
+	w.debounce.reset()
 	w.mu.Unlock()
-	if w.notify == nil && len(targets) > 0 {
-		notify, err := fsnotify.NewWatcher()
-		if err != nil {
-			w.tell("", err)
-			return
-		}
-		w.notify = notify
-		listening.Go(func() { w.listen(notify) })
+	if len(targets) > 0 && !w.open() {
+		return
 	}
 
 	var changed []*target.Target
-	for x := range touched {
-		before := x.seen
-		x.seen = see(x.target.Files)
-		if before != nil && !before.same(x.seen) {
+	for x := range dirty {
+		before := x.last
+		x.last = takeSnapshot(x.target.Files, w.maxDirs)
+		if before != nil && !before.equal(x.last) {
 			changed = append(changed, x.target)
 		}
 	}
-	byPath := make(map[string][]*watched)
-	for _, x := range targets {
-		for path := range x.seen.names {
-			byPath[path] = append(byPath[path], x)
-		}
-		for path, d := range x.seen.dirs {
-			if d.use == lists {
-				byPath[inside(path)] = append(byPath[inside(path)], x)
-			}
-		}
-	}
+	byPath := index(targets)
 	w.mu.Lock()
 	w.byPath = byPath
 	w.mu.Unlock()
-	if !w.watch(targets) {
-		w.again = 0
-	} else if w.again++; w.again < maxAgain {
-		// What changed before the new watches were in place was not seen.
+	if !w.watchDirs(targets) {
+		w.rescans = 0
+	} else if w.rescans++; w.rescans < maxRescans {
+		// There were no events for changes before the new watches.
 		w.mu.Lock()
-		for x := range touched {
-			w.touched[x] = true
+		for x := range dirty {
+			w.dirty[x] = true
 		}
-		w.burst.event()
+		w.debounce.event()
 		w.mu.Unlock()
 	}
 	for _, t := range changed {
-		w.Changed(t)
+		w.changed(t)
 	}
 }
 
-// watch watches the directories of the targets, and no others. It returns whether there are new ones among them.
-func (w *Watch) watch(targets []*watched) (added bool) {
+// open opens the connection to the system's notifications, if it is not open yet, and reports whether it is open.
+func (w *Watcher) open() bool {
+	if w.notify != nil {
+		return true
+	}
+	notify, err := w.newNotify()
+	if err != nil {
+		w.warn("", err)
+		return false
+	}
+	w.notify = notify
+	w.listeners.Go(func() { w.listen(notify) })
+	return true
+}
+
+// index returns which targets an event at each path may concern.
+func index(targets []*watchedTarget) map[string][]*watchedTarget {
+	byPath := make(map[string][]*watchedTarget)
+	for _, x := range targets {
+		for path := range x.last.visited {
+			byPath[path] = append(byPath[path], x)
+		}
+		for path, d := range x.last.dirs {
+			if d.use == listed {
+				byPath[anyIn(path)] = append(byPath[anyIn(path)], x)
+			}
+		}
+	}
+	return byPath
+}
+
+// watchDirs watches the directories of the targets and no others. It reports whether some of them are new.
+func (w *Watcher) watchDirs(targets []*watchedTarget) (added bool) {
 	if w.notify == nil {
 		return false
 	}
 	dirs := make(map[string]dir)
 	for _, x := range targets {
-		for path, d := range x.seen.dirs {
+		for path, d := range x.last.dirs {
 			d.use = max(d.use, dirs[path].use)
 			dirs[path] = d
 		}
 	}
-	// A watch belongs to a directory and not to its path. The system drops it when the directory goes or is renamed
-	// itself, but not when one above it is.
-	before := make(map[string]bool)
+	kept := w.removeWatches(dirs)
+	w.addWatches(dirs, kept)
+	w.watchedDirs = make(map[string]fs.FileInfo)
 	for _, path := range w.notify.WatchList() {
-		if d, ok := dirs[path]; ok && os.SameFile(d.info, w.watching[path]) {
-			before[path] = true
-		} else {
-			_ = w.notify.Remove(path)
-		}
-	}
-	n := len(before)
-	for path, d := range dirs {
-		if before[path] {
-			continue
-		}
-		if n == maxWatches {
-			w.tell(path, fmt.Errorf("%d directories are watched, and no more are", maxWatches))
-			break
-		}
-		switch err := w.notify.Add(path); {
-		case err == nil:
-			n++
-		case errors.Is(err, fs.ErrNotExist): // it went just now, which its parent tells
-		case d.use == passes && errors.Is(err, fs.ErrPermission):
-			// Not to be allowed to list a directory that one may pass through is ordinary.
-		default:
-			w.tell(path, err)
-		}
-	}
-	w.watching = make(map[string]fs.FileInfo)
-	for _, path := range w.notify.WatchList() {
-		added = added || !before[path]
-		w.watching[path] = dirs[path].info
+		added = added || !kept[path]
+		w.watchedDirs[path] = dirs[path].info
 	}
 	return added
 }
 
-// tell tells why a directory is not watched.
-func (w *Watch) tell(dir string, err error) {
+// removeWatches removes the watches that are no longer needed, and returns the paths of the others.
+//
+// A watch belongs to a directory, not to its path. The system removes it when the directory is removed or renamed, but
+// not when a parent directory is.
+func (w *Watcher) removeWatches(dirs map[string]dir) (kept map[string]bool) {
+	kept = make(map[string]bool)
+	for _, path := range w.notify.WatchList() {
+		if d, ok := dirs[path]; ok && os.SameFile(d.info, w.watchedDirs[path]) {
+			kept[path] = true
+		} else {
+			_ = w.notify.Remove(path)
+		}
+	}
+	return kept
+}
+
+// addWatches watches the directories that are not watched yet.
+func (w *Watcher) addWatches(dirs map[string]dir, kept map[string]bool) {
+	n := len(kept)
+	for path, d := range dirs {
+		if kept[path] {
+			continue
+		}
+		if n == w.maxDirs {
+			w.warn(path, fmt.Errorf("%d directories are already watched, which is the limit", w.maxDirs))
+			return
+		}
+		switch err := w.notify.Add(path); {
+		case err == nil:
+			n++
+		case errors.Is(err, fs.ErrNotExist): // it has just been removed: there is an event for its parent
+		case d.use == traversed && errors.Is(err, fs.ErrPermission):
+			// It is common that a directory may be traversed but not read.
+		default:
+			w.warn(path, err)
+		}
+	}
+}
+
+// warn reports why a directory is not watched, unless another one was reported before.
+func (w *Watcher) warn(dir string, err error) {
 	switch {
-	case w.told:
+	case w.warned:
 		return
 	case errors.Is(err, syscall.ENOSPC):
 		err = fmt.Errorf("%w: raise the sysctl fs.inotify.max_user_watches", err)
 	case errors.Is(err, syscall.EMFILE):
 		err = fmt.Errorf("%w: raise the sysctl fs.inotify.max_user_instances or the limit of open files", err)
 	}
-	w.told = true
-	w.Unwatched(dir, err)
-}
-
-// burst is a timer that fires when a burst of events is over, or has gone on for too long.
-type burst struct {
-	timer *time.Timer // nil before Run
-	first time.Time   // zero if there was none
-}
-
-func (b *burst) event() {
-	if b.first.IsZero() {
-		b.first = time.Now()
-	}
-	b.timer.Reset(min(calm, time.Until(b.first.Add(patience))))
-}
-
-func (b *burst) now() {
-	if b.timer != nil {
-		b.timer.Reset(0)
-	}
-}
-
-func (b *burst) over() { b.first = time.Time{} }
-
-// sight is what was there when a target's files were looked at.
-type sight struct {
-	files []file
-	names map[string]bool // what was come by, without links: a change of any may change what there is
-	dirs  map[string]dir  // that hold it, by their real paths
-	real  map[string]step // where paths of directories lead to
-}
-
-// dir is a directory that is to be watched.
-type dir struct {
-	use  use
-	info fs.FileInfo
-}
-
-// step is a directory that a path leads to or through.
-type step struct {
-	path string // without links
-	info fs.FileInfo
-}
-
-// use is what a directory is for, in order of weight.
-type use int
-
-const (
-	passes use = iota + 1 // it is only on the way
-	holds                 // it holds a file, a link, or nothing by the name that was looked for
-	lists                 // any new name in it may match
-)
-
-// file is what a path that matched leads to: to nothing if info is nil.
-type file struct {
-	path string
-	info fs.FileInfo
-}
-
-func (s *sight) same(o *sight) bool {
-	if len(s.files) != len(o.files) {
-		return false
-	}
-	for i, a := range s.files {
-		b := o.files[i]
-		if a.path != b.path || (a.info == nil) != (b.info == nil) {
-			return false
-		}
-		if a.info != nil && (!os.SameFile(a.info, b.info) || a.info.Mode() != b.info.Mode() ||
-			!a.info.IsDir() && (a.info.Size() != b.info.Size() || !a.info.ModTime().Equal(b.info.ModTime()))) {
-			return false
-		}
-	}
-	return true
-}
-
-// see looks at files, and at all that decides on which they are.
-func see(files target.Files) *sight {
-	s := &sight{names: make(map[string]bool), dirs: make(map[string]dir), real: make(map[string]step)}
-	s.walk(files.Pattern) // it may be an exact name, whatever characters are in it
-
-	// Glob is made to tell what it looks at. It looks as target.Files does.
-	options := []doublestar.GlobOption{doublestar.WithNoHidden()}
-	if strings.Contains(files.Pattern, "**") {
-		options = append(options, doublestar.WithNoFollow())
-	}
-	base, pattern := doublestar.SplitPattern(filepath.ToSlash(filepath.Clean(files.Pattern)))
-	_, _ = doublestar.Glob(&globbed{os.DirFS(base), base, s}, pattern, options...)
-
-	paths, _ := files.Match() // what is wrong with it, the probe will tell
-	for _, path := range paths {
-		s.files = append(s.files, file{path, s.walk(path).info})
-	}
-	s.real = nil
-	return s
-}
-
-// walk goes along a path and notes what it comes by. It returns where the path leads to: to nothing if info is nil.
-func (s *sight) walk(path string) (end step) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return step{}
-	}
-	at, known := s.real[filepath.Dir(path)]
-	rest := []string{filepath.Base(path)}
-	if !known {
-		at, rest = split(path)
-	}
-	for links := 0; len(rest) > 0; {
-		next := lstat(filepath.Join(at.path, rest[0])) // also where that is "..", "." or empty
-		rest = rest[1:]
-		s.names[next.path] = true
-		if next.info != nil && next.info.IsDir() {
-			s.use(at, passes)
-			at = next
-			continue
-		}
-		s.use(at, holds)
-		if next.info == nil || next.info.Mode()&fs.ModeSymlink == 0 {
-			return next
-		}
-		to, err := os.Readlink(next.path)
-		if links++; err != nil || links > maxLinks {
-			return step{}
-		}
-		more := strings.Split(filepath.ToSlash(to), "/")
-		if filepath.IsAbs(to) {
-			at, more = split(to)
-		}
-		rest = append(more, rest...)
-	}
-	s.real[path] = at
-	return at
-}
-
-// use notes that a directory is to be watched.
-func (s *sight) use(at step, u use) {
-	s.dirs[at.path] = dir{max(u, s.dirs[at.path].use), at.info}
-}
-
-// lstat returns what is at a path. If that is a link, it is not followed.
-func lstat(path string) step {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return step{path, nil}
-	}
-	return step{path, info}
-}
-
-// split returns the root and the names of an absolute path.
-func split(path string) (root step, names []string) {
-	volume := filepath.VolumeName(path)
-	return lstat(volume + string(filepath.Separator)), strings.Split(filepath.ToSlash(path[len(volume):]), "/")
-}
-
-// globbed is a file system of which it is noted what is looked at.
-type globbed struct {
-	fs.FS
-	base string
-	*sight
-}
-
-func (g *globbed) ReadDir(name string) ([]fs.DirEntry, error) {
-	if len(g.dirs) > maxWatches {
-		return nil, fs.ErrInvalid // more than can be watched
-	}
-	if at := g.walk(filepath.Join(g.base, name)); at.info != nil && at.info.IsDir() {
-		g.use(at, lists)
-	}
-	return fs.ReadDir(g.FS, name)
-}
-
-func (g *globbed) Stat(name string) (fs.FileInfo, error) {
-	g.walk(filepath.Join(g.base, name))
-	return fs.Stat(g.FS, name)
+	w.warned = true
+	w.unwatched(dir, err)
 }

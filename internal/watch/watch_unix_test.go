@@ -12,7 +12,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-func TestNoWatcherIsToBeHad(t *testing.T) {
+func TestTooManyOpenFiles(t *testing.T) {
 	tree := newTree(t)
 	tree.write("cert.pem")
 	tt := tree.target("cert.pem")
@@ -30,12 +30,13 @@ func TestNoWatcherIsToBeHad(t *testing.T) {
 	}
 	defer restore()
 
-	w := begin(t, tt)
+	w := tree.start()
+	w.Watcher.Set([]*target.Target{tt}) // cannot be scanned
 	assert.Contains(t, <-w.unwatched, "too many open files: raise")
 	restore()
 
 	w.Set([]*target.Target{tt})
 	w.settle()
 	tree.write("cert.pem")
-	w.expect(tt)
+	w.expectChange(tt)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// repack is the response with something changed.
+// repack returns the response with a change.
 func repack(t *testing.T, response [][]byte, change func(*dnsmessage.Message)) []byte {
 	var m dnsmessage.Message
 	assert.NoError(t, m.Unpack(response[0]))
@@ -28,49 +28,49 @@ func repack(t *testing.T, response [][]byte, change func(*dnsmessage.Message)) [
 	return packed
 }
 
-// lastsFor asserts that the answer is kept, for so long since it came.
-func lastsFor(t *testing.T, s *nameServer, want time.Duration) {
+// assertCached asserts that the answer is cached, and for how long.
+func assertCached(t *testing.T, s *nameServer, want time.Duration) {
 	t.Helper()
-	var n Cache
+	var cache Cache
 	before := time.Now()
-	_, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
+	_, err := cache.Addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	after := time.Now()
-	require.Contains(t, n.kept, question{name: "a.example."})
-	ends := n.kept[question{name: "a.example."}].ends
-	assert.False(t, ends.Before(before.Add(want)), ends.Sub(before))
-	assert.False(t, ends.After(after.Add(want)), ends.Sub(after))
+	require.Contains(t, cache.entries, key{name: "a.example."})
+	expires := cache.entries[key{name: "a.example."}].expires
+	assert.False(t, expires.Before(before.Add(want)), expires.Sub(before))
+	assert.False(t, expires.After(after.Add(want)), expires.Sub(after))
 }
 
-// notKept asserts that the name is asked for each time.
-func notKept(t *testing.T, s *nameServer, wantErr bool) {
+// assertNotCached asserts that each lookup of the name makes queries.
+func assertNotCached(t *testing.T, s *nameServer, wantErr bool) {
 	t.Helper()
-	var n Cache
+	var cache Cache
 	asked := s.queries.Load()
 	for range 3 {
-		_, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
+		_, err := cache.Addresses(t.Context(), s.Resolver, "a.example.")
 		assert.Equal(t, wantErr, err != nil, err)
-		assert.Empty(t, n.kept)
-		assert.Empty(t, n.underWay)
+		assert.Empty(t, cache.entries)
+		assert.Empty(t, cache.lookups)
 		assert.Greater(t, s.queries.Load(), asked)
 		asked = s.queries.Load()
 	}
 }
 
-func TestSmallestTTLCounts(t *testing.T) {
+func TestSmallestTTLApplies(t *testing.T) {
 	for name, tt := range map[string]struct {
 		alias, a, aaaa uint32
 		want           time.Duration
 	}{
-		"of the alias":   {100, 300, 200, 100 * time.Second},
-		"of A":           {200, 100, 300, 100 * time.Second},
-		"of AAAA":        {200, 300, 100, 100 * time.Second},
-		"at most":        {7200, 7200, 7200, time.Hour},
-		"the longest":    {1<<32 - 1, 1<<32 - 1, 1<<32 - 1, time.Hour},
-		"a long and not": {1 << 31, 1 << 31, 100, 100 * time.Second},
+		"of the alias":           {100, 300, 200, 100 * time.Second},
+		"of A":                   {200, 100, 300, 100 * time.Second},
+		"of AAAA":                {200, 300, 100, 100 * time.Second},
+		"longer than the limit":  {7200, 7200, 7200, time.Hour},
+		"all bits set":           {1<<32 - 1, 1<<32 - 1, 1<<32 - 1, time.Hour},
+		"highest bit set in two": {1 << 31, 1 << 31, 100, 100 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lastsFor(t, serveNames(t, func(_ string, query dnsmessage.Message) [][]byte {
+			assertCached(t, serveNames(t, func(_ string, query dnsmessage.Message) [][]byte {
 				q, ttl := only(query), tt.a
 				if q.Type == dnsmessage.TypeAAAA {
 					ttl = tt.aaaa
@@ -87,9 +87,9 @@ func TestSmallestTTLCounts(t *testing.T) {
 	}
 }
 
-// What goes with the answers has a lifetime of its own, or, as EDNS, none (RFC 6891, section 6.1.3).
-func TestTTLsThatAreNotOfTheAnswer(t *testing.T) {
-	lastsFor(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+// The TTLs of other sections do not count. In EDNS the field is not even a TTL (RFC 6891, section 6.1.3).
+func TestTTLsOfOtherSectionsAreIgnored(t *testing.T) {
+	assertCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		return [][]byte{repack(t, addresses(300, v4)(network, query), func(m *dnsmessage.Message) { // no AAAA
 			name := only(query).Name
 			m.Authorities = []dnsmessage.Resource{{
@@ -103,8 +103,8 @@ func TestTTLsThatAreNotOfTheAnswer(t *testing.T) {
 	}), 300*time.Second)
 }
 
-func TestAliasOfNothingIsNotKept(t *testing.T) {
-	notKept(t, serveNames(t, func(_ string, query dnsmessage.Message) [][]byte {
+func TestAliasWithoutAddressIsNotCached(t *testing.T) {
+	assertNotCached(t, serveNames(t, func(_ string, query dnsmessage.Message) [][]byte {
 		return tlsfarm.Response(query, ok, dnsmessage.Resource{
 			Header: dnsmessage.ResourceHeader{Name: only(query).Name, Class: dnsmessage.ClassINET, TTL: 300},
 			Body:   &dnsmessage.CNAMEResource{CNAME: dnsmessage.MustNewName("alias.example.")},
@@ -112,26 +112,25 @@ func TestAliasOfNothingIsNotKept(t *testing.T) {
 	}), true)
 }
 
-func TestTTLOfZeroIsNotKept(t *testing.T) {
+func TestTTLOfZeroIsNotCached(t *testing.T) {
 	s := serveNames(t, addresses(0, v4, v6))
-	notKept(t, s, false)
-	s.wasAsked(t, 6)
+	assertNotCached(t, s, false)
+	s.assertQueries(t, 6)
 }
 
-// Half an answer is better than none, but not for an hour.
-func TestHalfAnAnswerIsNotKept(t *testing.T) {
+func TestAnswerForOneFamilyIsNotCachedIfTheOtherFails(t *testing.T) {
 	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		if only(query).Type == dnsmessage.TypeAAAA {
 			return tlsfarm.Response(query, servfail)
 		}
 		return addresses(300, v4)(network, query)
 	})
-	notKept(t, s, false)
+	assertNotCached(t, s, false)
 	s.StrictErrors = true
-	notKept(t, s, true)
+	assertNotCached(t, s, true)
 }
 
-func TestAnswerToTheSecondTryIsKept(t *testing.T) {
+func TestAnswerToRepeatedQueryIsCached(t *testing.T) {
 	var asked sync.Map
 	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		if _, again := asked.LoadOrStore(only(query).Type, true); !again {
@@ -140,18 +139,18 @@ func TestAnswerToTheSecondTryIsKept(t *testing.T) {
 		return addresses(300, v4, v6)(network, query)
 	})
 	if _, err := s.LookupNetIP(t.Context(), "ip", "a.example."); err != nil {
-		t.Skip("resolv.conf has net ask only once")
+		t.Skip("according to resolv.conf, net does not repeat queries")
 	}
 	asked.Clear()
-	lastsFor(t, s, 300*time.Second)
+	assertCached(t, s, 300*time.Second)
 }
 
-// oneByte is a connection that gives out bytes one by one.
-type oneByte struct{ net.Conn }
+// oneByteConn is a connection on which Read returns one byte at a time.
+type oneByteConn struct{ net.Conn }
 
-func (c oneByte) Read(p []byte) (int, error) { return c.Conn.Read(p[:min(len(p), 1)]) }
+func (c oneByteConn) Read(p []byte) (int, error) { return c.Conn.Read(p[:min(len(p), 1)]) }
 
-func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
+func TestTruncatedAnswerIsRepeatedOverTCP(t *testing.T) {
 	var addrs []netip.Addr
 	for i := range 200 {
 		addrs = append(addrs, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
@@ -162,24 +161,24 @@ func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
 		}
 		return [][]byte{repack(t, addresses(10, addrs[:2]...)(network, query), func(m *dnsmessage.Message) { m.Truncated = true })}
 	})
-	lastsFor(t, s, 300*time.Second)
-	s.wasAsked(t, 4)
+	assertCached(t, s, 300*time.Second)
+	s.assertQueries(t, 4)
 
 	dial := s.Dial
 	s.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := dial(ctx, network, address)
 		if _, tcp := c.(*net.TCPConn); tcp {
-			c = oneByte{c}
+			c = oneByteConn{c}
 		}
 		return c, err
 	}
-	lastsFor(t, s, 300*time.Second)
+	assertCached(t, s, 300*time.Second)
 
-	var n Cache
-	found, err := n.Addresses(t.Context(), s.Resolver, "a.example.")
+	var cache Cache
+	found, err := cache.Addresses(t.Context(), s.Resolver, "a.example.")
 	require.NoError(t, err)
 	assert.Len(t, found, MaxAddresses)
-	assert.Equal(t, MaxAddresses, cap(n.kept[question{name: "a.example."}].addrs), "nor is memory kept for more")
+	assert.Equal(t, MaxAddresses, cap(cache.entries[key{name: "a.example."}].addrs), "the memory of the others is not freed")
 
 	reversed := slices.Clone(addrs)
 	slices.Reverse(reversed)
@@ -189,19 +188,19 @@ func TestTruncatedAnswerComesAgainOverTCP(t *testing.T) {
 		}
 		return [][]byte{repack(t, addresses(10)(network, query), func(m *dnsmessage.Message) { m.Truncated = true })}
 	})
-	var anew Cache
-	again, err := anew.Addresses(t.Context(), other.Resolver, "a.example.")
+	var cache2 Cache
+	found2, err := cache2.Addresses(t.Context(), other.Resolver, "a.example.")
 	require.NoError(t, err)
-	assert.ElementsMatch(t, found, again, "many servers give them in another order each time")
+	assert.ElementsMatch(t, found, found2, "the choice depends on the order, which many servers change each time")
 }
 
-// longer is a connection over which the length of a message seems two bytes greater.
-type longer struct {
+// wrongLengthConn is a connection on which the length of a message is two bytes too large.
+type wrongLengthConn struct {
 	net.Conn
 	read bool
 }
 
-func (c *longer) Read(p []byte) (int, error) {
+func (c *wrongLengthConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if !c.read && n >= 2 {
 		p[1], c.read = p[1]+2, true
@@ -209,52 +208,52 @@ func (c *longer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestTruncatedAnswerThatDoesNotComeAgainIsNotKept(t *testing.T) {
-	var again atomic.Bool
+func TestTruncatedAnswerIsNotCachedIfTCPFails(t *testing.T) {
+	var tcpWorks atomic.Bool
 	s := serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 		if only(query).Type == dnsmessage.TypeA {
 			return addresses(300, v4)(network, query)
 		}
-		if network == "tcp" && !again.Load() {
+		if network == "tcp" && !tcpWorks.Load() {
 			return nil
 		}
 		return [][]byte{repack(t, addresses(300, v6)(network, query), func(m *dnsmessage.Message) { m.Truncated = network == "udp" })}
 	})
-	notKept(t, s, false)
+	assertNotCached(t, s, false)
 
-	again.Store(true)
-	lastsFor(t, s, 300*time.Second)
+	tcpWorks.Store(true)
+	assertCached(t, s, 300*time.Second)
 	dial := s.Dial
 	s.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := dial(ctx, network, address)
 		if _, tcp := c.(*net.TCPConn); tcp {
-			c = &longer{Conn: c}
+			c = &wrongLengthConn{Conn: c}
 		}
 		return c, err
 	}
-	notKept(t, s, false)
+	assertNotCached(t, s, false)
 }
 
-// net takes no notice of what is no response to its query, as it may be forged.
-func TestForgedResponsesSayNothing(t *testing.T) {
+// As package net does, ignore responses that do not match the query: they may be forged.
+func TestForgedResponsesAreIgnored(t *testing.T) {
 	other := dnsmessage.Question{Name: dnsmessage.MustNewName("b.example."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
 	for name, change := range map[string]func(*dnsmessage.Message){
-		"of another query":   func(m *dnsmessage.Message) { m.ID++ },
-		"a query":            func(m *dnsmessage.Message) { m.Response = false },
-		"to no question":     func(m *dnsmessage.Message) { m.Questions = nil },
-		"of another name":    func(m *dnsmessage.Message) { m.Questions[0].Name = other.Name },
-		"of another type":    func(m *dnsmessage.Message) { m.Questions[0].Type = dnsmessage.TypeTXT },
-		"of another class":   func(m *dnsmessage.Message) { m.Questions[0].Class = dnsmessage.ClassCHAOS },
-		"not cut, but wrong": func(m *dnsmessage.Message) { m.ID, m.Answers = m.ID+1, nil },
+		"another ID":               func(m *dnsmessage.Message) { m.ID++ },
+		"not a response":           func(m *dnsmessage.Message) { m.Response = false },
+		"no question":              func(m *dnsmessage.Message) { m.Questions = nil },
+		"another name":             func(m *dnsmessage.Message) { m.Questions[0].Name = other.Name },
+		"another type":             func(m *dnsmessage.Message) { m.Questions[0].Type = dnsmessage.TypeTXT },
+		"another class":            func(m *dnsmessage.Message) { m.Questions[0].Class = dnsmessage.ClassCHAOS },
+		"another ID and no answer": func(m *dnsmessage.Message) { m.ID, m.Answers = m.ID+1, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			forged := func(network string, query dnsmessage.Message) []byte {
 				return repack(t, addresses(1, v4b)(network, query), change)
 			}
-			lastsFor(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+			assertCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 				return append([][]byte{forged(network, query)}, addresses(300, v4, v6)(network, query)...)
 			}), 300*time.Second)
-			notKept(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+			assertNotCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 				if only(query).Type == dnsmessage.TypeAAAA {
 					return append([][]byte{forged(network, query)}, tlsfarm.Response(query, servfail)...)
 				}
@@ -266,27 +265,27 @@ func TestForgedResponsesSayNothing(t *testing.T) {
 
 func TestGarbage(t *testing.T) {
 	t.Run("before the answer", func(t *testing.T) {
-		lastsFor(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+		assertCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 			answer := addresses(300, v4, v6)(network, query)[0]
 			garbage := make([]byte, 600)
 			for i := range garbage {
 				garbage[i] = byte(rand.Int())
 			}
-			garbage[2] &^= 0x80 // no response, should its first bytes be the query's
+			garbage[2] &^= 0x80 // not a response, even if it has the query's ID by chance
 			return [][]byte{{}, {0}, garbage, answer[:11], answer[:20], answer}
 		}), 300*time.Second)
 	})
-	t.Run("in it", func(t *testing.T) { // net goes by the records before
-		notKept(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+	t.Run("in the answer", func(t *testing.T) { // net uses the records before it
+		assertNotCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 			response := addresses(300, v4, v6)(network, query)
 			if only(query).Type == dnsmessage.TypeAAAA {
-				response[0][7]++ // as if there were one more (RFC 1035, section 4.1.1)
+				response[0][7]++ // one record more than there are (RFC 1035, section 4.1.1)
 			}
 			return response
 		}), false)
 	})
 	t.Run("two questions", func(t *testing.T) {
-		notKept(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+		assertNotCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 			response := addresses(300, v4)(network, query)
 			if only(query).Type == dnsmessage.TypeAAAA {
 				response[0] = repack(t, response, func(m *dnsmessage.Message) { m.Questions = append(m.Questions, m.Questions[0]) })
@@ -296,7 +295,7 @@ func TestGarbage(t *testing.T) {
 	})
 	t.Run("over TCP", func(t *testing.T) {
 		for _, garbage := range [][]byte{{}, {1}, make([]byte, 12), make([]byte, 65535)} {
-			notKept(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
+			assertNotCached(t, serveNames(t, func(network string, query dnsmessage.Message) [][]byte {
 				switch {
 				case only(query).Type == dnsmessage.TypeA:
 					return addresses(300, v4)(network, query)
@@ -309,35 +308,35 @@ func TestGarbage(t *testing.T) {
 	})
 }
 
-// Names from the hosts file can change at any time.
-func TestNameFromTheHostsFileIsNotKept(t *testing.T) {
-	var n Cache
+// The hosts file can change at any time.
+func TestNameFromTheHostsFileIsNotCached(t *testing.T) {
+	var cache Cache
 	for _, r := range []*net.Resolver{nil, {}, {PreferGo: true}} {
-		addrs, err := n.Addresses(t.Context(), r, "localhost")
+		addrs, err := cache.Addresses(t.Context(), r, "localhost")
 		require.NoError(t, err)
 		for _, a := range addrs {
 			assert.True(t, a.IsLoopback() && !a.Is4In6(), a)
 		}
-		assert.Empty(t, n.kept)
+		assert.Empty(t, cache.entries)
 	}
 }
 
-func TestResolverStaysAsItIs(t *testing.T) {
-	var l lifetime
+func TestResolverSettingsAreKept(t *testing.T) {
+	var ttl ttlRecorder
 	for _, r := range []*net.Resolver{{}, {PreferGo: true}, {StrictErrors: true}} {
-		noting := l.noting(r)
-		assert.Equal(t, r.PreferGo, noting.PreferGo)
-		assert.Equal(t, r.StrictErrors, noting.StrictErrors)
+		recorded := ttl.resolver(r)
+		assert.Equal(t, r.PreferGo, recorded.PreferGo)
+		assert.Equal(t, r.StrictErrors, recorded.StrictErrors)
 	}
 	s := tlsfarm.Silent()
 	t.Cleanup(s.Close)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for network, packets := range map[string]bool{"udp": true, "tcp": false} {
-		conn, err := l.noting(nil).Dial(ctx, network, s.Endpoint())
+		conn, err := ttl.resolver(nil).Dial(ctx, network, s.Endpoint())
 		require.NoError(t, err)
 		_, ok := conn.(net.PacketConn)
-		assert.Equal(t, packets, ok, "net goes by that")
+		assert.Equal(t, packets, ok, "net distinguishes them by the interface")
 		assert.NoError(t, conn.Close())
 	}
 }
