@@ -127,7 +127,7 @@ func TestWrongSTARTTLSNamesTheRightOne(t *testing.T) {
 	o := run1(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSProtocolError, o.Failure.Type)
-	assert.Contains(t, o.Failure.Cause, `does not speak imap correctly. Expected an IMAP greeting, "* OK", got "220 mail.example ESMTP"`)
+	assert.Contains(t, o.Failure.Cause, `does not speak imap correctly. Expected the IMAP greeting "* OK", got "220 mail.example ESMTP"`)
 	assert.Contains(t, o.Failure.Fix, "Set starttls: smtp on this target.")
 }
 

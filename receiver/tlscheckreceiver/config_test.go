@@ -173,7 +173,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		`targets: [{endpoint: "a:1", timeout: 61s}]`:                    {"targets::0::timeout: 1m1s", "1m0s"},
 		good + "\ninitial_delay: -1s":                                   {"initial_delay: -1s", "0s or more"},
 		good + "\nmax_concurrent_probes: 0":                             {"max_concurrent_probes: 0", "1 or more"},
-		good + "\nexpiry_warning: -1h":                                  {"expiry_warning", `"-1h" is neither a time of 0s or more, such as 720h, nor a share`},
+		good + "\nexpiry_warning: -1h":                                  {"expiry_warning", `"-1h" is neither a duration of 0s or more, such as 720h, nor a percentage`},
 		good + "\nspans: {when: never}":                                 {`spans::when: "never"`, "on_change"},
 		good + "\nstarttls: smpt":                                       {`starttls: "smpt"`, "auto or one of ftp, imap"},
 		good + "\nattributes: {error.type: mine}":                       {`attributes: "error.type"`, "use another one"},
