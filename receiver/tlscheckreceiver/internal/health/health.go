@@ -24,7 +24,7 @@ type Health struct {
 	failing    map[target.Place]failing
 	unreadable map[target.Place]string // the first block that cannot be read, of files with such blocks
 	observed   bool                    // whether there has been an outcome
-	changed    bool                    // whether the status has to be reported at the next flush
+	changed    bool                    // whether the next flush reports the status
 
 	mu    sync.Mutex // guards what follows
 	hosts []component.Host
@@ -43,7 +43,7 @@ func New(log *zap.Logger) *Health {
 }
 
 // Join adds a host. The status is reported to all hosts: the collector has one for each signal that the receiver is used for.
-// A host that joins late is told the last status immediately.
+// The last status is reported to a host that joins late.
 func (h *Health) Join(host component.Host) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

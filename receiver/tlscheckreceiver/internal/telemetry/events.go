@@ -339,7 +339,7 @@ func mismatchText(about *probe.About, h *probe.Handshake, f probe.OnDisk) string
 		about.Name(), text.Clean(f.Path, attributes.MaxText), summary(f.Leaf), summary(h.Leaf()), text.Moment(f.Since), failure.MismatchFix)
 }
 
-// writeCertificatesDiffer reports that the addresses of an endpoint serve different certificates, once for each set of certificates.
+// writeCertificatesDiffer reports that the addresses of an endpoint serve different certificates, once for each set of these.
 func (w *eventWriter) writeCertificatesDiffer() {
 	o, ok := w.outcome.(*probe.EndpointOutcome)
 	if !ok || o.Pool == nil {

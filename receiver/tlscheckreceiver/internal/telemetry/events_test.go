@@ -438,7 +438,7 @@ func ofPeer(peer netip.AddrPort, o *probe.EndpointOutcome) *probe.AddressOutcome
 	return &probe.AddressOutcome{About: o.About, Attempt: o.Attempt}
 }
 
-// poolOutcome is the outcome of an endpoint each address of which was probed.
+// poolOutcome is the outcome of an endpoint after each of its addresses was probed.
 func poolOutcome(end time.Time, peers ...probe.PoolPeer) *probe.EndpointOutcome {
 	return &probe.EndpointOutcome{
 		About: probe.About{Target: mail, Place: mail.Place(), Start: end, End: end},

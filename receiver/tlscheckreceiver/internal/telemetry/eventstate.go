@@ -23,7 +23,7 @@ const (
 )
 
 // eventState is what events need to know about the earlier probes of a place. A storage keeps it across restarts. The client
-// certificates of the receiver have one too, of which only Announced is used.
+// certificates of the receiver share another one, which uses only Announced.
 type eventState struct {
 	Failing   *failing     `json:"failing,omitempty"` // nil if the last probe succeeded
 	Leaf      *description `json:"leaf,omitempty"`    // of the last probe that saw one; nil if none has

@@ -31,7 +31,7 @@ type Recorder struct {
 	next    Consumers
 	obs     *receiverhelper.ObsReport
 	log     *zap.Logger
-	refused bool // whether the last batch was refused: this is logged once, not for every batch
+	refused bool // whether the last batch that was sent was refused: only the first of several is logged
 
 	metricsBuilder     *metadata.MetricsBuilder
 	logsBuilder        *metadata.LogsBuilder
@@ -233,7 +233,9 @@ func (r *Recorder) Flush(ctx context.Context) {
 		r.log.Error("The next component in the pipeline refuses the telemetry. What it refuses is lost, and counted in "+
 			"otelcol_receiver_refused_metric_points, _spans and _log_records.", zap.Error(err))
 	}
-	r.refused = err != nil
+	if len(errs) > 0 {
+		r.refused = err != nil
+	}
 	r.store.flush(ctx)
 	r.reset()
 }
