@@ -1,4 +1,4 @@
-// Certs makes the certificates of the quick start:
+// Certs makes the certificates for the quick start:
 //
 //	go run ./examples/quickstart DIR
 //
@@ -36,7 +36,7 @@ func write(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ca.PEM(), 0o644); err != nil {
 		return err
 	}
-	// Days are rounded down. With an hour on top the certificate still has its 10 days when it is probed.
+	// Whole days are rounded down. With an hour more, 10 days are still left when the certificate is probed.
 	const slack = time.Hour
 	for name, cert := range map[string]tls.Certificate{
 		"healthy":   ca.Issue("localhost", tlsfarm.Validity(-day, 90*day+slack)),

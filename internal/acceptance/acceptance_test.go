@@ -1,33 +1,32 @@
 //go:build acceptance
 
-// Package acceptance runs the built distribution as a user does: each script in testdata/acceptance is a session at a
-// terminal, with the configuration that goes in and the telemetry that comes out. `make acceptance` builds the binary
-// and runs them all; to run one:
+// Package acceptance runs the built distribution as a user does. Each script in testdata/acceptance is a terminal session, with
+// configurations as input and telemetry as output. `make acceptance` builds the binary and runs all scripts. To run one:
 //
 //	go test -tags acceptance ./internal/acceptance -run TestScripts/pipelines
 //
-// The scripts are in the language of testscript (https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript). What
-// they have beside its own commands:
+// The scripts are in the language of testscript (https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript), with these
+// additional commands:
 //
-//	point FILE METRIC [CONDITION...]   waits until the file exporter's FILE has such a data point
-//	span FILE NAME [CONDITION...]      waits until FILE has such a span
-//	event FILE NAME [CONDITION...]     waits until FILE has such an event
-//	tree FILE ENDPOINT [CHILD...]      the traces of ENDPOINT are whole, with these spans below tls.connect
-//	shards NUMBER FILE...              waits until so many endpoints are probed, each in one of the files alone
-//	counters FILE NUMBER               waits until each series of counts in FILE began so many times, always at 1 and never early
-//	exemplars METRICS TRACES           the exemplars in one file lead to the handshake spans in the other
+//	point FILE METRIC [CONDITION...]   waits until FILE, written by the file exporter, has a data point that matches
+//	span FILE NAME [CONDITION...]      waits until FILE has a span that matches
+//	event FILE NAME [CONDITION...]     waits until FILE has an event that matches
+//	tree FILE ENDPOINT [CHILD...]      waits until the traces of ENDPOINT are complete, with these children of tls.connect
+//	shards NUMBER FILE...              waits until NUMBER endpoints are probed, each in only one of the files
+//	counters FILE NUMBER               waits until each cumulative series in FILE has started NUMBER times, each time with 1
+//	exemplars METRICS TRACES           waits until exemplars in one file refer to the handshake spans in the other
 //	shows URL|FILE REGEXP              waits until the page or file has a line that matches
-//	refuses CONFIG YAML TEXT           with YAML on top of CONFIG the collector neither validates nor starts, and says TEXT
-//	move-ports FILE...                 gives the files other ports of localhost, the first of them $PORT
-//	ctrl-c                             sends SIGINT to what runs in the background, which has to end at once
-//	hangup                             sends SIGHUP to it
+//	refuses CONFIG YAML TEXT           with CONFIG and YAML the collector neither validates nor starts, and its error has TEXT
+//	move-ports FILE...                 replaces the ports of localhost in the files, the first one by $PORT
+//	ctrl-c                             sends SIGINT to the background commands, which must end soon
+//	hangup                             sends SIGHUP to the background commands
 //
-// With ! before it, point, span, event and shows ask whether there is none now, and do not wait. A CONDITION is name=value,
-// name~regexp, name<number, name>number, or !name where the attribute must be absent. Names are those of attributes, and
-// telemetry_test.go has a few more, such as value and endpoint.
+// With ! before them, point, span, event and shows fail if there is a match, and do not wait. A CONDITION is name=value,
+// name~regexp, name<number, name>number, or !name if the attribute must be absent. A name is that of an attribute or one of
+// those that item in telemetry_test.go adds, such as value and endpoint.
 //
-// $HEALTHY, $EXPIRED and so on are the endpoints of servers in this process; see farm. $PORT is a free port, $ROOT the
-// repository.
+// $HEALTHY, $EXPIRED and so on are the endpoints of servers in this process; see farm. $PORT is a free port, $ROOT is the
+// directory of the repository.
 package acceptance
 
 import (
@@ -54,8 +53,8 @@ import (
 const binary = "_build/otelcol-tlscheck"
 
 const (
-	patience = 10 * time.Second // for what has to happen some time
-	atOnce   = 3 * time.Second  // for what has to happen now, on a machine that is busy with other tests
+	waitTimeout = 10 * time.Second
+	stopTimeout = 3 * time.Second // generous, as the machine may be busy with other tests
 )
 
 func TestScripts(t *testing.T) {
@@ -64,7 +63,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(root, binary)); err != nil {
-		t.Fatalf("the binary to test is missing, run make build: %v", err)
+		t.Fatalf("the binary is missing; run make build: %v", err)
 	}
 	servers := farm(t)
 	testscript.Run(t, testscript.Params{
@@ -99,7 +98,7 @@ func TestScripts(t *testing.T) {
 
 var lastPort atomic.Uint32
 
-// freePort returns a port below those that the system gives to outgoing connections, so that it stays free.
+// freePort returns a port below those that the system uses for outgoing connections, so that it stays free.
 func freePort() string {
 	for {
 		port := strconv.Itoa(int(10000 + (uint32(os.Getpid())+lastPort.Add(1))%20000))
@@ -110,16 +109,16 @@ func freePort() string {
 	}
 }
 
-// eventually calls f until it returns nil, and fails with what it returned last.
+// eventually calls f until it returns nil. If that takes too long, it fails with the last error.
 func eventually(ts *testscript.TestScript, f func() error) {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		err := f()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("after %s still: %v", patience, err)
+			ts.Fatalf("after %s: %v", waitTimeout, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -131,7 +130,7 @@ func shows(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
-	look := func() error {
+	check := func() error {
 		text, err := read(ts, args[0])
 		if err == nil && !pattern.MatchString(text) {
 			err = fmt.Errorf("%s has no line that matches %s:\n%s", args[0], args[1], text)
@@ -139,8 +138,8 @@ func shows(ts *testscript.TestScript, neg bool, args []string) {
 		return err
 	}
 	if !neg {
-		eventually(ts, look)
-	} else if look() == nil {
+		eventually(ts, check)
+	} else if check() == nil {
 		ts.Fatalf("%s has a line that matches %s", args[0], args[1])
 	}
 }
@@ -150,7 +149,7 @@ func read(ts *testscript.TestScript, source string) (string, error) {
 		text, err := os.ReadFile(ts.MkAbs(source))
 		return string(text), err
 	}
-	resp, err := (&http.Client{Timeout: patience}).Get(source)
+	resp, err := (&http.Client{Timeout: waitTimeout}).Get(source)
 	if err != nil {
 		return "", err
 	}
@@ -164,7 +163,7 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: refuses CONFIG YAML TEXT")
 	}
 	for _, subcommand := range [][]string{{"validate"}, nil} {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, filepath.Join(ts.Getenv("ROOT"), binary),
 			append(subcommand, "--config", args[0], "--config", "yaml:"+args[1])...)
@@ -189,14 +188,14 @@ func movePorts(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	moved := make(map[string]string)
 	for _, name := range args {
-		text := regexp.MustCompile(`localhost:\d+`).ReplaceAllStringFunc(ts.ReadFile(name), func(was string) string {
-			if moved[was] == "" {
-				moved[was] = "localhost:" + freePort()
+		text := regexp.MustCompile(`localhost:\d+`).ReplaceAllStringFunc(ts.ReadFile(name), func(old string) string {
+			if moved[old] == "" {
+				moved[old] = "localhost:" + freePort()
 				if len(moved) == 1 {
-					moved[was] = "localhost:" + ts.Getenv("PORT")
+					moved[old] = "localhost:" + ts.Getenv("PORT")
 				}
 			}
-			return moved[was]
+			return moved[old]
 		})
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
 	}
@@ -211,10 +210,10 @@ func ctrlC(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	start := time.Now()
 	for _, cmd := range ts.BackgroundCmds() {
-		for cmd.Process.Signal(syscall.Signal(0)) == nil { // the script's goroutine for it takes note of its end
-			if time.Since(start) > atOnce {
+		for cmd.Process.Signal(syscall.Signal(0)) == nil { // fails once testscript has waited for the process
+			if time.Since(start) > stopTimeout {
 				_ = cmd.Process.Kill()
-				ts.Fatalf("%v is still there %s after SIGINT", cmd.Args, atOnce)
+				ts.Fatalf("%v is still running %s after SIGINT", cmd.Args, stopTimeout)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}

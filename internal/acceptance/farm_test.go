@@ -20,8 +20,8 @@ import (
 
 const day = 24 * time.Hour
 
-// farm starts the servers that the scripts probe, and returns the variables that name them and the files that go with
-// them. The certificates are for 127.0.0.1 and localhost unless it says otherwise.
+// farm starts the servers that the scripts probe. It returns environment variables for their endpoints and for certificate
+// files. The certificates are for 127.0.0.1 and localhost unless another name is given.
 func farm(t *testing.T) map[string]string {
 	ca, stranger := tlsfarm.NewAuthority("Farm CA"), tlsfarm.NewAuthority("Stranger CA")
 	healthy := ca.Issue("healthy.example", tlsfarm.Validity(-day, 90*day+time.Hour))
@@ -95,7 +95,7 @@ func farm(t *testing.T) map[string]string {
 	return env
 }
 
-// garbled is a name in an encoding that may hold any bytes: not UTF-8, with a NUL and a terminal's escape sequence.
+// garbled returns a name in an encoding that allows any bytes: invalid UTF-8, a NUL and a terminal escape sequence.
 func garbled() []byte {
 	name := asn1.RawValue{Tag: asn1.TagT61String, Bytes: []byte("garbled \xff\xfe\x00\x1b[31m")}
 	der, err := asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: name}}})
@@ -105,7 +105,7 @@ func garbled() []byte {
 	return der
 }
 
-// malformed breaks the encoding of a certificate's common name, so that no client can read the certificate.
+// malformed makes the encoding of a certificate's common name invalid, so that clients cannot parse the certificate.
 func malformed(cert tls.Certificate) tls.Certificate {
 	cert.Certificate[0] = bytes.Replace(cert.Certificate[0], []byte("malformed_"), []byte("malformed\xff"), 1)
 	return cert

@@ -21,12 +21,12 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// item is a data point, a span or an event, with all that can be asked of it under its name: its attributes, those of the
-// resource behind "resource.", endpoint (server.address and server.port), scope, and
-//   - for a point: metric, unit, value (of a histogram the count)
-//   - for an event: event, severity, body, trace and span (its ids; absent where it has none)
-//   - for a span: span, parent (the name of the span above), status (Unset, Error), message, kind, seconds, event (the
-//     events' names and attributes)
+// item is a data point, a span or an event, as a map that conditions are checked against. It has the attributes, those of the
+// resource with the prefix "resource.", endpoint (server.address and server.port), scope, and
+//   - for a data point: metric, unit, value (for a histogram the count)
+//   - for an event: event, severity, body, trace and span (the IDs; absent if the event has none)
+//   - for a span: span, parent (the name of the parent), status (Unset or Error), message, kind, seconds, event (the names and
+//     attributes of its events)
 type item map[string]string
 
 func point(ts *testscript.TestScript, neg bool, args []string) { find(ts, neg, "metric", args, points) }
@@ -45,7 +45,7 @@ func find(ts *testscript.TestScript, neg bool, kind string, args []string, load 
 		ts.Check(err)
 		conditions = append(conditions, c)
 	}
-	look := func() error {
+	check := func() error {
 		items, err := load(ts.MkAbs(args[0]))
 		if err != nil {
 			return err
@@ -59,16 +59,16 @@ func find(ts *testscript.TestScript, neg bool, kind string, args []string, load 
 				others = append(others, "  "+it.String())
 			}
 		}
-		return fmt.Errorf("%s has no such %s, but\n%s", args[0], args[1], strings.Join(others, "\n"))
+		return fmt.Errorf("%s has no %s that matches, but these:\n%s", args[0], args[1], strings.Join(others, "\n"))
 	}
 	if !neg {
-		eventually(ts, look)
-	} else if look() == nil {
-		ts.Fatalf("%s has such a %s", args[0], args[1])
+		eventually(ts, check)
+	} else if check() == nil {
+		ts.Fatalf("%s has a %s that matches", args[0], args[1])
 	}
 }
 
-// condition is what has to hold for one attribute of an item.
+// condition is a condition on one entry of an item.
 type condition struct {
 	name, op, value string
 	number          float64
@@ -81,7 +81,7 @@ func parseCondition(s string) (c condition, err error) {
 	}
 	i := strings.IndexAny(s, "=~<>")
 	if i < 1 {
-		return c, fmt.Errorf("%q is no condition: write name=value, name~regexp, name<number, name>number or !name", s)
+		return c, fmt.Errorf("%q is not a condition: write name=value, name~regexp, name<number, name>number or !name", s)
 	}
 	c = condition{name: s[:i], op: s[i : i+1], value: s[i+1:]}
 	switch c.op {
@@ -132,7 +132,7 @@ func (it item) addOrigin(resource pcommon.Resource, scope pcommon.Instrumentatio
 	it["endpoint"] = host + ":" + it["server.port"]
 }
 
-// lines returns the whole lines of a file that is being written.
+// lines returns the complete lines of a file that is being written.
 func lines(path string) ([][]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -191,8 +191,9 @@ func points(path string) (items []item, err error) {
 	return items, err
 }
 
-// counters waits until each series of counts, and there is one, has begun so often: with 1, a new start that is not before
-// the last point of the time before, and values that do not fall from then on. Else rate() would see what never was.
+// counters waits until there are cumulative series and each of them has started as often as wanted. A series must start with 1
+// and must not decrease. When it starts again, its start time must not be before its last point. Otherwise rate() would return
+// wrong values.
 func counters(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: counters FILE NUMBER")
@@ -203,7 +204,7 @@ func counters(ts *testscript.TestScript, neg bool, args []string) {
 		type series struct {
 			start, last pcommon.Timestamp
 			count       uint64
-			begun       int
+			starts      int
 		}
 		all := make(map[string]*series)
 		var wrong []error
@@ -217,13 +218,13 @@ func counters(ts *testscript.TestScript, neg bool, args []string) {
 				}
 				if start != s.start {
 					if start < s.last || count != 1 {
-						wrong = append(wrong, fmt.Errorf("%s begins at %s with %d; its last point is of %s", name, start, count, s.last))
+						wrong = append(wrong, fmt.Errorf("%s starts at %s with %d, and its last point is at %s", name, start, count, s.last))
 					}
 					s.start, s.count = start, 0
-					s.begun++
+					s.starts++
 				}
 				if at <= start || count < s.count {
-					wrong = append(wrong, fmt.Errorf("%s, since %s, is %d at %s and was %d", name, start, count, at, s.count))
+					wrong = append(wrong, fmt.Errorf("%s, which started at %s, is %d at %s after %d", name, start, count, at, s.count))
 				}
 				s.last, s.count = at, count
 			}
@@ -242,18 +243,18 @@ func counters(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%v", errors.Join(wrong...))
 		}
 		for name, s := range all {
-			if s.begun != want {
-				err = errors.Join(err, fmt.Errorf("%s began %d times", name, s.begun))
+			if s.starts != want {
+				err = errors.Join(err, fmt.Errorf("%s started %d times", name, s.starts))
 			}
 		}
 		if len(all) == 0 && err == nil {
-			err = errors.New("there are no counts")
+			err = errors.New("there are no cumulative series")
 		}
 		return err
 	})
 }
 
-// traceSpan is a span and where it came from.
+// traceSpan is a span with its resource and scope.
 type traceSpan struct {
 	ptrace.Span
 	resource pcommon.Resource
@@ -313,8 +314,7 @@ func spans(path string) ([]item, error) {
 	return items, err
 }
 
-// shards waits until so many endpoints are probed, each in one of the files alone, and none of them is late: each file
-// has had its second round.
+// shards waits until as many endpoints as wanted were probed twice, and checks that each is in only one of the files.
 func shards(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: shards NUMBER FILE...")
@@ -322,8 +322,8 @@ func shards(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	eventually(ts, func() error {
-		in := make(map[string]string)
-		rounds := make(map[string]int)
+		fileOf := make(map[string]string)
+		probes := make(map[string]int)
 		for _, file := range args[1:] {
 			all, err := points(ts.MkAbs(file))
 			if err != nil {
@@ -334,20 +334,20 @@ func shards(ts *testscript.TestScript, neg bool, args []string) {
 					continue
 				}
 				e := p["endpoint"]
-				if in[e] != "" && in[e] != file {
-					ts.Fatalf("%s is probed by two: see %s and %s", e, in[e], file)
+				if fileOf[e] != "" && fileOf[e] != file {
+					ts.Fatalf("%s is probed by two collectors: see %s and %s", e, fileOf[e], file)
 				}
-				in[e] = file
-				rounds[e]++
+				fileOf[e] = file
+				probes[e]++
 			}
 		}
-		for e, n := range rounds {
+		for e, n := range probes {
 			if n < 2 {
 				return fmt.Errorf("%s was probed %d times", e, n)
 			}
 		}
-		if len(in) != want {
-			return fmt.Errorf("%d endpoints of %d are probed", len(in), want)
+		if len(fileOf) != want {
+			return fmt.Errorf("%d of %d endpoints are probed", len(fileOf), want)
 		}
 		return nil
 	})
@@ -396,7 +396,7 @@ func tree(ts *testscript.TestScript, neg bool, args []string) {
 			return fmt.Errorf("%s has no trace of %s", args[0], args[1])
 		}
 		for _, trace := range traces {
-			if err := whole(trace, args[2:]); err != nil {
+			if err := checkTrace(trace, args[2:]); err != nil {
 				return fmt.Errorf("%s: %w", args[1], err)
 			}
 		}
@@ -404,9 +404,9 @@ func tree(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// whole says what is wrong with a trace: its spans must be tls.connect and, below it, those in children, one after the
-// other and within its time. No children means any.
-func whole(trace []traceSpan, children []string) error {
+// checkTrace returns an error if the spans of a trace are not a root tls.connect and the given children. The children must
+// follow each other within the time of the root. If none are given, any are accepted.
+func checkTrace(trace []traceSpan, children []string) error {
 	root := trace[0]
 	if root.Name() != "tls.connect" || !root.ParentSpanID().IsEmpty() || root.TraceID().IsEmpty() || root.SpanID().IsEmpty() {
 		return fmt.Errorf("the first span is %s, not a root tls.connect", root.Name())
@@ -420,15 +420,15 @@ func whole(trace []traceSpan, children []string) error {
 		names = append(names, s.Name())
 		switch {
 		case s.ParentSpanID() != root.SpanID() || s.SpanID() == root.SpanID():
-			return fmt.Errorf("%s is not below tls.connect", s.Name())
+			return fmt.Errorf("%s is not a child of tls.connect", s.Name())
 		case s.StartTimestamp() < last || s.EndTimestamp() <= s.StartTimestamp() || s.EndTimestamp() > root.EndTimestamp():
-			return fmt.Errorf("%s, from %s to %s, does not lie in what is left of tls.connect, from %s to %s", s.Name(),
+			return fmt.Errorf("%s, from %s to %s, is not within the rest of tls.connect, from %s to %s", s.Name(),
 				s.StartTimestamp(), s.EndTimestamp(), last, root.EndTimestamp())
 		}
 		last = s.EndTimestamp()
 	}
 	if len(children) > 0 && !slices.Equal(names, children) {
-		return fmt.Errorf("below tls.connect there are %q, not %q", names, children)
+		return fmt.Errorf("the children of tls.connect are %q, want %q", names, children)
 	}
 	return nil
 }
@@ -461,7 +461,7 @@ func exemplars(ts *testscript.TestScript, neg bool, args []string) {
 				for _, e := range p.Exemplars().All() {
 					found++
 					if handshakes[ids{e.TraceID(), e.SpanID()}] != it["endpoint"] {
-						err = errors.Join(err, fmt.Errorf("an exemplar of %s leads to no handshake of it", it["endpoint"]))
+						err = errors.Join(err, fmt.Errorf("an exemplar of %s does not refer to a handshake of it", it["endpoint"]))
 					}
 				}
 			}

@@ -21,7 +21,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// dnsmasq gives records a TTL of 0 where none is said. The names end in a dot, as resolv.conf could have others tried.
+// dnsmasq gives records a TTL of 0 by default. The names end in a dot so that search domains in resolv.conf are not tried.
 func TestRealDNS(t *testing.T) {
 	root := tlsfarm.NewAuthority("DNS Root")
 	serve := func(t *testing.T, address, commonName string) uint16 {
@@ -35,7 +35,7 @@ func TestRealDNS(t *testing.T) {
 	one, two := serve(t, "127.0.0.1:0", "one"), serve(t, "127.0.0.2:0", "two")
 	closed := netip.MustParseAddrPort(tlsfarm.Refused()).Port()
 
-	words := []string{
+	options := []string{
 		"dnsmasq --local=/test/ --host-record=a.farm.test,127.0.0.1,60 --host-record=b.farm.test,127.0.0.2,60",
 		"--host-record=dual.farm.test,127.0.0.1,::1,60 --host-record=brief.farm.test,127.0.0.1",
 		"--cname=alias.farm.test,a.farm.test,60 --cname=brief-alias.farm.test,a.farm.test",
@@ -45,45 +45,46 @@ func TestRealDNS(t *testing.T) {
 		fmt.Sprintf("--srv-host=_half._tcp.farm.test,missing.farm.test,%d,10", one),
 		fmt.Sprintf("--srv-host=_half._tcp.farm.test,b.farm.test,%d,20", two),
 		fmt.Sprintf("--srv-host=_lost._tcp.farm.test,missing.farm.test,%d", one),
-		"--srv-host=_off._tcp.farm.test", // RFC 2782: there is no such service
+		"--srv-host=_off._tcp.farm.test", // target ".": the service is not available (RFC 2782)
 	}
-	for i := range 100 { // more than a packet has room for
-		words = append(words, fmt.Sprintf("--host-record=many.farm.test,127.0.0.%d,60", 1+i))
+	for i := range 100 { // more than fit into a UDP packet
+		options = append(options, fmt.Sprintf("--host-record=many.farm.test,127.0.0.%d,60", 1+i))
 	}
-	dns := start(t, strings.Join(words, " "))
-	at := dns.endpoint(t, 0)
+	dns := start(t, strings.Join(options, " "))
+	dnsAddr := dns.endpoint(t, 0)
 	var streams atomic.Int64
 	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
 		if strings.HasPrefix(network, "tcp") {
 			streams.Add(1)
 		}
-		return (&net.Dialer{}).DialContext(ctx, network, at)
+		return (&net.Dialer{}).DialContext(ctx, network, dnsAddr)
 	}
 	p := &probe.Prober{Resolver: &net.Resolver{PreferGo: true, Dial: dial}}
-	// probed says in short what came of it. Port 0 is for a service.
-	probed := func(t *testing.T, name string, port uint16) string {
+	// probeName returns a summary of the outcomes. Port 0 means that the name is a service.
+	probeName := func(t *testing.T, name string, port uint16) string {
 		endpoint, err := target.ParseEndpoint(fmt.Sprintf("%s:%d", name, port))
 		if port == 0 {
 			endpoint, err = target.ParseService(name)
 		}
 		require.NoError(t, err)
-		var said []string
+		var outcomes []string
 		for _, o := range p.ProbeAddresses(t.Context(), &target.Target{
 			ID: name, Endpoint: endpoint, ResolveAll: true, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(day),
 			TLS: &tls.Config{RootCAs: root.Pool()},
 		}) {
 			if f := o.Common().Failure; f != nil {
-				said = append(said, string(f.Type))
+				outcomes = append(outcomes, string(f.Type))
 			} else if whole, ok := o.(*probe.EndpointOutcome); ok {
-				said = append(said, fmt.Sprintf("%d certificates", whole.Pool.Certificates()))
+				outcomes = append(outcomes, fmt.Sprintf("%d certificates", whole.Pool.Certificates()))
 			} else {
-				said = append(said, o.Common().Place.Peer.String()+" "+probe.Leaf(o).Subject.CommonName)
+				outcomes = append(outcomes, o.Common().Place.Peer.String()+" "+probe.Leaf(o).Subject.CommonName)
 			}
 		}
-		return strings.Join(said, ", ")
+		return strings.Join(outcomes, ", ")
 	}
-	asked := func(kind, name string) int {
-		return strings.Count(dns.said(), fmt.Sprintf("query[%s] %s from ", kind, name))
+	// queries returns how often dnsmasq was asked for a record.
+	queries := func(kind, name string) int {
+		return strings.Count(dns.readLog(), fmt.Sprintf("query[%s] %s from ", kind, name))
 	}
 
 	for name, want := range map[string]string{
@@ -91,14 +92,14 @@ func TestRealDNS(t *testing.T) {
 		"_half._tcp.farm.test.":  fmt.Sprintf("1 certificates, 127.0.0.2:%d two", two),
 		"_lost._tcp.farm.test.":  "dns_not_found", "_off._tcp.farm.test.": "dns_not_found",
 		"_missing._tcp.farm.test.": "dns_not_found", "missing.farm.test.": "dns_not_found",
-		"_text._tcp.farm.test.": "dns_not_found", "text.farm.test.": "dns_not_found", // which exist, and have other records
-		"_imaps._tcp.example.": "dns_error", "a.example.": "dns_error", // which dnsmasq refuses to look up
+		"_text._tcp.farm.test.": "dns_not_found", "text.farm.test.": "dns_not_found", // which have records of other types
+		"_imaps._tcp.example.": "dns_error", "a.example.": "dns_error", // dnsmasq refuses to resolve these
 	} {
 		port := one
 		if name[0] == '_' {
 			port = 0
 		}
-		assert.Equal(t, want, probed(t, name, port), name)
+		assert.Equal(t, want, probeName(t, name, port), name)
 	}
 	t.Run("both families", func(t *testing.T) {
 		six := fmt.Sprintf("[::1]:%d", one)
@@ -108,23 +109,23 @@ func TestRealDNS(t *testing.T) {
 		}
 		_ = l.Close()
 		serve(t, six, "six")
-		assert.Equal(t, fmt.Sprintf("2 certificates, 127.0.0.1:%d one, %s six", one, six), probed(t, "dual.farm.test.", one))
+		assert.Equal(t, fmt.Sprintf("2 certificates, 127.0.0.1:%d one, %s six", one, six), probeName(t, "dual.farm.test.", one))
 	})
-	t.Run("lifetimes", func(t *testing.T) {
+	t.Run("TTLs", func(t *testing.T) {
 		for name, want := range map[string]int{"dual": 1, "alias": 1, "brief": 3, "brief-alias": 3, "missing": 3} {
-			p, name = &probe.Prober{Resolver: p.Resolver}, name+".farm.test" // one that has kept nothing
-			a, aaaa := asked("A", name), asked("AAAA", name)
+			p, name = &probe.Prober{Resolver: p.Resolver}, name+".farm.test" // with an empty cache
+			a, aaaa := queries("A", name), queries("AAAA", name)
 			for range 3 {
-				probed(t, name+".", closed)
+				probeName(t, name+".", closed)
 			}
-			assert.Equal(t, []int{want, want}, []int{asked("A", name) - a, asked("AAAA", name) - aaaa}, name)
+			assert.Equal(t, []int{want, want}, []int{queries("A", name) - a, queries("AAAA", name) - aaaa}, name)
 		}
 	})
-	t.Run("cut off, and again over TCP", func(t *testing.T) {
+	t.Run("truncated, then over TCP", func(t *testing.T) {
 		for range 2 {
-			assert.Equal(t, 32, strings.Count(probed(t, "many.farm.test.", closed), "connection_refused"))
+			assert.Equal(t, 32, strings.Count(probeName(t, "many.farm.test.", closed), "connection_refused"))
 		}
 		assert.EqualValues(t, 1, streams.Load())
-		assert.Equal(t, 2, asked("A", "many.farm.test"))
+		assert.Equal(t, 2, queries("A", "many.farm.test"))
 	})
 }

@@ -1,17 +1,16 @@
 //go:build interop
 
-// Package interop probes real servers of other TLS stacks than Go's, for what Go's own can't do and for what they do in
-// their own way. `make test-interop` fetches the servers' Debian packages and runs all of it; to run one:
+// Package interop probes real servers that use other TLS stacks than Go's. It covers what Go's own servers cannot do, and what
+// others do differently. `make test-interop` unpacks the servers' Debian packages into _build and runs all tests.
+// To run one:
 //
 //	go test -tags interop ./internal/interop -run TestOpenSSL/RSA -v
 //
-// Each server is started by a script in servers/, which can be started by hand as well; lib.sh there says how. The
-// certificates for that are written by
+// Each server is started by a script in servers/. To run a script by hand, see servers/lib.sh. This writes the certificates for it:
 //
 //	go test -tags interop ./internal/interop -run '^$' -pki "$PWD/_build/pki"
 //
-// A server that is not installed is skipped by the name of its package, and one that only root can start is skipped for
-// others, but not where CI=true.
+// The tests of a server are skipped if it is not installed, or if it needs root and the user is not root. With CI=true they fail.
 package interop
 
 import (
@@ -40,24 +39,24 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-var keep = flag.String("pki", "", "write the certificates into this `folder` and keep them")
+var pkiDir = flag.String("pki", "", "write the certificates to this `directory` and keep them")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(func() int {
-		dir := *keep
+		dir := *pkiDir
 		if dir == "" {
 			dir = must(os.MkdirTemp("", "interop"))
 			defer os.RemoveAll(dir)
 		}
 		if err := writePKI(dir); err != nil {
-			fmt.Fprintln(os.Stderr, "making the certificates:", err)
+			fmt.Fprintln(os.Stderr, "cannot make the certificates:", err)
 			return 1
 		}
 		adoptOrphans()
-		go endAllWhenInterrupted()
+		go stopServersOnSignal()
 		code := m.Run()
-		if err := awaitOrphans(); err != nil {
+		if err := waitForOrphans(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -65,30 +64,30 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// test is a probe of a server and what has to come of it.
+// test is a probe of a server with the expected result.
 type test struct {
 	name   string
-	server string // a script in servers/ and its options; the tests of a table share a server whose words are the same
-	port   int    // which of the server's, counted from 0
+	server string // a script in servers/ and its options; tests with the same value share a server
+	port   int    // index of the server's port
 
-	// What the client offers; the zero values are TLS from the first byte, for the name localhost, without ALPN, from
-	// TLS 1.2 to 1.3, without a certificate.
+	// What the client offers. The zero values mean TLS from the first byte, the name localhost, no ALPN, TLS 1.2 to 1.3, and no
+	// client certificate.
 	starttls string
 	sni      string
 	alpn     string
 	min, max uint16
-	own      string
+	client   string // the name of a client certificate
 
-	asks bool // the server does, for a client certificate that it can do without
+	requestsCert bool // whether the server requests a client certificate without requiring one
 
-	// The failure. Without a type the probe has to succeed, and to see what `openssl s_client` sees.
-	step     failure.Step
-	typ      failure.Type
-	alert    uint8
-	code     int
-	evidence []string // is in the cause or the fix
+	// The expected failure. If typ is empty, the probe must succeed and see the same as `openssl s_client`.
+	step  failure.Step
+	typ   failure.Type
+	alert uint8
+	code  int
+	texts []string // in the cause or the fix
 
-	log string // what the server writes of it into its log
+	log string // expected in the server's log
 }
 
 func run(t *testing.T, tests []test) {
@@ -100,17 +99,17 @@ func run(t *testing.T, tests []test) {
 		t.Run(test.name, func(t *testing.T) {
 			s := servers[test.server]
 			s.endpoint(t, test.port)
-			before := len(s.said())
+			before := len(s.readLog())
 			o := test.probe(t, s)
 			if test.log != "" {
 				assert.Eventually(t, func() bool {
-					return strings.Contains(s.said()[before:], test.log)
+					return strings.Contains(s.readLog()[before:], test.log)
 				}, 5*time.Second, 10*time.Millisecond, test.log)
 			}
 			if test.typ == "" {
 				require.Nil(t, o.Failure)
 				assert.Empty(t, o.Handshake.Warnings)
-				assert.Equal(t, test.own != "" || test.asks, o.Handshake.ClientCertRequested)
+				assert.Equal(t, test.client != "" || test.requestsCert, o.Handshake.ClientCertRequested)
 				assertSameAsOpenSSL(t, test, o)
 				return
 			}
@@ -131,9 +130,9 @@ func (test *test) probe(t *testing.T, s *server) *probe.EndpointOutcome {
 	if test.alpn != "" {
 		config.NextProtos = []string{test.alpn}
 	}
-	if test.own != "" {
-		cert, known := own[test.own]
-		require.True(t, known, test.own)
+	if test.client != "" {
+		cert, known := clientCerts[test.client]
+		require.True(t, known, test.client)
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	o := (&probe.Prober{}).ProbeEndpoint(t.Context(), &target.Target{
@@ -157,39 +156,39 @@ func assertFailure(t *testing.T, want test, f *failure.Failure) {
 	if f.HasAlert {
 		assert.NotEmpty(t, f.SSLReason)
 	}
-	for _, e := range want.evidence {
-		assert.Contains(t, f.Cause+" "+f.Fix, e)
+	for _, text := range want.texts {
+		assert.Contains(t, f.Cause+" "+f.Fix, text)
 	}
 }
 
-// server is one that a script started.
+// server is a server that was started by a script.
 type server struct {
-	port int      // the first of its ports
-	up   [10]bool // which are known to be open
-	log  string   // a file
-	done chan struct{}
-	err  error // how the process ended, once done is closed
+	port int           // the first of its ports
+	up   [10]bool      // which ports are known to be open
+	log  string        // path of its log file
+	done chan struct{} // closed when the process has exited
+	err  error         // from waiting for the process; valid once done is closed
 }
 
-// start starts a server; words are a script's name and its options. The server stops when t ends.
-func start(t *testing.T, words string) *server {
+// start starts a server. The command is the name of a script and its options. The server is stopped when t ends.
+func start(t *testing.T, command string) *server {
 	t.Helper()
-	work := must(os.MkdirTemp("", "interop"))
-	t.Cleanup(func() { _ = os.RemoveAll(work) })
-	require.NoError(t, os.Chmod(work, 0o755)) // some servers run as others than we do
-	log, err := os.Create(filepath.Join(work, "log"))
+	dir := must(os.MkdirTemp("", "interop"))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755)) // some servers run as another user
+	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
 	defer log.Close()
 
 	s := &server{port: freePorts(t), log: log.Name(), done: make(chan struct{})}
-	script, options, _ := strings.Cut(words, " ")
-	args := append([]string{work, pki, strconv.Itoa(s.port)}, strings.Fields(options)...)
+	script, options, _ := strings.Cut(command, " ")
+	args := append([]string{dir, pki, strconv.Itoa(s.port)}, strings.Fields(options)...)
 	cmd := exec.CommandContext(t.Context(), "servers/"+script+".sh", args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	// The server and what it starts are a process group, which is ended as a whole.
+	// The server and its children are a process group, which is stopped as a whole.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second // then it is killed
+	cmd.WaitDelay = 5 * time.Second // before it is killed
 	require.NoError(t, cmd.Start())
 	running.Store(cmd.Process.Pid, nil)
 	go func() {
@@ -198,15 +197,15 @@ func start(t *testing.T, words string) *server {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		close(s.done)
 	}()
-	t.Cleanup(func() { <-s.done }) // t.Context has ended by then
+	t.Cleanup(func() { <-s.done }) // t.Context is canceled before
 	return s
 }
 
-// running are the process groups of servers.
+// running has the process groups of servers as keys.
 var running sync.Map
 
-// endAllWhenInterrupted is needed because a terminal interrupts our process group, not theirs.
-func endAllWhenInterrupted() {
+// stopServersOnSignal stops all servers on an interrupt. A terminal sends it to this process group only, not to theirs.
+func stopServersOnSignal() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	<-signals
@@ -217,30 +216,30 @@ func endAllWhenInterrupted() {
 	os.Exit(1)
 }
 
-// said is the server's log.
-func (s *server) said() string { return string(must(os.ReadFile(s.log))) }
+// readLog returns the server's log.
+func (s *server) readLog() string { return string(must(os.ReadFile(s.log))) }
 
-// endpoint returns one of the server's ports, counted from 0, when the server listens on it.
+// endpoint waits until the server listens on one of its ports, and returns the address. The port is an index.
 func (s *server) endpoint(t *testing.T, port int) string {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
-			said := s.said()
-			t.Logf("the server said:\n%s", said[max(0, len(said)-2000):])
+			log := s.readLog()
+			t.Logf("log of the server:\n%s", log[max(0, len(log)-2000):])
 		}
 	})
 	endpoint := fmt.Sprintf("127.0.0.1:%d", s.port+port)
 	if s.up[port] {
 		return endpoint
 	}
-	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-s.done:
 			var exit *exec.ExitError
 			if errors.As(s.err, &exit) && exit.ExitCode() == 77 && os.Getenv("CI") != "true" {
-				t.Skip(strings.TrimSpace(s.said()))
+				t.Skip(strings.TrimSpace(s.readLog()))
 			}
-			require.Fail(t, "the server has ended", "%v", s.err)
+			require.Fail(t, "the server exited", "%v", s.err)
 		default:
 		}
 		if conn, err := net.Dial("tcp", endpoint); err == nil {
@@ -253,7 +252,7 @@ func (s *server) endpoint(t *testing.T, port int) string {
 	return ""
 }
 
-// freePorts returns the first of ten successive free ports, below those that systems give to outgoing connections.
+// freePorts returns the first of ten consecutive free ports, below those that systems use for outgoing connections.
 func freePorts(t *testing.T) int {
 	t.Helper()
 	free := func(port int) bool {
@@ -270,6 +269,6 @@ func freePorts(t *testing.T) int {
 			return first
 		}
 	}
-	require.Fail(t, "no free ports")
+	require.Fail(t, "there are no ten consecutive free ports")
 	return 0
 }

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// adoptOrphans makes us the parent of processes that outlive theirs, wherever a server has left them.
+// adoptOrphans makes this process the parent of descendants whose parent has exited.
 func adoptOrphans() {
 	const setChildSubreaper = 36
 	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, setChildSubreaper, 1, 0)
 }
 
-// awaitOrphans reports processes that outlive the tests. They get some time to end by themselves.
-func awaitOrphans() error {
+// waitForOrphans waits up to five seconds for child processes to exit, and returns an error if some are left.
+func waitForOrphans() error {
 	for range 500 {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
 		switch {
@@ -30,5 +30,5 @@ func awaitOrphans() error {
 		}
 	}
 	left, _ := exec.Command("ps", "-o", "pid,args", "--ppid", strconv.Itoa(os.Getpid())).CombinedOutput()
-	return fmt.Errorf("the tests leave processes behind:\n%s", left)
+	return fmt.Errorf("the tests left these processes running:\n%s", left)
 }

@@ -4,4 +4,4 @@ package interop
 
 func adoptOrphans() {}
 
-func awaitOrphans() error { return nil }
+func waitForOrphans() error { return nil }

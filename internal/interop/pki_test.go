@@ -26,35 +26,35 @@ import (
 const day = 24 * time.Hour
 
 var (
-	// pki is the folder with the certificates; NAME.pem is a certificate with what is behind it, NAME.key its key:
+	// pki is the directory with the certificates. NAME.pem is a certificate and its intermediates, NAME.key is its key:
 	//
-	//	root intermediate               what signs the servers' certificates
+	//	root intermediate               the issuers of the servers' certificates
 	//	rsa ecdsa p521 ed25519          for localhost, 127.0.0.1 and ::1, with these keys
-	//	ed448 rsa-pss                   the same with keys that Go has not; rsa-pss is one for RSA-PSS alone
-	//	pss-signed sha1 ed448-signed    the same with an RSA key, signed by these means
+	//	ed448 rsa-pss                   the same with keys that Go does not support; rsa-pss is for RSA-PSS only
+	//	pss-signed sha1 ed448-signed    the same with RSA keys and these signatures
 	//	b.test                          for another name
-	//	clients issuer                  the root that servers accept client certificates from, and what signs them
+	//	clients issuer                  the root that servers trust for client certificates, and their issuer
 	//	client client-ed25519           client certificates
-	//	stranger expired revoked        what servers do not accept as one, nor
-	//	server-only lone                one without its intermediate
+	//	stranger expired revoked        client certificates that servers refuse
+	//	server-only lone                more of them; lone has no intermediate
 	//
-	// crl.pem is the list of issuer that has revoked in it. good.ocsp and revoked.ocsp are staples for rsa.
+	// crl.pem is a CRL of issuer that lists revoked. good.ocsp and revoked.ocsp are OCSP staples for rsa.
 	pki string
 
-	roots *x509.CertPool                 // what the tests trust
-	own   = map[string]tls.Certificate{} // the client certificates
+	roots       *x509.CertPool                 // trusted by the tests
+	clientCerts = map[string]tls.Certificate{} // by name
 )
 
-// writePKI makes all of it in dir. Certificates are made by tlsfarm where it can, else by openssl.
+// writePKI makes the certificates in dir, with openssl if tlsfarm does not support them.
 func writePKI(dir string) (err error) {
 	defer func() {
-		if v := recover(); v != nil { // by tlsfarm or must
+		if v := recover(); v != nil { // from tlsfarm or must
 			err = fmt.Errorf("%v", v)
 		}
 	}()
 	pki = must(filepath.Abs(dir))
 	check(os.MkdirAll(pki, 0o755))
-	check(os.Chmod(pki, 0o755)) // some servers run as others than we do
+	check(os.Chmod(pki, 0o755)) // some servers run as another user
 
 	root, clients := tlsfarm.NewAuthority("Interop Root"), tlsfarm.NewAuthority("Clients")
 	intermediateKey, issuerKey := newKey("rsa"), newKey("ecdsa")
@@ -85,7 +85,7 @@ func writePKI(dir string) (err error) {
 	byOpenSSL("ed448-signed", "rsa:2048", "ed448-ca", serverExtensions)
 
 	client := func(name, key string, edits ...tlsfarm.Edit) {
-		own[name] = issue(issuer, name, key, edits...)
+		clientCerts[name] = issue(issuer, name, key, edits...)
 	}
 	client("client", "ecdsa")
 	client("client-ed25519", "ed25519")
@@ -95,13 +95,13 @@ func writePKI(dir string) (err error) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	})
 	client("lone", "ecdsa")
-	own["lone"] = tls.Certificate{Certificate: own["lone"].Certificate[:1], PrivateKey: own["lone"].PrivateKey, Leaf: own["lone"].Leaf}
-	own["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
+	clientCerts["lone"] = tls.Certificate{Certificate: clientCerts["lone"].Certificate[:1], PrivateKey: clientCerts["lone"].PrivateKey, Leaf: clientCerts["lone"].Leaf}
+	clientCerts["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
 
 	now := time.Now()
 	writePEM("crl.pem", "X509 CRL", must(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(day),
-		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: own["revoked"].Leaf.SerialNumber, RevocationTime: now}},
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: clientCerts["revoked"].Leaf.SerialNumber, RevocationTime: now}},
 	}, issuer.Certificate, issuerKey)))
 	for name, status := range map[string]int{"good": ocsp.Good, "revoked": ocsp.Revoked} {
 		write(name+".ocsp", must(ocsp.CreateResponse(intermediate.Certificate, intermediate.Certificate, ocsp.Response{
@@ -111,10 +111,11 @@ func writePKI(dir string) (err error) {
 	return nil
 }
 
+// issue issues a certificate and writes it with its key.
 func issue(from *tlsfarm.Authority, name, key string, edits ...tlsfarm.Edit) tls.Certificate {
 	edits = append(edits, tlsfarm.Key(newKey(key)), func(c *x509.Certificate) {
 		if key == "rsa" {
-			c.KeyUsage |= x509.KeyUsageKeyEncipherment // for key exchange by RSA
+			c.KeyUsage |= x509.KeyUsageKeyEncipherment // for RSA key exchange
 		}
 	})
 	cert := from.Issue(name, edits...)
@@ -139,6 +140,7 @@ func newKey(kind string) crypto.Signer {
 
 const serverExtensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
 
+// byOpenSSL makes a certificate with openssl and writes it with its key.
 func byOpenSSL(name, key, issuer, extensions string) {
 	write(name+".ext", []byte(extensions))
 	for _, args := range [][]string{
@@ -156,7 +158,7 @@ func byOpenSSL(name, key, issuer, extensions string) {
 	write(name+".pem", append(chain, must(os.ReadFile(filepath.Join(pki, issuer+".pem")))...))
 }
 
-// write makes a file that every server can read.
+// write writes a file that every server may read.
 func write(name string, data []byte) { check(os.WriteFile(filepath.Join(pki, name), data, 0o644)) }
 
 func writePEM(name, kind string, der []byte) {

@@ -17,7 +17,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 )
 
-// asGo makes s_client offer what crypto/tls does, in its order, so that servers choose the same for both.
+// asGo are options that make s_client offer the same as crypto/tls in the same order, so that servers choose the same.
 var asGo = []string{
 	"-ciphersuites", "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
 	"-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" +
@@ -27,12 +27,12 @@ var asGo = []string{
 		"ECDSA+SHA384:ECDSA+SHA512",
 }
 
-// opensslVersions are OpenSSL's names for the versions.
+// opensslVersions are OpenSSL's names of TLS versions.
 var opensslVersions = map[uint16]string{
 	tls.VersionTLS10: "TLSv1", tls.VersionTLS11: "TLSv1.1", tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3",
 }
 
-// assertSameAsOpenSSL compares what a probe saw with what s_client sees on the same port.
+// assertSameAsOpenSSL asserts that s_client sees the same as a probe on the same port.
 func assertSameAsOpenSSL(t *testing.T, test test, o *probe.EndpointOutcome) {
 	t.Helper()
 	h := o.Handshake
@@ -47,12 +47,13 @@ func assertSameAsOpenSSL(t *testing.T, test test, o *probe.EndpointOutcome) {
 	if test.alpn != "" {
 		args = append(args, "-alpn", test.alpn)
 	}
-	if test.own != "" {
-		args = append(args, "-cert", test.own+".pem", "-key", test.own+".key", "-cert_chain", "issuer.pem")
+	if test.client != "" {
+		args = append(args, "-cert", test.client+".pem", "-key", test.client+".key", "-cert_chain", "issuer.pem")
 	}
 	out, err := openssl(args...).CombinedOutput()
 	require.NoError(t, err, "s_client: %s", out)
-	said := func(pattern string) string {
+	// match returns the first group of a pattern in the output, or "" if no line matches.
+	match := func(pattern string) string {
 		found := regexp.MustCompile(`(?m)^` + pattern).FindSubmatch(out)
 		if found == nil {
 			return ""
@@ -60,15 +61,15 @@ func assertSameAsOpenSSL(t *testing.T, test test, o *probe.EndpointOutcome) {
 		return string(found[1])
 	}
 
-	version := said(`New, (TLSv1\.3),`)
+	version := match(`New, (TLSv1\.3),`)
 	if version == "" {
-		version = said(` +Protocol +: (\S+)`) // before TLS 1.3 the line New tells the suite's version
+		version = match(` +Protocol +: (\S+)`) // before TLS 1.3 the line "New" has the version of the cipher suite
 	}
 	assert.Equal(t, version, opensslVersions[h.State.Version])
-	suites, err := openssl("ciphers", "-stdname", "ALL:@SECLEVEL=0").Output() // its names after those of the RFCs
+	suites, err := openssl("ciphers", "-stdname", "ALL:@SECLEVEL=0").Output() // lines such as "IANA-NAME - OPENSSL-NAME ..."
 	require.NoError(t, err)
-	assert.Regexp(t, "(?m)^"+tls.CipherSuiteName(h.State.CipherSuite)+" +- +"+said(`New, .* Cipher is (\S+)`)+" ", string(suites))
-	assert.Equal(t, said(`ALPN protocol: (\S+)`), h.State.NegotiatedProtocol)
+	assert.Regexp(t, "(?m)^"+tls.CipherSuiteName(h.State.CipherSuite)+" +- +"+match(`New, .* Cipher is (\S+)`)+" ", string(suites))
+	assert.Equal(t, match(`ALPN protocol: (\S+)`), h.State.NegotiatedProtocol)
 
 	var theirs, ours []string
 	for rest := out; ; {
@@ -89,7 +90,7 @@ func fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// openssl makes a command that runs in the PKI's folder, with the openssl that the servers' scripts use.
+// openssl returns a command that runs in the directory of the PKI, with the openssl that the servers' scripts use.
 func openssl(args ...string) *exec.Cmd {
 	const script = `. servers/lib.sh; need openssl openssl; cd "$0"; exec openssl "$@"`
 	return exec.Command("bash", append([]string{"-c", script, pki}, args...)...)

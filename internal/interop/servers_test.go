@@ -14,7 +14,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 )
 
-// Servers as they are in use.
+// Servers that are commonly used with TLS from the first byte.
 
 func TestNginx(t *testing.T) {
 	run(t, []test{
@@ -25,30 +25,30 @@ func TestNginx(t *testing.T) {
 		{name: "strict SNI", server: "nginx", port: 1, sni: "b.test"},
 
 		{
-			name: "a name that it does not know", server: "nginx", sni: "zzz.test",
+			name: "unknown name", server: "nginx", sni: "zzz.test",
 			step: failure.Verify, typ: failure.Type(certs.NameMismatch), code: 62,
-			evidence: []string{"not valid for zzz.test, only for localhost, 127.0.0.1, ::1."},
+			texts: []string{"not valid for zzz.test, only for localhost, 127.0.0.1, ::1."},
 		},
 		{
-			name: "a name that it does not know, strict SNI", server: "nginx", port: 1, sni: "zzz.test",
+			name: "unknown name, strict SNI", server: "nginx", port: 1, sni: "zzz.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
+			texts: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
 		},
 		{
 			name: "ALPN mismatch", server: "nginx", alpn: "imap",
 			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
-			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+			texts: []string{`"imap"`, "alert 120, no_application_protocol"},
 		},
 	})
 }
 
-// nginx completes the handshake whatever the client certificate, and refuses the request.
-func TestNginxRefusesClientsInHTTP(t *testing.T) {
+// nginx completes the handshake with any client certificate or none, and then refuses the HTTP request.
+func TestNginxRefusesHTTPRequests(t *testing.T) {
 	s := start(t, "nginx")
 	for name, status := range map[string]int{
 		"": http.StatusBadRequest, "stranger": http.StatusBadRequest, "expired": http.StatusBadRequest, "client": http.StatusOK,
 	} {
-		o := (&test{port: 2, own: name}).probe(t, s)
+		o := (&test{port: 2, client: name}).probe(t, s)
 		assert.Nil(t, o.Failure, name)
 		assert.True(t, o.Handshake.ClientCertRequested, name)
 		assert.Equal(t, []string{"CN=Clients,O=Farm"}, o.Handshake.AcceptableCAs, name)
@@ -66,24 +66,24 @@ func TestHAProxy(t *testing.T) {
 		{name: "TLS 1.3", server: "haproxy"},
 		{name: "TLS 1.2", server: "haproxy", max: tls.VersionTLS12},
 		{name: "ALPN", server: "haproxy", alpn: "h2"},
-		{name: "no ALPN in common, which it lets pass", server: "haproxy", alpn: "imap"},
+		{name: "no ALPN protocol in common, which it accepts", server: "haproxy", alpn: "imap"},
 		{name: "SNI", server: "haproxy", sni: "b.test"},
 		{name: "strict SNI", server: "haproxy", port: 1, sni: "b.test"},
 
 		{
-			name: "a name that it does not know, strict SNI", server: "haproxy", port: 1, sni: "zzz.test",
+			name: "unknown name, strict SNI", server: "haproxy", port: 1, sni: "zzz.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
+			texts: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
 		},
 		{
 			name: "TLS 1.3 only", server: "haproxy", port: 3, max: tls.VersionTLS12,
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks only TLS 1.3. In TLS 1.3 it chose TLS_AES_256_GCM_SHA384.", `min_version: "1.3"`},
+			texts: []string{"speaks only TLS 1.3. In TLS 1.3 it chose TLS_AES_256_GCM_SHA384.", `min_version: "1.3"`},
 		},
 		{
 			name: "PROXY protocol", server: "haproxy", port: 4,
 			step: failure.Handshake, typ: failure.ConnectionClosed,
-			evidence: []string{"closed the connection", "PROXY protocol"},
+			texts: []string{"closed the connection", "PROXY protocol"},
 		},
 	})
 }
@@ -92,11 +92,11 @@ func TestStunnel(t *testing.T) {
 	run(t, []test{
 		{name: "TLS 1.3", server: "stunnel"},
 		{name: "TLS 1.2", server: "stunnel", max: tls.VersionTLS12},
-		{name: "PostgreSQL's preamble", server: "stunnel", port: 3, starttls: "postgres"},
+		{name: "SSLRequest of PostgreSQL", server: "stunnel", port: 3, starttls: "postgres"},
 		{
 			name: "pre-shared key only", server: "stunnel", port: 2,
 			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			evidence: []string{"alert 40, handshake_failure", "something that the collector does not support", "pre-shared key"},
+			texts: []string{"alert 40, handshake_failure", "something that the collector does not support", "pre-shared key"},
 		},
 	})
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 )
 
-// The test servers of other TLS stacks than Go's, which can be told to do what no server should.
+// The test servers of other TLS stacks, which have options for unusual behavior.
 
 func TestOpenSSL(t *testing.T) {
 	const weak = " -cipher ALL:@SECLEVEL=0"
 	const sni = "s_server -servername b.test -cert2 b.test.pem -key2 b.test.key -servername_fatal"
-	// What no handshake of the prober's gets through with, it says so of.
-	limit := func(name, options, what string) test {
+	// unsupported is a test of a server that requires something crypto/tls does not support.
+	unsupported := func(name, options, what string) test {
 		return test{
 			name: name, server: "s_server " + options, step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			evidence: []string{"alert 40, handshake_failure", "Also tried, without success: the same again: alert 40", "something that the collector does not support", what},
+			texts: []string{"alert 40, handshake_failure", "Also tried, without success: the same again: alert 40", "something that the collector does not support", what},
 		}
 	}
 	run(t, []test{
@@ -33,7 +33,7 @@ func TestOpenSSL(t *testing.T) {
 		{name: "TLS 1.1", server: "s_server -tls1_1" + weak, min: tls.VersionTLS11},
 		{name: "TLS 1.0", server: "s_server -tls1" + weak, min: tls.VersionTLS10},
 		{name: "fragments", server: "s_server -max_send_frag 512"},
-		{name: "another group than those first offered", server: "s_server -groups P-384"},
+		{name: "HelloRetryRequest for another group", server: "s_server -groups P-384"},
 		{name: "ECDSA certificate", server: "s_server -cert ecdsa.pem -key ecdsa.key"},
 		{name: "P-521 certificate", server: "s_server -cert p521.pem -key p521.key"},
 		{name: "Ed25519 certificate", server: "s_server -cert ed25519.pem -key ed25519.key"},
@@ -43,57 +43,57 @@ func TestOpenSSL(t *testing.T) {
 		{
 			name: "TLS 1.1 only", server: "s_server -tls1_1" + weak,
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks only TLS 1.1. In TLS 1.1 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.1" and max_version: "1.1"`},
+			texts: []string{"speaks only TLS 1.1. In TLS 1.1 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.1" and max_version: "1.1"`},
 		},
 		{
 			name: "TLS 1.0 only", server: "s_server -tls1" + weak,
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.0" and max_version: "1.0"`},
+			texts: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.0" and max_version: "1.0"`},
 		},
 		{
 			name: "TLS 1.3 only", server: "s_server -tls1_3", max: tls.VersionTLS12,
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks only TLS 1.3. In TLS 1.3 it chose TLS_AES_128_GCM_SHA256."},
+			texts: []string{"speaks only TLS 1.3. In TLS 1.3 it chose TLS_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "RSA key exchange only", server: "s_server -tls1_2 -cipher kRSA",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.", "include_insecure_cipher_suites: true"},
+			texts: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.", "include_insecure_cipher_suites: true"},
 		},
-		limit("DHE only", "-tls1_2 -cipher kDHE", "DHE key exchange"),
-		limit("CCM only", "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "CCM"),
-		limit("CCM only in TLS 1.2", "-tls1_2 -cipher AESCCM", "CCM"),
-		limit("Camellia only", "-tls1_2 -cipher CAMELLIA", "Camellia"),
-		limit("anonymous ECDHE only", "-tls1_2 -nocert -cipher AECDH:@SECLEVEL=0", "anonymous"),
-		limit("anonymous DHE only", "-tls1_2 -nocert -cipher ADH:@SECLEVEL=0", "anonymous"),
-		limit("pre-shared key only", "-tls1_2 -nocert -psk 0123456789abcdef", "pre-shared key"),
-		limit("X448 only", "-tls1_3 -groups X448", "X448"),
+		unsupported("DHE only", "-tls1_2 -cipher kDHE", "DHE key exchange"),
+		unsupported("CCM only", "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "CCM"),
+		unsupported("CCM only in TLS 1.2", "-tls1_2 -cipher AESCCM", "CCM"),
+		unsupported("Camellia only", "-tls1_2 -cipher CAMELLIA", "Camellia"),
+		unsupported("anonymous ECDHE only", "-tls1_2 -nocert -cipher AECDH:@SECLEVEL=0", "anonymous"),
+		unsupported("anonymous DHE only", "-tls1_2 -nocert -cipher ADH:@SECLEVEL=0", "anonymous"),
+		unsupported("pre-shared key only", "-tls1_2 -nocert -psk 0123456789abcdef", "pre-shared key"),
+		unsupported("X448 only", "-tls1_3 -groups X448", "X448"),
 		{
 			name: "X448 only, and RSA key exchange", server: "s_server -groups X448",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			texts: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
-		limit("Ed448 certificate", "-cert ed448.pem -key ed448.key", "Ed448"),
-		limit("RSA-PSS certificate", "-cert rsa-pss.pem -key rsa-pss.key", "RSA-PSS"),
+		unsupported("Ed448 certificate", "-cert ed448.pem -key ed448.key", "Ed448"),
+		unsupported("RSA-PSS certificate", "-cert rsa-pss.pem -key rsa-pss.key", "RSA-PSS"),
 		{
 			name: "signed with SHA-1", server: "s_server -cert sha1.pem -key sha1.key" + weak,
 			step: failure.Verify, typ: failure.Type(certs.WeakSignature), code: 68,
-			evidence: []string{"SHA1-RSA", "Reissue it with SHA-256"},
+			texts: []string{"SHA1-RSA", "Reissue it with SHA-256"},
 		},
 		{
 			name: "no certificate for the name", server: sni, sni: "zzz.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{`refuses the name zzz.test. A client that sends no name gets the certificate of "rsa".`},
+			texts: []string{`refuses the name zzz.test. A client that sends no name gets the certificate of "rsa".`},
 		},
-		{ // s_server sends no intermediate with the second certificate
-			name: "certificate alone", server: sni, sni: "b.test",
+		{ // s_server sends no intermediate with its second certificate
+			name: "certificate without intermediate", server: sni, sni: "b.test",
 			step: failure.Verify, typ: failure.Type(certs.IncompleteChain), code: 21,
-			evidence: []string{`the intermediate certificate "Interop Intermediate"`, "http://b.test/ca.crt"},
+			texts: []string{`the intermediate certificate "Interop Intermediate"`, "http://b.test/ca.crt"},
 		},
 		{
 			name: "ALPN mismatch", server: "s_server -alpn h2,http/1.1", alpn: "imap",
 			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
-			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+			texts: []string{`"imap"`, "alert 120, no_application_protocol"},
 		},
 	})
 }
@@ -120,46 +120,46 @@ func TestGnuTLS(t *testing.T) {
 		{name: "ALPN", server: gnutls + "--alpn h2 --alpn-fatal", alpn: "h2"},
 		{name: "SNI", server: sni},
 
-		// It answers with its own version instead of an alert.
+		// GnuTLS answers with its own version instead of an alert.
 		{
 			name: "TLS 1.0 only", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.0",
 			step: failure.Handshake, typ: failure.ProtocolMismatch,
-			evidence: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+			texts: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
 		},
 		{
 			name: "TLS 1.0 and 1.1", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.1:+VERS-TLS1.0",
 			step: failure.Handshake, typ: failure.ProtocolMismatch,
-			evidence: []string{"speaks only TLS 1.1 and TLS 1.0. In TLS 1.1 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+			texts: []string{"speaks only TLS 1.1 and TLS 1.0. In TLS 1.1 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
 		},
 		{
 			name: "RSA key exchange only", server: priority + "-KX-ALL:+RSA",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			texts: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "3DES only", server: priority + "-CIPHER-ALL:+3DES-CBC",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"When every suite was offered, it chose TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA."},
+			texts: []string{"When every suite was offered, it chose TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA."},
 		},
 		{
 			name: "DHE only", server: priority + "-KX-ALL:+DHE-RSA",
 			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			evidence: []string{"something that the collector does not support: DHE key exchange"},
+			texts: []string{"something that the collector does not support: DHE key exchange"},
 		},
 		{
 			name: "signed with Ed448", server: "gnutls-serv ed448-signed --disable-client-cert",
 			step: failure.Verify, typ: failure.Type(certs.Malformed),
-			evidence: []string{"algorithm unimplemented", "does not support Ed448"},
+			texts: []string{"algorithm unimplemented", "does not support Ed448"},
 		},
 		{
 			name: "no certificate for the name", server: sni, sni: "b.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{`refuses the name b.test. A client that sends no name gets the certificate of "rsa".`},
+			texts: []string{`refuses the name b.test. A client that sends no name gets the certificate of "rsa".`},
 		},
 		{
 			name: "ALPN mismatch", server: gnutls + "--alpn h2 --alpn-fatal", alpn: "imap",
 			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
-			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+			texts: []string{`"imap"`, "alert 120, no_application_protocol"},
 		},
 	})
 }
@@ -175,22 +175,22 @@ func TestNSS(t *testing.T) {
 		{
 			name: "finite field groups only, and RSA key exchange", server: "selfserv -V tls1.2:tls1.3 -I FF2048",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			evidence: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			texts: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "TLS 1.0 only", server: "selfserv -V tls1.0:tls1.0",
 			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			evidence: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
+			texts: []string{"speaks only TLS 1.0. In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA."},
 		},
 		{
 			name: "no certificate for the name", server: sni, sni: "zzz.test",
 			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			evidence: []string{`refuses the name zzz.test. A client that sends no name gets the certificate of "rsa".`},
+			texts: []string{`refuses the name zzz.test. A client that sends no name gets the certificate of "rsa".`},
 		},
 		{
 			name: "ALPN mismatch", server: "selfserv -V tls1.2:tls1.3 -Q", alpn: "imap",
 			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
-			evidence: []string{`"imap"`, "alert 120, no_application_protocol"},
+			texts: []string{`"imap"`, "alert 120, no_application_protocol"},
 		},
 	})
 }

@@ -9,24 +9,24 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 )
 
-// Servers that begin in plain text. Where a goodbye shows in their log, it is there.
+// Servers that begin in plain text. If the log of a server shows how the dialogue ended, the test checks it.
 
 func TestPostfix(t *testing.T) {
 	run(t, []test{
 		{name: "TLS 1.3", server: "postfix", starttls: "smtp", log: "ehlo=1 starttls=1 quit=1 commands=3"},
 		{name: "TLS 1.2", server: "postfix", starttls: "smtp", max: tls.VersionTLS12},
-		{name: "STARTTLS demanded", server: "postfix", port: 1, starttls: "smtp"},
+		{name: "STARTTLS required", server: "postfix", port: 1, starttls: "smtp"},
 		{name: "TLS from the first byte", server: "postfix", port: 3},
 		{
 			name: "not offered", server: "postfix", port: 2, starttls: "smtp",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`"502 5.5.1 Error: command not implemented"`},
-			log:      "ehlo=1 starttls=0/1 quit=1 commands=2/3",
+			texts: []string{`"502 5.5.1 Error: command not implemented"`},
+			log:   "ehlo=1 starttls=0/1 quit=1 commands=2/3",
 		},
 		{
 			name: "starttls missing", server: "postfix",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`It sent "220 mx.test ESMTP Postfix`, "Set starttls: smtp"},
+			texts: []string{`It sent "220 mx.test ESMTP Postfix`, "Set starttls: smtp"},
 		},
 	})
 }
@@ -39,28 +39,28 @@ func TestExim(t *testing.T) {
 		{
 			name: "not offered", server: "exim4", port: 1, starttls: "smtp",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`"503 STARTTLS command used when not advertised"`},
+			texts: []string{`"503 STARTTLS command used when not advertised"`},
 		},
 		{
 			name: "starttls missing", server: "exim4",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`It sent "220 mx.test ESMTP Exim`, "Set starttls: smtp"},
+			texts: []string{`It sent "220 mx.test ESMTP Exim`, "Set starttls: smtp"},
 		},
 	})
 }
 
 func TestDovecot(t *testing.T) {
 	const bye = "Aborted login by logging out"
-	refusal := func(port int, protocol, said, log string) test {
+	refusal := func(port int, protocol, reply, log string) test {
 		return test{
 			name: protocol + " without TLS", server: "dovecot no", port: port, starttls: protocol,
-			step: failure.StartTLS, typ: failure.StartTLSUnsupported, evidence: []string{said}, log: log,
+			step: failure.StartTLS, typ: failure.StartTLSUnsupported, texts: []string{reply}, log: log,
 		}
 	}
-	missing := func(port int, protocol, said string) test {
+	missing := func(port int, protocol, banner string) test {
 		return test{
 			name: protocol + ", starttls missing", server: "dovecot yes", port: port,
-			step: failure.Handshake, typ: failure.NotTLS, evidence: []string{said, "Set starttls: " + protocol},
+			step: failure.Handshake, typ: failure.NotTLS, texts: []string{banner, "Set starttls: " + protocol},
 		}
 	}
 	run(t, []test{
@@ -86,29 +86,29 @@ func TestProFTPD(t *testing.T) {
 		{
 			name: "without TLS", server: "proftpd", port: 1, starttls: "ftp",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`"500 AUTH not understood"`},
+			texts: []string{`"500 AUTH not understood"`},
 		},
 		{
 			name: "starttls missing", server: "proftpd",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`It sent "220 ProFTPD Server`, "Set starttls: ftp"},
+			texts: []string{`It sent "220 ProFTPD Server`, "Set starttls: ftp"},
 		},
 	})
 }
 
 func TestVsftpd(t *testing.T) {
 	run(t, []test{
-		{name: "TLS 1.3", server: "vsftpd YES", starttls: "ftp", asks: true},
-		{name: "TLS 1.2", server: "vsftpd YES", starttls: "ftp", asks: true, max: tls.VersionTLS12},
+		{name: "TLS 1.3", server: "vsftpd YES", starttls: "ftp", requestsCert: true},
+		{name: "TLS 1.2", server: "vsftpd YES", starttls: "ftp", requestsCert: true, max: tls.VersionTLS12},
 		{
 			name: "without TLS", server: "vsftpd NO", starttls: "ftp",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`"530 Please login with USER and PASS."`},
+			texts: []string{`"530 Please login with USER and PASS."`},
 		},
 		{
 			name: "starttls missing", server: "vsftpd YES",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`It sent "220 (vsFTPd`, "Set starttls: ftp"},
+			texts: []string{`It sent "220 (vsFTPd`, "Set starttls: ftp"},
 		},
 	})
 }
@@ -117,25 +117,25 @@ func TestSlapd(t *testing.T) {
 	run(t, []test{
 		{name: "TLS 1.3", server: "slapd never", starttls: "ldap", log: "UNBIND"},
 		{name: "TLS 1.2", server: "slapd never", starttls: "ldap", max: tls.VersionTLS12},
-		{name: "client certificate", server: "slapd demand", starttls: "ldap", own: "client"},
-		// With GnuTLS, as Debian has it, it sends no alert.
+		{name: "client certificate", server: "slapd demand", starttls: "ldap", client: "client"},
+		// Debian builds slapd with GnuTLS. Such a slapd sends no alert.
 		{
 			name: "without a client certificate, TLS 1.2", server: "slapd demand", starttls: "ldap", max: tls.VersionTLS12,
 			step: failure.ClientAuth, typ: failure.ConnectionClosed,
-			evidence: []string{"asked for a client certificate, got none, and closed the connection without giving a reason"},
-			log:      "TLS: can't accept: No certificate was found",
+			texts: []string{"asked for a client certificate, got none, and closed the connection without giving a reason"},
+			log:   "TLS: can't accept: No certificate was found",
 		},
 		{
 			name: "without a client certificate, TLS 1.3", server: "slapd demand", starttls: "ldap",
 			step: failure.ClientAuth, typ: failure.ConnectionClosed,
-			evidence: []string{"asked for a client certificate, got none, and closed the connection without giving a reason"},
-			log:      "TLS: can't accept: Certificate is required",
+			texts: []string{"asked for a client certificate, got none, and closed the connection without giving a reason"},
+			log:   "TLS: can't accept: Certificate is required",
 		},
 		{
 			name: "without TLS", server: "slapd off", starttls: "ldap",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`"result code 2 protocolError: unsupported extended operation"`},
-			log:      "UNBIND",
+			texts: []string{`"result code 2 protocolError: unsupported extended operation"`},
+			log:   "UNBIND",
 		},
 	})
 }
@@ -147,29 +147,29 @@ func TestPostgreSQL(t *testing.T) {
 		{
 			name: "without TLS", server: "postgresql off", starttls: "postgres",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`Expected S in reply to an SSLRequest, got "N"`},
+			texts: []string{`Expected S in reply to an SSLRequest, got "N"`},
 		},
 		{
 			name: "starttls missing", server: "postgresql on",
 			step: failure.Handshake, typ: failure.ConnectionClosed,
-			evidence: []string{"closed the connection"},
+			texts: []string{"closed the connection"},
 		},
 	})
 }
 
 func TestMariaDB(t *testing.T) {
 	run(t, []test{
-		{name: "TLS 1.3", server: "mariadb ssl", starttls: "mysql", asks: true},
-		{name: "TLS 1.2", server: "mariadb ssl", starttls: "mysql", asks: true, max: tls.VersionTLS12},
+		{name: "TLS 1.3", server: "mariadb ssl", starttls: "mysql", requestsCert: true},
+		{name: "TLS 1.2", server: "mariadb ssl", starttls: "mysql", requestsCert: true, max: tls.VersionTLS12},
 		{
 			name: "without TLS", server: "mariadb skip-ssl", starttls: "mysql",
 			step: failure.StartTLS, typ: failure.StartTLSUnsupported,
-			evidence: []string{`"version 5.5.5-10.11`, "SSL capability off"},
+			texts: []string{`"version 5.5.5-10.11`, "SSL capability off"},
 		},
 		{
 			name: "starttls missing", server: "mariadb ssl",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{"MySQL", "Set starttls: mysql"},
+			texts: []string{"MySQL", "Set starttls: mysql"},
 		},
 	})
 }
@@ -177,23 +177,23 @@ func TestMariaDB(t *testing.T) {
 func TestProsody(t *testing.T) {
 	run(t, []test{
 		{name: "clients", server: "prosody", starttls: "xmpp"},
-		{name: "servers", server: "prosody", port: 1, starttls: "xmpp-server", asks: true},
+		{name: "servers", server: "prosody", port: 1, starttls: "xmpp-server", requestsCert: true},
 		{name: "TLS 1.2", server: "prosody", starttls: "xmpp", max: tls.VersionTLS12},
 		{name: "TLS from the first byte", server: "prosody", port: 2, alpn: "xmpp-client"},
 		{
 			name: "unknown host", server: "prosody", starttls: "xmpp", sni: "zzz.test",
 			step: failure.StartTLS, typ: failure.StartTLSRejected,
-			evidence: []string{"stream error: host-unknown"},
+			texts: []string{"stream error: host-unknown"},
 		},
 		{
 			name: "unknown host, servers", server: "prosody", port: 1, starttls: "xmpp-server", sni: "zzz.test",
 			step: failure.StartTLS, typ: failure.StartTLSRejected,
-			evidence: []string{"stream error: host-unknown"},
+			texts: []string{"stream error: host-unknown"},
 		},
 		{
 			name: "starttls missing", server: "prosody",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{"Set starttls: xmpp"},
+			texts: []string{"Set starttls: xmpp"},
 		},
 	})
 }
@@ -205,26 +205,26 @@ func TestNnrpd(t *testing.T) {
 		{
 			name: "starttls missing", server: "nnrpd",
 			step: failure.Handshake, typ: failure.NotTLS,
-			evidence: []string{`It sent "200 news.test InterNetNews`, "Set starttls: nntp"},
+			texts: []string{`It sent "200 news.test InterNetNews`, "Set starttls: nntp"},
 		},
 	})
 }
 
 func TestInspIRCd(t *testing.T) {
 	run(t, []test{
-		{name: "TLS 1.3", server: "inspircd", asks: true, starttls: "irc"},
-		{name: "TLS 1.2", server: "inspircd", asks: true, starttls: "irc", max: tls.VersionTLS12},
-		{name: "TLS from the first byte", server: "inspircd", asks: true, port: 1},
+		{name: "TLS 1.3", server: "inspircd", requestsCert: true, starttls: "irc"},
+		{name: "TLS 1.2", server: "inspircd", requestsCert: true, starttls: "irc", max: tls.VersionTLS12},
+		{name: "TLS from the first byte", server: "inspircd", requestsCert: true, port: 1},
 	})
 }
 
 func TestNgIRCd(t *testing.T) {
 	run(t, []test{
-		{name: "TLS from the first byte", server: "ngircd", port: 1, asks: true},
+		{name: "TLS from the first byte", server: "ngircd", port: 1, requestsCert: true},
 		{
-			name: "STARTTLS left unanswered", server: "ngircd", starttls: "irc",
+			name: "no reply to STARTTLS", server: "ngircd", starttls: "irc",
 			step: failure.StartTLS, typ: failure.StartTLSTimeout,
-			evidence: []string{"did not start TLS within 5s. Expected numeric 670"},
+			texts: []string{"did not start TLS within 5s. Expected numeric 670"},
 		},
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVerdictsBesideOpenSSL runs the test of that name in package certs, which is skipped where there is no openssl, with
-// the one that install.sh fetches.
+// TestVerdictsBesideOpenSSL runs the test of that name in package certs with the openssl that install.sh unpacks. That test is
+// skipped if there is none.
 func TestVerdictsBesideOpenSSL(t *testing.T) {
 	const script = `. servers/lib.sh; need openssl openssl; exec go test -v -count=1 -run '^TestVerdictsBesideOpenSSL$' ../certs`
 	out, err := exec.Command("bash", "-c", script).CombinedOutput()

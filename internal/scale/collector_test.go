@@ -23,27 +23,27 @@ import (
 
 const binary = "../../_build/otelcol-tlscheck"
 
-// collector is a running one.
+// collector is a running collector.
 type collector struct {
 	cmd            *exec.Cmd
 	started, ready time.Time
-	telemetry      string // where its own metrics are
-	targets        string // the file of them
-	port           uint16 // of all of them
+	metricsURL     string // of its own metrics
+	targetFile     string
+	port           uint16 // of all targets
 	stopped        bool
 }
 
-// startCollector returns when the collector says that everything is ready. Its targets are in a file of their own, as one
-// has them at this size, or inline.
+// startCollector starts a collector and returns when it logs that everything is ready. Its targets are in a target file, as is
+// usual for so many, or inline.
 func startCollector(t *testing.T, farm Started, servers []int, interval, delay time.Duration, inline bool) *collector {
 	t.Helper()
 	dir := t.TempDir()
 	ca, config := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "config.yaml")
 	must(os.WriteFile(ca, farm.CA, 0o600))
-	// Its own metrics are on, as they are by default, but on a port that no other collector has.
+	// Its own metrics are enabled, as by default, but on a free port.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
-	telemetry := netip.MustParseAddrPort(l.Addr().String())
+	metrics := netip.MustParseAddrPort(l.Addr().String())
 	must(l.Close())
 
 	var yaml bytes.Buffer
@@ -59,16 +59,16 @@ receivers:
     timeout: %s
     initial_delay: %s
     tls: {ca_file: %q}
-`, telemetry.Addr(), telemetry.Port(), interval, min(timeout, interval), delay, ca)
+`, metrics.Addr(), metrics.Port(), interval, min(timeout, interval), delay, ca)
 	c := &collector{
-		cmd: exec.Command(binary, "--config", config), telemetry: "http://" + telemetry.String() + "/metrics",
-		targets: filepath.Join(dir, "targets.yaml"), port: farm.Port,
+		cmd: exec.Command(binary, "--config", config), metricsURL: "http://" + metrics.String() + "/metrics",
+		targetFile: filepath.Join(dir, "targets.yaml"), port: farm.Port,
 	}
 	if inline {
-		fmt.Fprintf(&yaml, "    targets:\n%s", c.yaml(servers, "      "))
+		fmt.Fprintf(&yaml, "    targets:\n%s", targetsYAML(servers, c.port, "      "))
 	} else {
-		fmt.Fprintf(&yaml, "    target_files: [%q]\n", c.targets)
-		c.list(servers)
+		fmt.Fprintf(&yaml, "    target_files: [%q]\n", c.targetFile)
+		c.writeTargets(servers)
 	}
 	must(os.WriteFile(config, yaml.Bytes(), 0o600))
 
@@ -77,36 +77,36 @@ receivers:
 	c.started = time.Now()
 	must(c.cmd.Start())
 	t.Cleanup(func() { c.stop() })
-	var said strings.Builder
+	var output strings.Builder
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		if strings.Contains(lines.Text(), "Everything is ready.") {
 			c.ready = time.Now()
 			go func() { _, _ = io.Copy(io.Discard, stderr) }()
 			return c
 		}
-		fmt.Fprintln(&said, lines.Text())
+		fmt.Fprintln(&output, lines.Text())
 	}
-	t.Fatalf("the collector does not start:\n%s", &said)
+	t.Fatalf("the collector did not start:\n%s", &output)
 	return nil
 }
 
-// list replaces the file of targets.
-func (c *collector) list(servers []int) {
-	must(os.WriteFile(c.targets+".new", c.yaml(servers, ""), 0o600))
-	must(os.Rename(c.targets+".new", c.targets))
+// writeTargets replaces the target file.
+func (c *collector) writeTargets(servers []int) {
+	must(os.WriteFile(c.targetFile+".new", targetsYAML(servers, c.port, ""), 0o600))
+	must(os.Rename(c.targetFile+".new", c.targetFile))
 }
 
-func (c *collector) yaml(servers []int, indent string) []byte {
+func targetsYAML(servers []int, port uint16, indent string) []byte {
 	var list bytes.Buffer
 	for _, s := range servers {
-		fmt.Fprintf(&list, "%s- endpoint: %s\n", indent, netip.AddrPortFrom(address(s), c.port))
+		fmt.Fprintf(&list, "%s- endpoint: %s\n", indent, netip.AddrPortFrom(address(s), port))
 	}
 	return list.Bytes()
 }
 
 func (c *collector) signal(s syscall.Signal) { must(c.cmd.Process.Signal(s)) }
 
-// stop ends it and returns how long that took.
+// stop stops the collector and returns how long that took.
 func (c *collector) stop() time.Duration {
 	if c.stopped {
 		return 0
@@ -124,9 +124,9 @@ func (c *collector) proc(file string) string {
 	return string(data)
 }
 
-// cpu is what the process has used so far, user and system together.
+// cpu returns the CPU time that the process has used so far, user and system.
 func (c *collector) cpu() time.Duration {
-	_, after, _ := strings.Cut(c.proc("stat"), ") ") // the name before it may have spaces
+	_, after, _ := strings.Cut(c.proc("stat"), ") ") // the process name before it may have spaces
 	fields := strings.Fields(after)
 	var ticks int64
 	for _, f := range fields[11:13] {
@@ -134,18 +134,18 @@ func (c *collector) cpu() time.Duration {
 		must(err)
 		ticks += n
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on all that Go runs on
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on every architecture that Go supports
 }
 
-// memory is one of the sizes in /proc/<pid>/status, in KiB.
+// memory returns one of the sizes in /proc/<pid>/status, in KiB.
 func (c *collector) memory(name string) float64 {
 	return number(c.proc("status"), `(?m)^`+name+`:\s+(\d+) kB`)
 }
 
-// lateProbes is the share of the probes that began more than 0.1 s late.
+// lateProbes returns the share of probes that began more than 0.1 s late.
 func (c *collector) lateProbes(t *testing.T) float64 {
 	t.Helper()
-	resp, err := http.Get(c.telemetry)
+	resp, err := http.Get(c.metricsURL)
 	must(err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)

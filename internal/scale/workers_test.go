@@ -21,8 +21,8 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// workerVariable tells this binary that it is a worker: a process of its own for what must not be counted with the
-// collector, nor with the test. It serves calls on its standard input and output, and ends with the former.
+// workerVariable makes this binary a worker: a separate process, whose CPU time is not counted with that of the collector or the
+// test. It serves RPCs on standard input and output, and exits when its input is closed.
 const workerVariable = "TLSCHECK_SCALE_WORKER"
 
 func TestMain(m *testing.M) {
@@ -58,42 +58,42 @@ func startWorker(t *testing.T) *rpc.Client {
 	return client
 }
 
-// call panics where a worker can't do its work, as nothing can be measured then.
+// call calls a method of a worker. It panics if that fails, because nothing can be measured then.
 func call[T any](w *rpc.Client, method string, args any) T {
 	var reply T
 	must(w.Call(method, args, &reply))
 	return reply
 }
 
-// Farm is the servers. All listen on one port, each on an address of 127.0.0.0/8 of its own: ten thousand sockets would
-// be more than many systems allow a process. A certificate is for one address.
+// Farm is the servers. They share one port and listen on different addresses of 127.0.0.0/8, because many systems do not allow
+// one process ten thousand sockets. Each has a certificate for its address.
 type Farm struct {
 	certs []tls.Certificate
 	mu    sync.Mutex
 	seen  Seen
 }
 
-// Seen is what happened at the farm.
+// Seen is what the farm saw.
 type Seen struct {
 	Accepted []Accepted
-	Took     []time.Duration // from there to the end of the handshake
+	Took     []time.Duration // from accepting a connection to the end of its handshake
 	Failed   int             // handshakes
-	Open     int             // connections, now
+	Open     int             // connections that are open now
 }
 
-// Accepted is a connection.
+// Accepted is a connection that was accepted.
 type Accepted struct {
 	Server int
 	At     time.Time
 }
 
-// Started is what the others need to know of the farm.
+// Started is what clients need to know about the farm.
 type Started struct {
 	Port uint16
 	CA   []byte
 }
 
-// address is that of a server; black holes have negative numbers. They accept connections and never say anything.
+// address returns the address of a server. Black holes, which accept connections and never send anything, have negative numbers.
 func address(server int) netip.Addr {
 	if server < 0 {
 		return netip.AddrFrom4([4]byte{127, 2, byte(-server >> 8), byte(-server)})
@@ -101,6 +101,7 @@ func address(server int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 1, byte(server >> 8), byte(server)})
 }
 
+// serverAt is the inverse of address.
 func serverAt(addr netip.Addr) int {
 	a := addr.Unmap().As4()
 	n := int(a[2])<<8 | int(a[3])
@@ -122,7 +123,7 @@ func (f *Farm) Start(servers int, reply *Started) error {
 	config := &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return &f.certs[serverOf(hello.Conn)], nil
 	}}
-	// The address is that of all interfaces, as there is none for all of loopback; the socket is bound to the latter.
+	// No address means all of 127.0.0.0/8, so this one means all interfaces, and the socket is bound to the loopback interface.
 	listen := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		errControl := c.Control(func(fd uintptr) { err = syscall.BindToDevice(int(fd), "lo") })
 		if err == nil {
@@ -153,46 +154,46 @@ func serverOf(conn net.Conn) int { return serverAt(conn.LocalAddr().(*net.TCPAdd
 func (f *Farm) serve(conn net.Conn, at time.Time, config *tls.Config) {
 	defer conn.Close()
 	server := serverOf(conn)
-	f.note(func(s *Seen) {
+	f.update(func(s *Seen) {
 		s.Accepted = append(s.Accepted, Accepted{server, at})
 		s.Open++
 	})
-	defer f.note(func(s *Seen) { s.Open-- })
+	defer f.update(func(s *Seen) { s.Open-- })
 	if server >= 0 {
 		secure := tls.Server(conn, config)
 		if secure.Handshake() != nil {
-			f.note(func(s *Seen) { s.Failed++ })
+			f.update(func(s *Seen) { s.Failed++ })
 			return
 		}
 		took := time.Since(at)
-		f.note(func(s *Seen) { s.Took = append(s.Took, took) })
+		f.update(func(s *Seen) { s.Took = append(s.Took, took) })
 		conn = secure
 	}
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-func (f *Farm) note(change func(*Seen)) {
+func (f *Farm) update(change func(*Seen)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.seen)
 }
 
-// Take returns what happened since the last call.
+// Take returns what the farm saw since the last call.
 func (f *Farm) Take(_ struct{}, reply *Seen) error {
-	f.note(func(s *Seen) { *reply, *s = *s, Seen{Open: s.Open} })
+	f.update(func(s *Seen) { *reply, *s = *s, Seen{Open: s.Open} })
 	return nil
 }
 
-// Dialer is the bare loop that the collector is compared with.
+// Dialer is the bare dialer that the collector is compared to.
 type Dialer struct{}
 
-// Dials says what to connect to.
+// Dials is what to connect to.
 type Dials struct {
 	Started
 	Servers int
 }
 
-// Run connects to each server in turn, verifies it, and returns the CPU time that this process spent on it.
+// Run connects to each server in turn, verifies its certificate, and returns the CPU time that this took.
 func (*Dialer) Run(d Dials, reply *time.Duration) error {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(d.CA)

@@ -1,10 +1,9 @@
-// Package health reports which endpoints and files fail to the collector's log and as the component's status: when that
-// changes, and not at every interval.
+// Package health reports failing endpoints and files in the collector's log and as the component's status. It reports changes
+// only, not every probe.
 package health
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,31 +18,32 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// Health observes outcomes, in one goroutine. Hosts may join from any.
+// Health is an observer of outcomes. Observe and Flush must be called from one goroutine. Join may be called from any.
 type Health struct {
-	log      *zap.Logger
-	failing  map[target.Place]failing
-	flawed   map[target.Place]string // which block of a file cannot be read
-	observed bool                    // whether there was an outcome
-	changed  bool                    // whether the status is other than the one reported last
+	log        *zap.Logger
+	failing    map[target.Place]failing
+	unreadable map[target.Place]string // the first block that cannot be read, of files with such blocks
+	observed   bool                    // whether there has been an outcome
+	changed    bool                    // whether the next flush reports the status
 
 	mu    sync.Mutex // guards what follows
 	hosts []component.Host
-	last  *componentstatus.Event // nil before the first flush
+	last  *componentstatus.Event // the status that was reported last; nil before the first flush
 }
 
-// failing is a place that fails, as the status names it.
+// failing is why a place fails.
 type failing struct {
-	name string
 	typ  failure.Type
+	text string // for the status
 }
 
 // New returns a Health without hosts.
 func New(log *zap.Logger) *Health {
-	return &Health{log: log, failing: make(map[target.Place]failing), flawed: make(map[target.Place]string)}
+	return &Health{log: log, failing: make(map[target.Place]failing), unreadable: make(map[target.Place]string)}
 }
 
-// Join adds a host to report the status to. There is one for each signal that the receiver is used for.
+// Join adds a host. The status is reported to all hosts: the collector has one for each signal that the receiver is used for.
+// The last status is reported to a host that joins late.
 func (h *Health) Join(host component.Host) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,56 +53,64 @@ func (h *Health) Join(host component.Host) {
 	}
 }
 
-// Observe logs what changed.
+// Observe logs what has changed.
 func (h *Health) Observe(_ context.Context, o probe.Outcome) {
 	if !h.observed {
 		h.observed, h.changed = true, true
 	}
 	a := o.Common()
-	before, failed := h.failing[a.Place]
 	switch o := o.(type) {
 	case *probe.Gone:
-		delete(h.failing, a.Place)
-		delete(h.flawed, a.Place)
-		h.changed = h.changed || failed
+		delete(h.unreadable, a.Place)
+		h.remove(a.Place)
 	case *probe.FileOutcome:
-		h.logFlaw(o)
-		h.compare("Certificate file", a, before, failed)
+		h.logUnreadable(o)
+		h.update("Certificate file", a)
 	default:
-		h.compare("TLS endpoint", a, before, failed)
+		h.update("TLS endpoint", a)
 	}
 }
 
-// logFlaw logs that parts of a file cannot be read.
-func (h *Health) logFlaw(o *probe.FileOutcome) {
-	switch {
-	case o.FirstBad == h.flawed[o.Place]:
-	case o.FirstBad == "":
-		delete(h.flawed, o.Place)
+// logUnreadable logs that parts of a file cannot be read, if these are not the same as before.
+func (h *Health) logUnreadable(o *probe.FileOutcome) {
+	switch o.FirstBad {
+	case h.unreadable[o.Place]:
+	case "":
+		delete(h.unreadable, o.Place)
 	default:
-		h.flawed[o.Place] = o.FirstBad
-		h.log.Warn("Parts of a certificate file cannot be read; the others are watched. The first: "+o.FirstBad,
+		h.unreadable[o.Place] = o.FirstBad
+		h.log.Warn("Parts of a certificate file cannot be read and are ignored. The first one: "+o.FirstBad,
 			zap.String("file", o.Name()), zap.Int("parts", o.Bad))
 	}
 }
 
-// compare logs that a place begins to fail or has recovered.
-func (h *Health) compare(kind string, a *probe.About, before failing, failed bool) {
+// update logs that a place began to fail or recovered. A failure of another type changes only the status.
+func (h *Health) update(kind string, a *probe.About) {
+	last, failed := h.failing[a.Place]
 	f := a.Failure
-	switch {
-	case f != nil && !failed:
-		h.log.Warn(kind+" begins to fail: "+f.Cause, zap.String("endpoint", a.Name()),
-			zap.String("error.type", string(f.Type)), zap.String("step", string(f.Step)), zap.String("fix", f.Fix))
-	case f == nil && failed:
-		h.log.Info(kind+" has recovered.", zap.String("endpoint", a.Name()), zap.String("was", string(before.typ)))
-	}
 	if f == nil {
-		delete(h.failing, a.Place)
-		h.changed = h.changed || failed
+		if failed {
+			h.log.Info(kind+" has recovered.", zap.String("endpoint", a.Name()), zap.String("was", string(last.typ)))
+			h.remove(a.Place)
+		}
 		return
 	}
-	h.failing[a.Place] = failing{a.Name(), f.Type}
-	h.changed = h.changed || before.typ != f.Type
+	if !failed {
+		h.log.Warn(kind+" begins to fail: "+f.Cause, zap.String("endpoint", a.Name()),
+			zap.String("error.type", string(f.Type)), zap.String("step", string(f.Step)), zap.String("fix", f.Fix))
+	}
+	if !failed || last.typ != f.Type {
+		h.failing[a.Place] = failing{f.Type, fmt.Sprintf("%s (%s)", a.Name(), f.Type)}
+		h.changed = true
+	}
+}
+
+// remove forgets the failure of a place, if it has one.
+func (h *Health) remove(place target.Place) {
+	if _, failed := h.failing[place]; failed {
+		delete(h.failing, place)
+		h.changed = true
+	}
 }
 
 // Flush reports the status if it has changed since it was last reported.
@@ -123,17 +131,18 @@ func (h *Health) Flush(context.Context) {
 	}
 }
 
-// summary names the places that fail, the first few of them.
+// summary returns an error that names the first few failing places in alphabetical order.
 func (h *Health) summary() error {
 	const most = 10
-	names := make([]string, 0, len(h.failing))
+	first := make([]string, 0, most+1) // sorted
 	for _, f := range h.failing {
-		names = append(names, fmt.Sprintf("%s (%s)", f.name, f.typ))
+		i, _ := slices.BinarySearch(first, f.text)
+		first = slices.Insert(first, i, f.text)
+		first = first[:min(len(first), most)]
 	}
-	slices.Sort(names)
-	text := fmt.Sprintf("%d failing: ", len(names))
-	if len(names) > most {
-		return errors.New(text + strings.Join(names[:most], ", ") + ", …")
+	more := ""
+	if len(h.failing) > most {
+		more = ", …"
 	}
-	return errors.New(text + strings.Join(names, ", "))
+	return fmt.Errorf("%d failing: %s%s", len(h.failing), strings.Join(first, ", "), more)
 }

@@ -2,15 +2,15 @@ package telemetry
 
 import "github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 
-// Config is the generated configuration of metrics, events and resource attributes and, beside it, that of the one
-// metric which mdatagen cannot make: it knows no histograms.
+// Config enables and disables metrics, events and resource attributes. It is the generated configuration, with
+// tls.handshake.duration added: mdatagen's metrics builder has no histograms.
 type Config struct {
 	Metrics            MetricsConfig                     `mapstructure:"metrics"`
 	Events             metadata.EventsConfig             `mapstructure:"events"`
 	ResourceAttributes metadata.ResourceAttributesConfig `mapstructure:"resource_attributes"`
 }
 
-// MetricsConfig turns metrics on and off.
+// MetricsConfig enables and disables metrics.
 type MetricsConfig struct {
 	metadata.MetricsConfig `mapstructure:",squash"`
 
@@ -22,10 +22,10 @@ type DurationConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 }
 
-// DefaultConfig has everything on that metadata.yaml has on.
+// DefaultConfig returns a Config that enables what metadata.yaml enables.
 func DefaultConfig() Config {
 	metrics := metadata.DefaultMetricsConfig()
-	// Of certificates that their attributes do not tell apart, the first to expire counts; an average would mean nothing.
+	// Among certificates with the same attributes, the first to expire is reported. An average would mean nothing.
 	metrics.TlscheckTimeLeft.AggregationStrategy = metadata.AggregationStrategyMin
 	return Config{
 		Metrics:            MetricsConfig{metrics, DurationConfig{Enabled: true}},

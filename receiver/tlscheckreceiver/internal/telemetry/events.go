@@ -20,55 +20,52 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
-// maxBody bounds an event's text in bytes. It has room for a cause and a fix of full length.
+// maxBody is how many bytes an event's body may have. A cause and a fix of full length fit.
 const maxBody = 4 * attributes.MaxText
 
-// ownCertsKey is where the state of the client certificates that the receiver itself presents is stored.
-const ownCertsKey = "client_certificates"
+// clientCertsKey is the storage key for the state of the client certificates that the receiver presents.
+const clientCertsKey = "client_certificates"
 
-// eventWriter compares one outcome with the state of its place, and writes the events that follow.
+// eventWriter compares one outcome with the state of its place, and writes the events that result.
 type eventWriter struct {
 	*Recorder
-	*probe.About
+	about    *probe.About
 	outcome  probe.Outcome
-	attempt  *probe.Attempt     // nil where the outcome is about a file
-	file     *probe.FileOutcome // nil where it is not
-	place    *state
+	attempt  *probe.Attempt     // nil if the outcome is about a file
+	file     *probe.FileOutcome // nil if the outcome is not about a file
+	place    *placeState
 	state    *eventState
-	ctx      context.Context // of the span that the events point to
+	ctx      context.Context // with the span that the events refer to
 	ts       pcommon.Timestamp
-	name     string
+	name     string // of the place, cleaned
 	identity []metadata.EventAttributeOption
 }
 
-// recordEvents records what happened since the place's last probe.
-func (r *Recorder) recordEvents(ctx context.Context, o probe.Outcome, s *state, ids spanIDs) {
-	w := r.eventWriter(o, s, ids)
-	key := storageKey(w.Place)
+// recordEvents records what changed since the place's last probe.
+func (r *Recorder) recordEvents(ctx context.Context, o probe.Outcome, s *placeState, ids spanIDs) {
 	if s.events == nil {
-		s.events = r.eventStore.load(ctx, key)
+		s.events = r.store.load(ctx, storageKey(o.Common().Place))
 	}
-	w.state = s.events
-
+	w := r.newEventWriter(o, s, ids)
 	w.writeChange()
 	w.writeExpiry()
-	w.writeHealth()
+	w.writeFailure()
 	w.writeMismatch()
-	w.writePool()
-	r.eventStore.keep(key, w.state, maxAnnounced)
+	w.writeCertificatesDiffer()
+	r.store.put(s.events, maxAnnounced)
 	if w.attempt != nil && w.attempt.ClientCert != nil {
-		if r.ownCerts == nil {
-			r.ownCerts = r.eventStore.load(ctx, ownCertsKey)
+		if r.clientCerts == nil {
+			r.clientCerts = r.store.load(ctx, clientCertsKey)
 		}
-		w.writeOwnExpiry(w.attempt.ClientCert)
-		r.eventStore.keep(ownCertsKey, r.ownCerts, maxAnnouncedOwn)
+		w.writeClientCertExpiry(w.attempt.ClientCert)
+		r.store.put(r.clientCerts, maxAnnouncedClient)
 	}
 }
 
-func (r *Recorder) eventWriter(o probe.Outcome, s *state, ids spanIDs) *eventWriter {
+func (r *Recorder) newEventWriter(o probe.Outcome, s *placeState, ids spanIDs) *eventWriter {
 	a := o.Common()
 	w := &eventWriter{
-		Recorder: r, About: a, outcome: o, attempt: probe.AttemptOf(o), place: s,
+		Recorder: r, about: a, outcome: o, attempt: probe.AttemptOf(o), place: s, state: s.events,
 		ctx: ids.context(), ts: pcommon.NewTimestampFromTime(a.End), name: text.Clean(a.Name(), attributes.MaxText),
 	}
 	w.file, _ = o.(*probe.FileOutcome)
@@ -86,7 +83,7 @@ func (r *Recorder) eventWriter(o probe.Outcome, s *state, ids spanIDs) *eventWri
 	return w
 }
 
-// context carries the ids of the most telling span, in the way that the generated code wants them.
+// context returns a context with the handshake span, or with the root span if there was no handshake.
 func (ids spanIDs) context() context.Context {
 	span := ids.handshake
 	if span.IsEmpty() {
@@ -97,52 +94,60 @@ func (ids spanIDs) context() context.Context {
 	}))
 }
 
-// write completes the event that was just recorded, unless it is switched off, and adds it to the batch.
-func (w *eventWriter) write(severity plog.SeverityNumber, attributes func(pcommon.Map), format string, args ...any) {
-	for _, rl := range w.events.Emit(metadata.WithLogsResource(w.resource)).ResourceLogs().All() {
+// write completes the event that logsBuilder just recorded, and adds it to the batch. It does nothing if the event is disabled.
+func (w *eventWriter) write(severity plog.SeverityNumber, put func(pcommon.Map), format string, args ...any) {
+	for _, rl := range w.logsBuilder.Emit(metadata.WithLogsResource(w.resource)).ResourceLogs().All() {
 		records := rl.ScopeLogs().At(0).LogRecords()
 		for _, e := range records.All() {
 			e.SetObservedTimestamp(w.ts)
 			e.SetSeverityNumber(severity)
 			e.SetSeverityText(strings.ToUpper(severity.String()))
 			e.Body().SetStr(text.Clean(fmt.Sprintf(format, args...), maxBody))
-			attributes(e.Attributes())
+			put(e.Attributes())
 		}
 		records.MoveAndAppendTo(w.batch.records)
 	}
 }
 
-// ownAttributes adds the target's own attributes.
-func (w *eventWriter) ownAttributes(a pcommon.Map) { putAttributes(a, w.Target.Attributes) }
+func (w *eventWriter) putTargetAttributes(a pcommon.Map) { putAttributes(a, w.about.Target.Attributes) }
 
-// writeHealth reports that the place begins to fail, fails differently, or has recovered.
-func (w *eventWriter) writeHealth() {
-	f, was := w.Failure, w.state.Failing
+// verb returns what the place does with its certificate.
+func (w *eventWriter) verb() string {
+	if w.file != nil {
+		return "has"
+	}
+	return "serves"
+}
+
+// writeFailure reports that the place began to fail, fails with another type, or recovered.
+func (w *eventWriter) writeFailure() {
+	f, last := w.about.Failure, w.state.Failing
 	switch {
-	case f != nil && (was == nil || was.Type != string(f.Type)):
-		w.state.Failing = &failing{Since: w.End, Type: string(f.Type)}
-		if was != nil {
-			w.state.Failing.Since = was.Since
+	case f != nil && (last == nil || last.Type != string(f.Type)):
+		w.state.Failing = &failing{Since: w.about.End, Type: string(f.Type)}
+		if last != nil {
+			w.state.Failing.Since = last.Since
 		}
-		w.events.RecordTLSEndpointFailingEvent(w.ctx, w.ts, phases[string(f.Step)],
+		w.logsBuilder.RecordTLSEndpointFailingEvent(w.ctx, w.ts, phases[string(f.Step)],
 			append(w.identity, metadata.WithErrorTypeEventAttribute(string(f.Type)))...)
 		w.write(plog.SeverityNumberError, func(a pcommon.Map) {
 			attributes.PutFailure(a, f, warningsOf(w.outcome))
-			w.ownAttributes(a)
-		}, "%s fails at %s: %s %s", w.name, f.Step, f.Cause, f.Fix)
-	case f == nil && was != nil:
+			w.putTargetAttributes(a)
+		}, "%s is failing in the %s phase: %s %s", w.name, f.Step, f.Cause, f.Fix)
+	case f == nil && last != nil:
 		w.state.Failing = nil
-		typ := text.Clean(was.Type, attributes.MaxName) // it may come from the storage
-		w.events.RecordTLSEndpointRecoveredEvent(w.ctx, w.ts, attributes.RFC3339(was.Since), append(w.identity, metadata.WithErrorTypeEventAttribute(typ))...)
-		w.write(plog.SeverityNumberInfo, w.ownAttributes, "%s has recovered. It had been failing since %s, for %s, most recently with %s.",
-			w.name, text.Moment(was.Since), text.Duration(w.End.Sub(was.Since)), typ)
+		typ := text.Clean(last.Type, attributes.MaxName) // it may come from the storage
+		w.logsBuilder.RecordTLSEndpointRecoveredEvent(w.ctx, w.ts, attributes.RFC3339(last.Since),
+			append(w.identity, metadata.WithErrorTypeEventAttribute(typ))...)
+		w.write(plog.SeverityNumberInfo, w.putTargetAttributes, "%s has recovered. It had been failing for %s, since %s, most recently with %s.",
+			w.name, text.Duration(w.about.End.Sub(last.Since)), text.Moment(last.Since), typ)
 	default:
 		return
 	}
 	w.state.changed = true
 }
 
-// writeChange reports that another certificate is served, or stands first in the file, than at the probes before.
+// writeChange reports that the leaf, or the first certificate of the file, is not the one that recent probes saw.
 func (w *eventWriter) writeChange() {
 	c := probe.Leaf(w.outcome)
 	if c == nil {
@@ -152,162 +157,168 @@ func (w *eventWriter) writeChange() {
 	if w.file == nil {
 		window = maxRecent
 	}
-	known := w.state.see(w.place.last.leaf, window)
-	was := w.state.Leaf
-	if was != nil && was.SHA256 == attributes.Hex(w.place.last.leaf) {
+	known := w.state.addRecent(w.place.last.leaf, window)
+	last := w.state.Leaf
+	if last != nil && last.SHA256 == attributes.Hex(w.place.last.leaf) {
 		return
 	}
-	is := describe(c)
-	w.state.Leaf = is
-	if known || was == nil {
+	now := describe(c)
+	w.state.Leaf = now
+	if known || last == nil {
 		return
 	}
+	change := compareCertificates(last, now)
+	w.logsBuilder.RecordTLSCertificateChangedEvent(w.ctx, w.ts, change.kinds, now.Subject, now.issuer, attributes.RFC3339(now.NotAfter), now.serial, now.SHA256,
+		attributes.RFC3339(last.NotAfter), text.Clean(last.SHA256, attributes.MaxName), w.identity...)
+	w.write(change.severity, w.putTargetAttributes, "%s %s %s: subject %s, issuer %s, valid until %s. The previous certificate was valid until %s. %s",
+		w.name, w.verb(), change.verdict, quoted(now.Subject), quoted(now.issuer), text.Moment(now.NotAfter), text.Moment(last.NotAfter),
+		strings.Join(change.sentences, " "))
+}
 
-	var changes []any
-	var differences []string
-	severity, verdict := plog.SeverityNumberInfo, "a renewed certificate"
-	if is.Authority != was.Authority {
-		changes = append(changes, "issuer")
-		differences = append(differences, fmt.Sprintf("it is issued by %s and no longer by %s", quoted(is.Issuer), quoted(was.Issuer)))
+// change is how two certificates differ.
+type change struct {
+	kinds     []any // the value of certificate.change
+	severity  plog.SeverityNumber
+	verdict   string   // what the new certificate is
+	sentences []string // the differences and what to do
+}
+
+func compareCertificates(last, now *description) change {
+	var c change
+	if now.IssuerDigest != last.IssuerDigest {
+		c.kinds = append(c.kinds, "issuer")
+		c.sentences = append(c.sentences, fmt.Sprintf("The issuer changed from %s to %s.", quoted(last.IssuerDN), quoted(now.IssuerDN)))
 	}
-	if is.NameSet != was.NameSet {
-		changes = append(changes, "names")
-		differences = append(differences, nameChanges(was.Names, is.Names))
+	if now.NamesDigest != last.NamesDigest {
+		c.kinds = append(c.kinds, "names")
+		c.sentences = append(c.sentences, compareNames(last.Names, now.Names)...)
 	}
 	advice := ""
 	switch {
-	case len(changes) > 0:
-		severity, verdict = plog.SeverityNumberWarn, "another certificate"
-		advice = " If nobody meant to change that, find out who did."
-	case is.NotBefore.Before(was.NotBefore):
-		changes = []any{"rollback"}
-		severity, verdict = plog.SeverityNumberWarn, "an older certificate than before"
-		advice = " If nobody meant to go back, look for a deployment or a backup that put the old file in its place."
+	case len(c.kinds) > 0:
+		c.severity, c.verdict = plog.SeverityNumberWarn, "a different certificate"
+		advice = "If this was not intended, find out who changed it."
+	case now.NotBefore.Before(last.NotBefore):
+		c.kinds = []any{"rollback"}
+		c.severity, c.verdict = plog.SeverityNumberWarn, "an older certificate than before"
+		advice = "If this was not intended, look for a deployment or a backup that restored the old file."
 	default:
-		changes = []any{"renewal"}
+		c.kinds = []any{"renewal"}
+		c.severity, c.verdict = plog.SeverityNumberInfo, "a renewed certificate"
 	}
-	if is.Key != was.Key {
-		changes = append(changes, "key")
-		differences = append(differences, "its key is another")
+	if now.KeyDigest != last.KeyDigest {
+		c.kinds = append(c.kinds, "key")
+		c.sentences = append(c.sentences, "The key changed.")
 	} else {
-		differences = append(differences, "its key is the same")
+		c.sentences = append(c.sentences, "The key is the same.")
 	}
-	verb := "serves"
-	if w.file != nil {
-		verb = "has"
+	if advice != "" {
+		c.sentences = append(c.sentences, advice)
 	}
-	w.events.RecordTLSCertificateChangedEvent(w.ctx, w.ts, changes, is.Subject, is.issuer, attributes.RFC3339(is.NotAfter), is.serial, is.SHA256,
-		attributes.RFC3339(was.NotAfter), text.Clean(was.SHA256, attributes.MaxName), w.identity...)
-	w.write(severity, w.ownAttributes, "%s %s %s: that of %s, issued by %s, valid until %s. The former one was valid until %s; %s.%s",
-		w.name, verb, verdict, quoted(is.Subject), quoted(is.issuer), text.Moment(is.NotAfter), text.Moment(was.NotAfter),
-		strings.Join(differences, "; "), advice)
+	return c
 }
 
-// nameChanges says which names came and which went, of those that are kept.
-func nameChanges(was, is []string) string {
-	var parts []string
-	without := func(all, others []string) []string {
-		return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(others, s) })
-	}
-	for _, c := range []struct {
-		verb  string
-		names []string
-	}{{"it has the new names", without(is, was)}, {"it lacks the names", without(was, is)}} {
+// compareNames says which names were added and which were removed. Only the first attributes.MaxSANs of each are known.
+func compareNames(last, now []string) (sentences []string) {
+	list := func(verb string, names, others []string) {
 		const most = 5
-		if len(c.names) == 0 {
-			continue
+		names = slices.DeleteFunc(slices.Clone(names), func(s string) bool { return slices.Contains(others, s) })
+		if len(names) == 0 {
+			return
 		}
 		more := ""
-		if len(c.names) > most {
+		if len(names) > most {
 			more = " and others"
 		}
-		parts = append(parts, c.verb+" "+strings.Join(c.names[:min(most, len(c.names))], ", ")+more)
+		sentences = append(sentences, verb+strings.Join(names[:min(most, len(names))], ", ")+more+".")
 	}
-	if len(parts) == 0 {
-		return "it is for other names"
+	list("Names added: ", now, last)
+	list("Names removed: ", last, now)
+	if len(sentences) == 0 {
+		return []string{"The names changed."}
 	}
-	return strings.Join(parts, "; ")
+	return sentences
 }
 
 // writeExpiry reports that the endpoint's leaf, or certificates of the file, have expired or will soon.
 func (w *eventWriter) writeExpiry() {
 	judged := []*x509.Certificate{probe.Leaf(w.outcome)}
-	verb := "serves"
 	if w.file != nil {
-		judged, verb = w.file.Judged(), "has"
+		judged = w.file.Judged()
 	}
 	for _, c := range judged {
-		switch expiryOf(c, w.About) {
+		switch expiryOf(c, w.about) {
 		case expired:
-			if is := w.first(w.state, "expired", c); is != nil {
-				w.events.RecordTLSCertificateExpiredEvent(w.ctx, w.ts, is.Subject, is.issuer, attributes.RFC3339(is.NotAfter), is.serial, is.SHA256, w.identity...)
-				w.write(plog.SeverityNumberError, w.ownAttributes,
-					"%s %s a certificate that expired on %s, %s ago: that of %s, issued by %s. Renew it, and reload what uses it.",
-					w.name, verb, text.Moment(is.NotAfter), text.Duration(w.End.Sub(is.NotAfter)), quoted(is.Subject), quoted(is.issuer))
+			if d := announceCertificate(w.state, "expired", c); d != nil {
+				w.logsBuilder.RecordTLSCertificateExpiredEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256, w.identity...)
+				w.write(plog.SeverityNumberError, w.putTargetAttributes,
+					"%s %s a certificate that expired on %s, %s ago: subject %s, issuer %s. Renew it, then reload the service that uses it.",
+					w.name, w.verb(), text.Moment(d.NotAfter), text.Duration(w.about.End.Sub(d.NotAfter)), quoted(d.Subject), quoted(d.issuer))
 			}
 		case expiringSoon:
-			if is := w.first(w.state, "expiring_soon", c); is != nil {
-				w.events.RecordTLSCertificateExpiringSoonEvent(w.ctx, w.ts, is.Subject, is.issuer, attributes.RFC3339(is.NotAfter), is.serial, is.SHA256, w.identity...)
-				w.write(plog.SeverityNumberWarn, w.ownAttributes,
-					"%s %s a certificate that expires on %s, in %s: that of %s, issued by %s. Renew it, and reload what uses it.",
-					w.name, verb, text.Moment(is.NotAfter), text.Duration(is.NotAfter.Sub(w.End)), quoted(is.Subject), quoted(is.issuer))
+			if d := announceCertificate(w.state, "expiring_soon", c); d != nil {
+				w.logsBuilder.RecordTLSCertificateExpiringSoonEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256, w.identity...)
+				w.write(plog.SeverityNumberWarn, w.putTargetAttributes,
+					"%s %s a certificate that expires on %s, in %s: subject %s, issuer %s. Renew it, then reload the service that uses it.",
+					w.name, w.verb(), text.Moment(d.NotAfter), text.Duration(d.NotAfter.Sub(w.about.End)), quoted(d.Subject), quoted(d.issuer))
 			}
 		}
 	}
 }
 
-// writeOwnExpiry does the same for the receiver's own certificate, which is one certificate whatever the number of targets
-// that it is for: hence without the attributes of the target.
-func (w *eventWriter) writeOwnExpiry(c *x509.Certificate) {
+// writeClientCertExpiry reports that a client certificate of the receiver has expired or will soon. Any number of targets may
+// share it, so the events do not have the target's attributes.
+func (w *eventWriter) writeClientCertExpiry(c *x509.Certificate) {
 	none := func(pcommon.Map) {}
-	switch expiryOf(c, w.About) {
+	switch expiryOf(c, w.about) {
 	case expired:
-		if is := w.first(w.ownCerts, "expired", c); is != nil {
-			w.events.RecordTLSClientCertificateExpiredEvent(w.ctx, w.ts, is.Subject, is.issuer, attributes.RFC3339(is.NotAfter), is.serial, is.SHA256)
+		if d := announceCertificate(w.clientCerts, "expired", c); d != nil {
+			w.logsBuilder.RecordTLSClientCertificateExpiredEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256)
 			w.write(plog.SeverityNumberError, none,
-				"The client certificate of %s, issued by %s, which the collector presents to servers, expired on %s, %s ago. Renew the one in tls cert_file: servers that ask for it refuse the collector.",
-				quoted(is.Subject), quoted(is.issuer), text.Moment(is.NotAfter), text.Duration(w.End.Sub(is.NotAfter)))
+				"The client certificate that the collector presents to servers expired on %s, %s ago: subject %s, issuer %s. Renew the certificate in tls cert_file. Servers that require it refuse the collector.",
+				text.Moment(d.NotAfter), text.Duration(w.about.End.Sub(d.NotAfter)), quoted(d.Subject), quoted(d.issuer))
 		}
 	case expiringSoon:
-		if is := w.first(w.ownCerts, "expiring_soon", c); is != nil {
-			w.events.RecordTLSClientCertificateExpiringSoonEvent(w.ctx, w.ts, is.Subject, is.issuer, attributes.RFC3339(is.NotAfter), is.serial, is.SHA256)
+		if d := announceCertificate(w.clientCerts, "expiring_soon", c); d != nil {
+			w.logsBuilder.RecordTLSClientCertificateExpiringSoonEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256)
 			w.write(plog.SeverityNumberWarn, none,
-				"The client certificate of %s, issued by %s, which the collector presents to servers, expires on %s, in %s. Renew the one in tls cert_file.",
-				quoted(is.Subject), quoted(is.issuer), text.Moment(is.NotAfter), text.Duration(is.NotAfter.Sub(w.End)))
+				"The client certificate that the collector presents to servers expires on %s, in %s: subject %s, issuer %s. Renew the certificate in tls cert_file.",
+				text.Moment(d.NotAfter), text.Duration(d.NotAfter.Sub(w.about.End)), quoted(d.Subject), quoted(d.issuer))
 		}
 	}
 }
 
-// first describes a certificate of which this was not told before; it returns nil where it was.
-func (w *eventWriter) first(s *eventState, what string, c *x509.Certificate) *leaf {
+// announceCertificate returns the description of a certificate if the event is announced for the first time, and nil if not.
+func announceCertificate(s *eventState, event string, c *x509.Certificate) *description {
 	sum := attributes.Fingerprint(c)
-	if s.announced(what, string(sum[:])) {
+	if !s.announce(event, string(sum[:])) {
 		return nil
 	}
 	return describe(c)
 }
 
-// writeMismatch reports that the server does not serve what is in its file. One probe may come between the writing of the file
-// and the server's reload; two in a row do not.
+// writeMismatch reports that the server does not serve the certificate in its file, if two probes in a row found this. One probe
+// may come between the renewal of the file and the server's reload.
 func (w *eventWriter) writeMismatch() {
 	if w.attempt == nil || w.attempt.Handshake == nil || len(w.attempt.Handshake.OnDisk) == 0 {
 		return
 	}
 	h := w.attempt.Handshake
-	f, differs := mismatched(h)
-	again := w.place.differs
-	w.place.differs = differs
-	if !differs || !again || w.state.announced("file_mismatch", f.Path, string(w.place.last.leaf[:])) {
+	f, differs := mismatch(h)
+	again := w.place.mismatched
+	w.place.mismatched = differs
+	if !differs || !again || !w.state.announce("file_mismatch", f.Path, string(w.place.last.leaf[:])) {
 		return
 	}
-	is := describe(h.Leaf())
-	w.events.RecordTLSCertificateFileMismatchEvent(w.ctx, w.ts, attributes.RFC3339(f.Since), is.Subject, is.issuer, attributes.RFC3339(is.NotAfter), is.serial, is.SHA256,
+	d := describe(h.Leaf())
+	w.logsBuilder.RecordTLSCertificateFileMismatchEvent(w.ctx, w.ts, attributes.RFC3339(f.Since), d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256,
 		append(w.identity, metadata.WithCertificatePathEventAttribute(text.Clean(f.Path, attributes.MaxText)))...)
-	w.write(plog.SeverityNumberWarn, w.ownAttributes, "%s", mismatchText(w.About, h, f))
+	w.write(plog.SeverityNumberWarn, w.putTargetAttributes, "%s", mismatchText(w.about, h, f))
 }
 
-// mismatched returns, where none of the target's files has what is served, the one of them that changed last.
-func mismatched(h *probe.Handshake) (last probe.OnDisk, differs bool) {
+// mismatch reports whether the served certificate is in none of the target's files. If so, it returns the file that changed
+// last.
+func mismatch(h *probe.Handshake) (last probe.OnDisk, differs bool) {
 	for _, f := range h.OnDisk {
 		if f.Served {
 			return probe.OnDisk{}, false
@@ -319,71 +330,74 @@ func mismatched(h *probe.Handshake) (last probe.OnDisk, differs bool) {
 	return last, last.Path != ""
 }
 
-// mismatchText says what is served in place of what is in the file, and what to do about it.
+// mismatchText says what is in the file, what is served instead, and what to do.
 func mismatchText(about *probe.About, h *probe.Handshake, f probe.OnDisk) string {
-	c := h.Leaf()
-	has := ""
-	if f.Leaf != nil {
-		has = fmt.Sprintf(", which has that of %s, valid until %s", quoted(certs.SubjectName(f.Leaf)), text.Moment(f.Leaf.NotAfter))
+	summary := func(c *x509.Certificate) string {
+		return fmt.Sprintf("subject %s, valid until %s", quoted(certs.SubjectName(c)), text.Moment(c.NotAfter))
 	}
-	return fmt.Sprintf("%s serves the certificate of %s, valid until %s. Since %s it is not the one in %s%s. %s",
-		about.Name(), quoted(certs.SubjectName(c)), text.Moment(c.NotAfter), text.Moment(f.Since), text.Clean(f.Path, attributes.MaxText), has, failure.MismatchFix)
+	return fmt.Sprintf("%s does not serve the certificate in %s (%s), but another one (%s). They have differed since %s. %s",
+		about.Name(), text.Clean(f.Path, attributes.MaxText), summary(f.Leaf), summary(h.Leaf()), text.Moment(f.Since), failure.MismatchFix)
 }
 
-// writePool reports that the addresses of an endpoint serve different certificates, once for each set of these.
-func (w *eventWriter) writePool() {
-	whole, ok := w.outcome.(*probe.EndpointOutcome)
-	if !ok || whole.Pool == nil {
+// writeCertificatesDiffer reports that the addresses of an endpoint serve different certificates, once for each set of these.
+func (w *eventWriter) writeCertificatesDiffer() {
+	o, ok := w.outcome.(*probe.EndpointOutcome)
+	if !ok || o.Pool == nil {
 		return
 	}
-	var leaves []*x509.Certificate
-	at := make(map[string][]string) // the addresses by the fingerprints
+	type served struct {
+		leaf  *x509.Certificate
+		addrs []string
+	}
+	byFingerprint := make(map[string]*served)
+	var inOrder []*served
 	var peers []any
-	for _, p := range whole.Pool.Peers {
+	for _, p := range o.Pool.Peers {
 		if p.Leaf == nil {
 			continue
 		}
 		peers = append(peers, p.Addr.String()+" "+attributes.Serial(p.Leaf))
 		id := attributes.Hex(attributes.Fingerprint(p.Leaf))
-		if at[id] == nil {
-			leaves = append(leaves, p.Leaf)
+		if byFingerprint[id] == nil {
+			byFingerprint[id] = &served{leaf: p.Leaf}
+			inOrder = append(inOrder, byFingerprint[id])
 		}
-		at[id] = append(at[id], p.Addr.String())
+		byFingerprint[id].addrs = append(byFingerprint[id].addrs, p.Addr.String())
 	}
-	ids := slices.Sorted(maps.Keys(at))
-	if len(ids) < 2 || w.state.announced("certificates_differ", strings.Join(ids, " ")) {
+	ids := slices.Sorted(maps.Keys(byFingerprint))
+	if len(ids) < 2 || !w.state.announce("certificates_differ", strings.Join(ids, " ")) {
 		return
 	}
 	var parts []string
-	for _, c := range leaves {
-		parts = append(parts, fmt.Sprintf("%s that of %s, valid until %s, serial %s",
-			strings.Join(at[attributes.Hex(attributes.Fingerprint(c))], " and "), quoted(certs.SubjectName(c)), text.Moment(c.NotAfter), attributes.Serial(c)))
+	for _, s := range inOrder {
+		parts = append(parts, fmt.Sprintf("%s: subject %s, valid until %s, serial %s",
+			strings.Join(s.addrs, ", "), quoted(certs.SubjectName(s.leaf)), text.Moment(s.leaf.NotAfter), attributes.Serial(s.leaf)))
 	}
-	w.events.RecordTLSEndpointCertificatesDifferEvent(w.ctx, w.ts, peers, w.identity...)
-	w.write(plog.SeverityNumberWarn, w.ownAttributes,
-		"The addresses of %s serve %d different certificates. If that is not meant, put the newest one on all of them and reload them. Served are by %s.",
-		w.name, len(ids), strings.Join(parts, "; by "))
+	w.logsBuilder.RecordTLSEndpointCertificatesDifferEvent(w.ctx, w.ts, peers, w.identity...)
+	w.write(plog.SeverityNumberWarn, w.putTargetAttributes,
+		"The addresses of %s serve %d different certificates. If this was not intended, install the newest one on all servers and reload them. %s.",
+		w.name, len(ids), strings.Join(parts, "; "))
 }
 
-type expiryState int
+type expiry int
 
 const (
-	lasting expiryState = iota
+	notExpiring expiry = iota
 	expiringSoon
 	expired
 )
 
-// expiryOf tells how it stands with a certificate, nil included, at the end of a probe.
-func expiryOf(c *x509.Certificate, about *probe.About) expiryState {
+// expiryOf returns whether a certificate had expired, or was about to, at the end of a probe. The certificate may be nil.
+func expiryOf(c *x509.Certificate, about *probe.About) expiry {
 	switch {
 	case c == nil:
-		return lasting
+		return notExpiring
 	case about.End.After(c.NotAfter):
 		return expired
 	case about.Target.ExpiryWarning.Near(c, about.End):
 		return expiringSoon
 	}
-	return lasting
+	return notExpiring
 }
 
 // warningsOf returns the warnings of an outcome.

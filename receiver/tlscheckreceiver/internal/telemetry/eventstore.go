@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,27 +15,28 @@ import (
 )
 
 const (
-	maxStored = 1 << 20 // bytes of what is read from the storage
-	// storageTimeout is how long a storage may delay the telemetry, once.
+	maxStored = 1 << 20 // bytes that are read from the storage for one key
+	// storageTimeout is how long a storage may delay the telemetry. After that it is no longer used.
 	storageTimeout = 5 * time.Second
 )
 
-// eventStore keeps event states in the storage extension. Without one it does nothing. Events are sent whatever happens to
-// the storage: at worst some of them are sent again after a restart.
+// eventStore keeps event states in a storage extension. Without one it does nothing. Events are sent even if the storage
+// fails. At worst, some of them are sent again after a restart.
 type eventStore struct {
-	client  storage.Client // nil where none is configured, or it has not answered in time
+	client  storage.Client // nil if none is configured, or if it did not answer in time
 	log     *zap.Logger
 	failed  bool              // whether a failure was logged
-	pending map[string][]byte // what is to be written; nil for what is to be deleted
+	pending map[string][]byte // values to write by key; nil to delete
 }
 
-// storageKey is where the state of a place is stored. It is a hash, as not every storage takes paths for keys.
+// storageKey returns the key under which the state of a place is stored. It is a hash because not every storage accepts paths
+// as keys.
 func storageKey(p target.Place) string {
 	sum := sha256.Sum256([]byte(p.String()))
 	return fmt.Sprintf("place_%x", sum[:16])
 }
 
-// load returns what is stored under a key, an empty state where nothing is.
+// load returns the state that is stored under a key, or an empty one if there is none.
 func (s *eventStore) load(ctx context.Context, key string) *eventState {
 	data, waiting := s.pending[key]
 	if !waiting && s.client != nil {
@@ -45,57 +45,65 @@ func (s *eventStore) load(ctx context.Context, key string) *eventState {
 			return err
 		})
 	}
-	state := &eventState{}
-	if len(data) == 0 {
-		return state
-	}
-	err := errors.New("it is too large")
-	if len(data) <= maxStored {
-		err = json.Unmarshal(data, state)
-	}
+	state, err := decode(data)
 	if err != nil {
-		s.fail(fmt.Errorf("what is stored under %s cannot be read: %w", key, err))
-		return &eventState{}
+		s.fail(fmt.Errorf("the value stored under %s is invalid: %w", key, err))
+		state = &eventState{}
 	}
-	state.Recent = state.Recent[max(0, len(state.Recent)-maxRecent):]
+	state.key = key
 	return state
 }
 
-// keep has a state written at the next save if it has changed. room is how many announcements it may have.
-func (s *eventStore) keep(key string, state *eventState, room int) {
-	if state.asked > 0 {
-		state.Announced = slices.Delete(state.Announced, 0, max(0, len(state.Announced)-max(room, state.asked)))
+func decode(data []byte) (*eventState, error) {
+	state := &eventState{}
+	switch {
+	case len(data) == 0:
+		return state, nil
+	case len(data) > maxStored:
+		return nil, fmt.Errorf("it has %d bytes, but must not have more than %d", len(data), maxStored)
+	}
+	if err := json.Unmarshal(data, state); err != nil {
+		return nil, err
+	}
+	state.Recent = state.Recent[max(0, len(state.Recent)-maxRecent):]
+	return state, nil
+}
+
+// put limits the announcements of a state. If the state has changed since the last put, the next flush writes it.
+func (s *eventStore) put(state *eventState, maxAnnounced int) {
+	if state.used > 0 {
+		state.Announced = slices.Delete(state.Announced, 0, max(0, len(state.Announced)-max(maxAnnounced, state.used)))
 	}
 	changed := state.changed
-	state.changed, state.asked = false, 0
+	state.changed, state.used = false, 0
 	if !changed || s.client == nil {
 		return
 	}
-	// How often each leaf was seen lately is not worth a write at each probe.
-	short := *state
-	short.Recent = nil
+	// Each leaf is stored once. Otherwise every probe would change what is stored.
+	stored := *state
+	stored.Recent = nil
 	for i, id := range state.Recent {
 		if !slices.Contains(state.Recent[i+1:], id) {
-			short.Recent = append(short.Recent, id)
+			stored.Recent = append(stored.Recent, id)
 		}
 	}
-	data, err := json.Marshal(&short)
+	data, err := json.Marshal(&stored)
 	if err != nil {
 		s.fail(err)
 		return
 	}
-	s.pending[key] = data
+	s.pending[state.key] = data
 }
 
-// forget has what is stored under a key deleted at the next save.
-func (s *eventStore) forget(key string) {
+// delete makes the next flush delete the state that is stored under a key.
+func (s *eventStore) delete(key string) {
 	if s.client != nil {
 		s.pending[key] = nil
 	}
 }
 
-// save writes what waits to be written. What could not be written is tried again at the next save.
-func (s *eventStore) save(ctx context.Context) {
+// flush writes pending changes to the storage. If that fails, the next flush tries again.
+func (s *eventStore) flush(ctx context.Context) {
 	if s.client == nil || len(s.pending) == 0 {
 		return
 	}
@@ -112,12 +120,12 @@ func (s *eventStore) save(ctx context.Context) {
 	}
 }
 
-// call makes one call of the storage, and reports whether it succeeded. A storage that does not answer in time is not used
+// call runs an operation of the storage, and reports whether it succeeded. A storage that does not answer in time is not used
 // again.
-func (s *eventStore) call(ctx context.Context, do func(context.Context) error) (ok bool) {
+func (s *eventStore) call(ctx context.Context, op func(context.Context) error) (ok bool) {
 	limited, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	err := do(limited)
+	err := op(limited)
 	if err == nil {
 		return true
 	}
@@ -129,9 +137,10 @@ func (s *eventStore) call(ctx context.Context, do func(context.Context) error) (
 	return false
 }
 
+// fail logs the first failure.
 func (s *eventStore) fail(err error) {
 	if !s.failed {
-		s.log.Error("The storage of events fails. Events are still sent, but some may be sent again after a restart. "+
+		s.log.Error("The storage for events failed. Events are still sent, but some may be sent again after a restart. "+
 			"Check the extension that is named in storage.", zap.Error(err))
 	}
 	s.failed = true

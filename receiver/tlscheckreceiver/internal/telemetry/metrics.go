@@ -18,8 +18,8 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
-// counters are the cumulative counts of one metric for one target, in the order in which their attributes were first
-// seen. There are few: a slice is smaller than a map and keeps its order.
+// counters are the cumulative counts of one metric of one place, in the order in which their series were first seen. There are
+// few, so a slice is smaller than a map. It also keeps the order.
 type counters []counter
 
 type counter struct {
@@ -27,7 +27,7 @@ type counter struct {
 	count  int64
 }
 
-// series are the attributes that tell the points of one target and metric apart. Empty ones are absent.
+// series are the attributes that distinguish the points of one metric of one place. Empty ones are absent.
 type series struct {
 	phase     failure.Step
 	errorType failure.Type
@@ -47,13 +47,13 @@ func (c *counters) add(s series) {
 
 var phases = metadata.MapAttributeTLSProbePhase
 
-// recordMetrics records one outcome. All series of a place that were ever seen are sent with each of its probes, so
-// that rate() sees no gaps. The points go through the generated builder one outcome at a time, because it compares each
-// new point with all that it holds.
-func (r *Recorder) recordMetrics(o probe.Outcome, s *state, ids spanIDs) {
+// recordMetrics records one outcome. Every series of counts that the place ever had is sent with each of its probes, so that
+// rate() sees no gaps. Points are moved from the generated builder to the batch after each outcome, because the builder compares
+// each new point with all that it holds.
+func (r *Recorder) recordMetrics(o probe.Outcome, s *placeState, ids spanIDs) {
 	about := o.Common()
 	ts := pcommon.NewTimestampFromTime(about.End)
-	r.builder.RecordTLSProbeSuccessDataPoint(ts, boolInt(about.Failure == nil), s.identity...)
+	r.metricsBuilder.RecordTLSProbeSuccessDataPoint(ts, boolInt(about.Failure == nil), s.identity...)
 	if f := about.Failure; f != nil {
 		s.failures.add(series{phase: f.Step, errorType: f.Type})
 	}
@@ -68,8 +68,8 @@ func (r *Recorder) recordMetrics(o probe.Outcome, s *state, ids spanIDs) {
 		h = o.Handshake
 		r.recordAttempt(about, &o.Attempt, ts, s)
 		if p := o.Pool; p != nil {
-			r.builder.RecordTLSEndpointAddressesDataPoint(ts, int64(len(p.Peers)), s.identity...)
-			r.builder.RecordTLSEndpointCertificatesDataPoint(ts, int64(p.Certificates()), s.identity...)
+			r.metricsBuilder.RecordTLSEndpointAddressesDataPoint(ts, int64(len(p.Peers)), s.identity...)
+			r.metricsBuilder.RecordTLSEndpointCertificatesDataPoint(ts, int64(p.Certificates()), s.identity...)
 		}
 	case *probe.AddressOutcome:
 		h = o.Handshake
@@ -77,21 +77,17 @@ func (r *Recorder) recordMetrics(o probe.Outcome, s *state, ids spanIDs) {
 	}
 	r.recordCounters(ts, s)
 
-	if r.emit(about) && r.durations {
-		durations := pmetric.NewMetricSlice()
-		s.appendDurations(durations, r.start, ts, about, h, ids)
-		for _, m := range durations.All() {
-			r.merge(m, about)
-		}
+	if r.emit(about) && r.durations && len(s.durations) > 0 {
+		r.recordDurations(about, h, ts, s, ids)
 	}
 	if r.timeLeft {
 		r.recordTimeLeft(o, ts)
 	}
 }
 
-// recordCounters records all series of the place that count.
-func (r *Recorder) recordCounters(ts pcommon.Timestamp, s *state) {
-	b := r.builder
+// recordCounters records the counts of the place.
+func (r *Recorder) recordCounters(ts pcommon.Timestamp, s *placeState) {
+	b := r.metricsBuilder
 	for _, c := range s.failures {
 		b.RecordTLSProbeFailuresDataPoint(ts, c.count, phases[string(c.series.phase)],
 			s.with(metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))...)
@@ -108,10 +104,10 @@ func (r *Recorder) recordCounters(ts pcommon.Timestamp, s *state) {
 	}
 }
 
-// recordAttempt records how far a probe came.
-func (r *Recorder) recordAttempt(about *probe.About, attempt *probe.Attempt, ts pcommon.Timestamp, s *state) {
+// recordAttempt records the steps of a probe.
+func (r *Recorder) recordAttempt(about *probe.About, attempt *probe.Attempt, ts pcommon.Timestamp, s *placeState) {
 	for _, p := range phaseDurations(attempt) {
-		r.builder.RecordTLSProbeDurationDataPoint(ts, p.took.Seconds(), phases[string(p.phase)], s.identity...)
+		r.metricsBuilder.RecordTLSProbeDurationDataPoint(ts, p.took.Seconds(), phases[string(p.phase)], s.identity...)
 	}
 	if h := attempt.Handshake; h != nil {
 		s.handshakes.add(handshakeSeries(about, h))
@@ -119,14 +115,14 @@ func (r *Recorder) recordAttempt(about *probe.About, attempt *probe.Attempt, ts 
 		r.recordHandshake(about, h, ts, s)
 	}
 	if c := attempt.ClientCert; c != nil {
-		r.builder.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(c.NotAfter.Sub(about.End)),
+		r.metricsBuilder.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(c.NotAfter.Sub(about.End)),
 			text.Clean(certs.SubjectName(c), attributes.MaxName), text.Clean(certs.IssuerName(c), attributes.MaxName), s.identity...)
 	}
 }
 
-// emit moves the points that the builder holds to the batch, and reports whether the configured filters let them pass.
+// emit moves the points from the builder to the batch. It reports false if the configured resource filters dropped them.
 func (r *Recorder) emit(about *probe.About) (passed bool) {
-	for _, rm := range r.builder.Emit(metadata.WithResource(r.resource)).ResourceMetrics().All() {
+	for _, rm := range r.metricsBuilder.Emit(metadata.WithResource(r.resource)).ResourceMetrics().All() {
 		passed = true
 		for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
 			r.merge(m, about)
@@ -135,7 +131,7 @@ func (r *Recorder) emit(about *probe.About) (passed bool) {
 	return passed
 }
 
-// recordTimeLeft records the one metric that names its target on the resource.
+// recordTimeLeft records tlscheck.time_left, whose points are in a resource that names their target.
 func (r *Recorder) recordTimeLeft(o probe.Outcome, ts pcommon.Timestamp) {
 	about := o.Common()
 	chain := []*x509.Certificate{probe.Leaf(o)}
@@ -151,29 +147,28 @@ func (r *Recorder) recordTimeLeft(o probe.Outcome, ts pcommon.Timestamp) {
 		for _, n := range names[:cap(sans)] {
 			sans = append(sans, text.Clean(n, attributes.MaxName))
 		}
-		r.builder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(c.NotAfter.Sub(about.End).Seconds())),
+		r.metricsBuilder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(c.NotAfter.Sub(about.End).Seconds())),
 			text.Clean(c.Issuer.String(), attributes.MaxName), text.Clean(c.Subject.CommonName, attributes.MaxName), sans)
 	}
-	resource := metadata.NewResourceBuilder(r.attributes)
+	resource := metadata.NewResourceBuilder(r.resourceAttributes)
 	resource.SetServiceName(metadata.Type.String())
 	resource.SetTlscheckTarget(text.Clean(about.Name(), attributes.MaxText))
-	for _, rm := range r.builder.Emit(metadata.WithResource(resource.Emit())).ResourceMetrics().All() {
+	for _, rm := range r.metricsBuilder.Emit(metadata.WithResource(resource.Emit())).ResourceMetrics().All() {
 		addAttributes(rm.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints(), about.Target.Attributes)
 		rm.MoveTo(r.batch.metrics.ResourceMetrics().AppendEmpty())
 	}
 }
 
-func (r *Recorder) recordHandshake(about *probe.About, h *probe.Handshake, ts pcommon.Timestamp, s *state) {
-	b := r.builder
-	// Of the path to a trusted root, the best one, even where something else is wrong with it; where none leads to one, of as
-	// much of the path as was presented.
+// recordHandshake records what a handshake found.
+func (r *Recorder) recordHandshake(about *probe.About, h *probe.Handshake, ts pcommon.Timestamp, s *placeState) {
+	b := r.metricsBuilder
 	if h.Verdict != nil {
 		r.recordCertificates(about, h.Verdict.Chain, s)
 	}
-	_, differs := mismatched(h)
+	_, differs := mismatch(h)
 	for _, f := range h.OnDisk {
 		if !f.Served && !differs {
-			continue // another of the target's files has what is served, as with an ECDSA and an RSA certificate
+			continue // another file of the target has it, for example if there are an ECDSA and an RSA certificate
 		}
 		b.RecordTLSCertificateFileMatchDataPoint(ts, boolInt(f.Served), s.with(metadata.WithCertificatePathMetricAttribute(text.Clean(f.Path, attributes.MaxText)))...)
 	}
@@ -181,7 +176,7 @@ func (r *Recorder) recordHandshake(about *probe.About, h *probe.Handshake, ts pc
 		if staple.Status != "" {
 			b.RecordTLSOcspStatusDataPoint(ts, 1, metadata.MapAttributeTLSOcspStatus[string(staple.Status)], s.identity...)
 		}
-		if !staple.NextUpdate.IsZero() { // a stale staple too has one: a series that ended with it could raise no alarm
+		if !staple.NextUpdate.IsZero() { // even if stale: an alert needs the series
 			b.RecordTLSOcspNextUpdateDataPoint(ts, float64(staple.NextUpdate.Unix()), s.identity...)
 		}
 	}
@@ -197,12 +192,12 @@ func (r *Recorder) recordHandshake(about *probe.About, h *probe.Handshake, ts pc
 	}
 }
 
-// recordCertificates records certificates under their places in the chain or file.
-func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certificate, s *state) {
-	b, now := r.builder, about.End
+// recordCertificates records the certificates of a chain or file. Their depth is their index.
+func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certificate, s *placeState) {
+	b, now := r.metricsBuilder, about.End
 	ts := pcommon.NewTimestampFromTime(now)
 	for i, c := range chain {
-		if i%100 == 99 { // a file may have thousands, and the builder compares each with all that it holds
+		if i%100 == 99 { // a file may have thousands; see recordMetrics
 			r.emit(about)
 		}
 		subject, issuer := text.Clean(certs.SubjectName(c), attributes.MaxName), text.Clean(certs.IssuerName(c), attributes.MaxName)
@@ -220,7 +215,7 @@ func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certific
 	}
 }
 
-// merge moves the points of m to the metric of its name in the batch.
+// merge adds the target's attributes to the points of m, and moves them to the metric of that name in the batch.
 func (r *Recorder) merge(m pmetric.Metric, about *probe.About) {
 	own := about.Target.Attributes
 	into, ok := r.batch.byName[m.Name()]
@@ -244,7 +239,7 @@ func (r *Recorder) merge(m pmetric.Metric, about *probe.About) {
 		}
 	}
 	if !ok {
-		into = r.batch.points.AppendEmpty()
+		into = r.batch.metricSlice.AppendEmpty()
 		m.MoveTo(into)
 		r.batch.byName[into.Name()] = into
 	}
@@ -256,14 +251,14 @@ func addAttributes(points pmetric.NumberDataPointSlice, own map[string]string) {
 	}
 }
 
-// putAttributes adds a target's own attributes, which the configuration keeps from having names of the receiver's.
+// putAttributes adds the attributes that are configured for a target. The configuration rejects names that the receiver uses.
 func putAttributes(to pcommon.Map, own map[string]string) {
 	for k, v := range own {
 		to.PutStr(k, v)
 	}
 }
 
-// handshakeSeries returns the attributes under which a handshake is counted and timed.
+// handshakeSeries returns the series in which a handshake is counted and timed.
 func handshakeSeries(about *probe.About, h *probe.Handshake) series {
 	if about.Failure != nil {
 		return series{errorType: about.Failure.Type}
@@ -271,8 +266,8 @@ func handshakeSeries(about *probe.About, h *probe.Handshake) series {
 	return series{success: true, version: handshake.VersionName(h.State.Version)}
 }
 
-// validationErrors are all reasons for which a certificate is not valid, and the warnings: ours for the server's
-// certificate, and the server's for our own.
+// validationErrors returns everything that is wrong with a certificate, and the warnings. They are about the server's
+// certificate, as the receiver sees it, and about the receiver's, as the server sees it.
 func validationErrors(o probe.Outcome) []failure.Type {
 	if f, ok := o.(*probe.FileOutcome); ok {
 		var types []failure.Type
@@ -290,7 +285,7 @@ func validationErrors(o probe.Outcome) []failure.Type {
 	if h.Verdict != nil {
 		types = failure.Types(h.Verdict.Reasons)
 	} else if h.Failure != nil && h.Failure.Step == failure.Verify {
-		types = h.Failure.Reasons // it could not even be read
+		types = h.Failure.Reasons // the certificate could not be parsed
 	}
 	if f := h.Failure; f != nil && f.Step == failure.ClientAuth {
 		switch f.Type {
@@ -307,8 +302,8 @@ type phaseDuration struct {
 	took  time.Duration
 }
 
-// phaseDurations returns how long each phase took that the probe reached. Where a phase has several steps, it takes from the
-// beginning of the first to the end of the last.
+// phaseDurations returns the durations of the phases that the probe reached. A phase with several steps lasts from the start of
+// the first to the end of the last.
 func phaseDurations(a *probe.Attempt) []phaseDuration {
 	ds := make([]phaseDuration, 0, 4)
 	if n := len(a.Lookups); n > 0 {
@@ -326,27 +321,28 @@ func phaseDurations(a *probe.Attempt) []phaseDuration {
 	return ds
 }
 
-// bounds are those of tls.handshake.duration, in seconds.
+// bounds are the bucket bounds of tls.handshake.duration, in seconds.
 var bounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
-// histogram is one series of tls.handshake.duration. There may be ten thousand, so it is small.
+// histogram is one series of tls.handshake.duration. It is small because ten thousand targets may each have one.
 type histogram struct {
 	success  bool
-	version  string // empty on failure
+	version  string // empty if not success
 	count    uint64
 	sum      float64
 	min, max float64
 	buckets  [15]uint32 // one more than bounds
 }
 
-// of reports whether a handshake belongs to the series.
-func (h *histogram) of(as series) bool { return h.success == as.success && h.version == as.version }
+// matches reports whether handshakes in s are counted in h.
+func (h *histogram) matches(s series) bool { return h.success == s.success && h.version == s.version }
 
-func (s *state) observe(as series, took time.Duration) {
-	i := slices.IndexFunc(s.durations, func(h histogram) bool { return h.of(as) })
+// observe adds the duration of a handshake to the histogram that matches its series.
+func (s *placeState) observe(of series, took time.Duration) {
+	i := slices.IndexFunc(s.durations, func(h histogram) bool { return h.matches(of) })
 	if i < 0 {
 		i = len(s.durations)
-		s.durations = append(s.durations, histogram{success: as.success, version: as.version})
+		s.durations = append(s.durations, histogram{success: of.success, version: of.version})
 	}
 	h, v := &s.durations[i], took.Seconds()
 	bucket, _ := slices.BinarySearch(bounds, v)
@@ -359,12 +355,10 @@ func (s *state) observe(as series, took time.Duration) {
 	h.sum += v
 }
 
-// appendDurations appends the histograms, of which that of this outcome's handshake points to its span if it left one.
-func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.Timestamp, about *probe.About, hs *probe.Handshake, ids spanIDs) {
-	if len(s.durations) == 0 {
-		return
-	}
-	m := metrics.AppendEmpty()
+// recordDurations adds the histograms of a place to the batch. The one of the handshake, if there was one now, has an exemplar
+// that refers to its span, if that was recorded.
+func (r *Recorder) recordDurations(about *probe.About, hs *probe.Handshake, ts pcommon.Timestamp, s *placeState, ids spanIDs) {
+	m := pmetric.NewMetric()
 	m.SetName("tls.handshake.duration")
 	m.SetDescription("How long handshakes took.")
 	m.SetUnit("s")
@@ -373,7 +367,7 @@ func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.T
 	for i := range s.durations {
 		h := &s.durations[i]
 		p := hist.DataPoints().AppendEmpty()
-		p.SetStartTimestamp(start)
+		p.SetStartTimestamp(r.start)
 		p.SetTimestamp(ts)
 		p.SetCount(h.count)
 		p.SetSum(h.sum)
@@ -386,7 +380,7 @@ func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.T
 			counts.Append(uint64(n))
 		}
 		a := p.Attributes()
-		a.EnsureCapacity(5 + len(about.Target.Attributes))
+		a.EnsureCapacity(5 + len(about.Target.Attributes)) // putIdentity adds up to 3
 		putIdentity(a, about)
 		if h.success {
 			a.PutStr("result", "success")
@@ -394,7 +388,7 @@ func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.T
 		} else {
 			a.PutStr("result", "failure")
 		}
-		if hs != nil && h.of(handshakeSeries(about, hs)) && !ids.trace.IsEmpty() {
+		if hs != nil && h.matches(handshakeSeries(about, hs)) && !ids.trace.IsEmpty() {
 			e := p.Exemplars().AppendEmpty()
 			e.SetTimestamp(ts)
 			e.SetDoubleValue(hs.End.Sub(hs.Start).Seconds())
@@ -402,6 +396,7 @@ func (s *state) appendDurations(metrics pmetric.MetricSlice, start, ts pcommon.T
 			e.SetSpanID(ids.handshake)
 		}
 	}
+	r.merge(m, about)
 }
 
 func boolInt(b bool) int64 {

@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
@@ -20,23 +23,23 @@ func TestTimeLeft(t *testing.T) {
 	leaf := issue(tlsfarm.Validity(-day, 10*day), tlsfarm.Names("a.example", "b.example"))
 	twin := issue(tlsfarm.Validity(-day, 5*day))
 	old := tlsfarm.NewAuthority("Old", tlsfarm.Validity(-2*day, -day)).Certificate
-	on := func(_ *desk, cfg *Config, _ *Consumers) { cfg.Metrics.TlscheckTimeLeft.Enabled = true }
-	invalid := at(now, leaf)
+	enabled := func(_ *testRecorder, cfg *Config, _ *Consumers) { cfg.Metrics.TlscheckTimeLeft.Enabled = true }
+	invalid := handshakeAt(now, leaf)
 	invalid.Failure = &failure.Failure{Step: failure.Verify, Type: "untrusted_ca"}
-	all := []probe.Outcome{at(now, leaf), invalid, failed(now, failure.ConnectionRefused), file(now, "/etc/ssl/a.pem", leaf, twin, old), file(now, "/etc/ssl/b.pem")}
+	all := []probe.Outcome{handshakeAt(now, leaf), invalid, failureAt(now, failure.ConnectionRefused), fileAt(now, "/etc/ssl/a.pem", leaf, twin, old), fileAt(now, "/etc/ssl/b.pem")}
 
-	points := func(edits ...func(*desk, *Config, *Consumers)) (found []map[string]any) {
-		d := newDesk(t, nil, append(edits, withMetrics)...)
-		d.after(all...)
-		for i, rm := range d.metrics.AllMetrics()[0].ResourceMetrics().All() {
+	points := func(options ...option) (found []map[string]any) {
+		r := newTestRecorder(t, nil, append(options, withMetrics)...)
+		r.record(all...)
+		for i, rm := range r.metrics.AllMetrics()[0].ResourceMetrics().All() {
 			assert.Equal(t, metadata.ScopeName, rm.ScopeMetrics().At(0).Scope().Name())
-			tgt, own := rm.Resource().Attributes().Get("tlscheck.target")
-			assert.Equal(t, i > 0, own)
+			tgt, ok := rm.Resource().Attributes().Get("tlscheck.target")
+			assert.Equal(t, i > 0, ok)
 			for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
 				assert.Equal(t, i > 0, m.Name() == "tlscheck.time_left", m.Name())
 				if m.Name() == "tlscheck.time_left" {
 					for _, p := range m.Gauge().DataPoints().All() {
-						point := with(p.Attributes().AsRaw(), map[string]any{"target": tgt.Str(), "value": p.IntValue()})
+						point := union(p.Attributes().AsRaw(), map[string]any{"target": tgt.Str(), "value": p.IntValue()})
 						assert.Equal(t, "tls_check", rm.Resource().Attributes().AsRaw()["service.name"])
 						found = append(found, point)
 					}
@@ -54,59 +57,63 @@ func TestTimeLeft(t *testing.T) {
 	}
 	assert.Equal(t, []map[string]any{
 		point("mail.example.com:465", leaf), point("mail.example.com:465", leaf),
-		point("/etc/ssl/a.pem", twin), point("/etc/ssl/a.pem", old), // the twin's and the leaf's attributes are the same
-	}, points(on))
+		point("/etc/ssl/a.pem", twin), point("/etc/ssl/a.pem", old), // leaf has the same attributes and expires later
+	}, points(enabled))
 	assert.Negative(t, left(old))
 
-	withSAN := points(on, func(_ *desk, cfg *Config, _ *Consumers) {
+	withSAN := points(enabled, func(_ *testRecorder, cfg *Config, _ *Consumers) {
 		cfg.Metrics.TlscheckTimeLeft.EnabledAttributes = []metadata.TlscheckTimeLeftMetricAttributeKey{metadata.TlscheckTimeLeftMetricAttributeKeyTlscheckX509San}
 	})
 	assert.Equal(t, map[string]any{
 		"target": "mail.example.com:465", "value": left(leaf), "team": "post", "tlscheck.x509.san": []any{"a.example", "b.example"},
 	}, withSAN[0])
 
-	// An override is for these resources alone.
+	// An override applies to these resources only.
 	name := "one"
-	for _, p := range points(on, func(_ *desk, cfg *Config, _ *Consumers) { cfg.ResourceAttributes.TlscheckTarget.OverrideValue = &name }) {
+	for _, p := range points(enabled, func(_ *testRecorder, cfg *Config, _ *Consumers) {
+		cfg.ResourceAttributes.TlscheckTarget.OverrideValue = &name
+	}) {
 		assert.Equal(t, "one", p["target"])
 	}
 
-	d := newDesk(t, nil, on, withMetrics, func(_ *desk, cfg *Config, _ *Consumers) { cfg.ResourceAttributes.TlscheckTarget.Enabled = false })
-	d.after(all[0])
-	assert.Equal(t, map[string]any{"service.name": "tls_check"}, d.metrics.AllMetrics()[0].ResourceMetrics().At(1).Resource().Attributes().AsRaw())
+	r := newTestRecorder(t, nil, enabled, withMetrics, func(_ *testRecorder, cfg *Config, _ *Consumers) {
+		cfg.ResourceAttributes.TlscheckTarget.Enabled = false
+	})
+	r.record(all[0])
+	assert.Equal(t, map[string]any{"service.name": "tls_check"}, r.metrics.AllMetrics()[0].ResourceMetrics().At(1).Resource().Attributes().AsRaw())
 }
 
-func TestTimeLeftIsRoundedDownAndItsAttributesAreFit(t *testing.T) {
+func TestTimeLeftOfHostileCertificate(t *testing.T) {
 	c := issue(tlsfarm.Validity(-day, 10*day))
 	hostile := strings.Repeat("\x1b\xff", 3000)
 	c.Subject.CommonName, c.Issuer.CommonName = hostile, hostile
 	for i := range 150 {
 		c.DNSNames = append(c.DNSNames, fmt.Sprint(i, hostile))
 	}
-	d := newDesk(t, nil, withMetrics, func(_ *desk, cfg *Config, _ *Consumers) {
+	r := newTestRecorder(t, nil, withMetrics, func(_ *testRecorder, cfg *Config, _ *Consumers) {
 		cfg.Metrics.TlscheckTimeLeft.Enabled = true
 		cfg.Metrics.TlscheckTimeLeft.EnabledAttributes = append(cfg.Metrics.TlscheckTimeLeft.EnabledAttributes, metadata.TlscheckTimeLeftMetricAttributeKeyTlscheckX509San)
 	})
-	d.after(file(c.NotAfter.Add(time.Millisecond), hostile, c))
-	rm := d.metrics.AllMetrics()[0].ResourceMetrics().At(1)
+	r.record(fileAt(c.NotAfter.Add(time.Millisecond), hostile, c))
+	rm := r.metrics.AllMetrics()[0].ResourceMetrics().At(1)
 	p := rm.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0)
-	assert.Equal(t, int64(-1), p.IntValue())
-	assertFit(t, event{attributes: p.Attributes().AsRaw()})
-	assertFit(t, event{attributes: rm.Resource().Attributes().AsRaw()})
+	assert.Equal(t, int64(-1), p.IntValue(), "rounded down")
+	assertClean(t, event{attributes: p.Attributes().AsRaw()})
+	assertClean(t, event{attributes: rm.Resource().Attributes().AsRaw()})
 	sans, _ := p.Attributes().Get("tlscheck.x509.san")
 	assert.Equal(t, 100, sans.Slice().Len())
 }
 
-// The generated builder compares each new point with all that it holds.
-func TestManyCertificatesInAFile(t *testing.T) {
+// The builder is emptied several times for one outcome.
+func TestManyCertificatesInFile(t *testing.T) {
 	var bundle []*x509.Certificate
 	for range 250 {
 		bundle = append(bundle, ca.Certificate)
 	}
-	d := newDesk(t, nil, withMetrics)
-	d.after(file(time.Now(), "/etc/ssl/ca.pem", bundle...))
+	r := newTestRecorder(t, nil, withMetrics)
+	r.record(fileAt(time.Now(), "/etc/ssl/ca.pem", bundle...))
 	counts := make(map[string]int)
-	for _, m := range d.metrics.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+	for _, m := range r.sentMetrics().All() {
 		counts[m.Name()] = m.Gauge().DataPoints().Len()
 		for i, p := range m.Gauge().DataPoints().All() {
 			a := p.Attributes().AsRaw()
@@ -120,4 +127,76 @@ func TestManyCertificatesInAFile(t *testing.T) {
 	assert.Equal(t, map[string]int{
 		"tls.probe.success": 1, "tls.certificate.days_until_expiry": 250, "tls.certificate.not_after": 250, "tls.certificate.lifetime.remaining": 250,
 	}, counts)
+}
+
+func TestHistogramAddsUp(t *testing.T) {
+	c := minimalCertificate()
+	r := newTestRecorder(t, nil, withMetrics, withTraces)
+	r.record(handshakeOutcome(example, 30*time.Millisecond, c), handshakeOutcome(example, 3*time.Millisecond, c), handshakeOutcome(example, 20*time.Second, c))
+	var last pmetric.HistogramDataPoint
+	for _, m := range r.sentMetrics().All() {
+		if m.Name() == "tls.handshake.duration" {
+			require.Equal(t, 3, m.Histogram().DataPoints().Len())
+			last = m.Histogram().DataPoints().At(2)
+		}
+	}
+	assert.Equal(t, uint64(3), last.Count())
+	assert.InDelta(t, 20.033, last.Sum(), 1e-9)
+	assert.InDelta(t, 0.003, last.Min(), 1e-9)
+	assert.InDelta(t, 20, last.Max(), 1e-9)
+	assert.Equal(t, []uint64{1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, last.BucketCounts().AsRaw())
+	require.Equal(t, 1, last.Exemplars().Len())
+	assert.InDelta(t, 20, last.Exemplars().At(0).DoubleValue(), 1e-9, "of the latest handshake")
+}
+
+// Alert rules use unknown_ca in tls.validation.errors for servers that refuse the client certificate.
+func TestRefusedClientCertificateIsValidationError(t *testing.T) {
+	for typ, counted := range map[failure.Type]bool{
+		failure.UnknownCA: true, failure.BadCertificate: true, failure.ClientCertExpired: true, failure.ClientCertRevoked: true,
+		failure.UnsupportedCertificate: true, failure.CertificateUnknown: true,
+		failure.MissingClientCert: false, failure.AccessDenied: false, // nothing is wrong with the certificate
+	} {
+		o := handshakeOutcome(example, time.Millisecond, minimalCertificate())
+		o.Failure = &failure.Failure{Step: failure.ClientAuth, Type: typ, Reasons: []failure.Type{typ}}
+		o.Handshake.Failure = o.Failure
+		if counted {
+			assert.Equal(t, []failure.Type{typ}, validationErrors(o))
+		} else {
+			assert.Empty(t, validationErrors(o), typ)
+		}
+	}
+}
+
+// A CA that changed its key may have a certificate that its old key signed. Then a chain has two certificates with the same
+// subject and issuer.
+func TestCertificatesWithSameSubjectAndIssuer(t *testing.T) {
+	oldCA := tlsfarm.NewAuthority("CA", tlsfarm.Validity(-time.Hour, 100*24*time.Hour))
+	newCA := oldCA.Cross(tlsfarm.NewAuthority("CA"))
+	leaf := newCA.Issue("leaf")
+	var chain []*x509.Certificate
+	for _, der := range append(leaf.Certificate, oldCA.Certificate.Raw) {
+		c, err := x509.ParseCertificate(der)
+		require.NoError(t, err)
+		chain = append(chain, c)
+	}
+	o := handshakeOutcome(example, time.Millisecond, chain[0])
+	o.Handshake.Verdict = certs.Verify(chain, oldCA.Pool(), "localhost", time.Now())
+	require.True(t, o.Handshake.Verdict.Valid())
+	r := newTestRecorder(t, nil, withMetrics, withTraces)
+	r.record(o)
+	var depths []int64
+	for _, m := range r.sentMetrics().All() {
+		if m.Name() != "tls.certificate.days_until_expiry" {
+			continue
+		}
+		for _, p := range m.Gauge().DataPoints().All() {
+			subject, _ := p.Attributes().Get("certificate.subject")
+			issuer, _ := p.Attributes().Get("certificate.issuer")
+			depth, _ := p.Attributes().Get("certificate.depth")
+			if subject.Str() == "CA" && issuer.Str() == "CA" {
+				depths = append(depths, depth.Int())
+			}
+		}
+	}
+	assert.Equal(t, []int64{1, 2}, depths)
 }

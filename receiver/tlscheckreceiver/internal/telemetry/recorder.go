@@ -1,4 +1,4 @@
-// Package telemetry turns outcomes into metrics, spans and events. docs/telemetry.md describes what it sends.
+// Package telemetry turns outcomes into metrics, spans and events. docs/telemetry.md describes them.
 package telemetry
 
 import (
@@ -25,135 +25,144 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
-// Recorder keeps the cumulative state of all places, and gathers telemetry until it is flushed. One goroutine uses it at a
-// time.
+// Recorder keeps the cumulative state of each place, and collects telemetry until it is flushed. It must not be used by
+// two goroutines at the same time.
 type Recorder struct {
-	to      Consumers
+	next    Consumers
 	obs     *receiverhelper.ObsReport
 	log     *zap.Logger
-	refused bool // whether the last batch was: logged once, not at every batch
+	refused bool // whether the last batch that was sent was refused: only the first of several is logged
 
-	builder    *metadata.MetricsBuilder
-	events     *metadata.LogsBuilder
-	resource   pcommon.Resource
-	attributes metadata.ResourceAttributesConfig
-	durations  bool // whether tls.handshake.duration is on
-	info       bool // whether tls.certificate.info is on, whose attributes are costly to make
-	timeLeft   bool // whether tlscheck.time_left is on
-	start      pcommon.Timestamp
-	version    string
+	metricsBuilder     *metadata.MetricsBuilder
+	logsBuilder        *metadata.LogsBuilder
+	resource           pcommon.Resource
+	resourceAttributes metadata.ResourceAttributesConfig
+	durations          bool // whether tls.handshake.duration is enabled
+	info               bool // whether tls.certificate.info is enabled: its attributes are expensive to make
+	timeLeft           bool // whether tlscheck.time_left is enabled
+	start              pcommon.Timestamp
+	version            string
 
-	state      map[target.Place]*state
-	ownCerts   *eventState // of the client certificates that the receiver itself presents; nil until needed
-	eventStore eventStore
+	places      map[target.Place]*placeState
+	clientCerts *eventState // of the client certificates that the receiver presents; nil until needed
+	store       eventStore
 
 	batch batch
 }
 
-// Consumers are the next components in the pipelines; nil where the receiver is in none of the kind.
+// Consumers are the next components in the pipelines. A consumer is nil if no pipeline of its kind uses the receiver.
 type Consumers struct {
 	Metrics consumer.Metrics
 	Traces  consumer.Traces
 	Logs    consumer.Logs
 }
 
-// state is what is kept of a place from one outcome to the next.
-type state struct {
+// placeState is what is kept about a place from one outcome to the next.
+type placeState struct {
 	identity                         []metadata.MetricAttributeOption // the attributes that name the place
 	handshakes, failures, validation counters
 	durations                        []histogram
 	last                             result
-	probed                           bool
+	probed                           bool // whether there is a last result
 
-	events  *eventState // nil where there are no events
-	differs bool        // whether none of the target's files had what was served, when they were last compared
+	events     *eventState // nil without a consumer of logs
+	mismatched bool        // whether the served certificate was in none of the target's files when last compared
 }
 
-// result is what two probes must have in common for the second not to be a change.
+// result is what is compared between two probes of a place to see whether something changed.
 type result struct {
-	failure failure.Type
-	leaf    [32]byte
+	failure failure.Type // empty if the probe succeeded
+	leaf    [32]byte     // the fingerprint; zero if there is no certificate
 }
 
-// batch is what waits to be sent on.
+// batch is the telemetry since the last flush.
 type batch struct {
-	metrics pmetric.Metrics
-	byName  map[string]pmetric.Metric // those of metrics
-	points  pmetric.MetricSlice       // of metrics
-	traces  ptrace.Traces
-	spans   ptrace.SpanSlice // of traces
-	logs    plog.Logs
-	records plog.LogRecordSlice // of logs
+	metrics     pmetric.Metrics
+	metricSlice pmetric.MetricSlice       // part of metrics
+	byName      map[string]pmetric.Metric // the elements of metricSlice
+	traces      ptrace.Traces
+	spans       ptrace.SpanSlice // part of traces
+	logs        plog.Logs
+	records     plog.LogRecordSlice // part of logs
 }
 
-// New returns a Recorder for one receiver. The caller closes kept, which may be nil, after the last flush.
-func New(set receiver.Settings, cfg Config, to Consumers, kept storage.Client) (*Recorder, error) {
+// New returns a Recorder for one receiver. It keeps the state of events across restarts with client, which may be nil and
+// which the caller closes after the last flush.
+func New(set receiver.Settings, cfg Config, next Consumers, client storage.Client) (*Recorder, error) {
 	obs, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
 		ReceiverID: set.ID, Transport: "tls", LongLivedCtx: true, ReceiverCreateSettings: set,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if to.Logs == nil {
-		kept = nil // only events need it
+	if next.Logs == nil {
+		client = nil // only events need it
 	}
 	start := pcommon.NewTimestampFromTime(time.Now())
 	common := cfg.ResourceAttributes
-	common.TlscheckTarget.Enabled = false // it is on no other telemetry than tlscheck.time_left, even where it is overridden
+	common.TlscheckTarget.Enabled = false // only tlscheck.time_left has it, even if its value is overridden
 	resource := metadata.NewResourceBuilder(common)
 	resource.SetServiceName(metadata.Type.String())
 	r := &Recorder{
-		to: to, obs: obs, log: set.Logger,
-		builder: metadata.NewMetricsBuilder(metadata.MetricsBuilderConfig{
+		next: next, obs: obs, log: set.Logger,
+		metricsBuilder: metadata.NewMetricsBuilder(metadata.MetricsBuilderConfig{
 			Metrics: cfg.Metrics.MetricsConfig, ResourceAttributes: cfg.ResourceAttributes,
 		}, set, metadata.WithStartTime(start)),
-		events: metadata.NewLogsBuilder(metadata.LogsBuilderConfig{
+		logsBuilder: metadata.NewLogsBuilder(metadata.LogsBuilderConfig{
 			Events: cfg.Events, ResourceAttributes: cfg.ResourceAttributes,
 		}, set),
-		resource:   resource.Emit(),
-		attributes: cfg.ResourceAttributes,
-		durations:  cfg.Metrics.HandshakeDuration.Enabled,
-		info:       cfg.Metrics.TLSCertificateInfo.Enabled,
-		timeLeft:   cfg.Metrics.TlscheckTimeLeft.Enabled,
-		start:      start,
-		version:    set.BuildInfo.Version,
-		state:      make(map[target.Place]*state),
-		eventStore: eventStore{client: kept, log: set.Logger, pending: make(map[string][]byte)},
+		resource:           resource.Emit(),
+		resourceAttributes: cfg.ResourceAttributes,
+		durations:          cfg.Metrics.HandshakeDuration.Enabled,
+		info:               cfg.Metrics.TLSCertificateInfo.Enabled,
+		timeLeft:           cfg.Metrics.TlscheckTimeLeft.Enabled,
+		start:              start,
+		version:            set.BuildInfo.Version,
+		places:             make(map[target.Place]*placeState),
+		store:              eventStore{client: client, log: set.Logger, pending: make(map[string][]byte)},
 	}
 	r.reset()
 	return r, nil
 }
 
-// Observe records an outcome in the batch. ctx bounds reading from the storage.
+// Observe adds the telemetry of an outcome to the batch. ctx limits how long it may read from the storage.
 func (r *Recorder) Observe(ctx context.Context, o probe.Outcome) {
 	a := o.Common()
 	if _, gone := o.(*probe.Gone); gone {
-		delete(r.state, a.Place)
-		r.eventStore.forget(storageKey(a.Place))
+		delete(r.places, a.Place)
+		r.store.delete(storageKey(a.Place))
 		return
 	}
-	s := r.state[a.Place]
+	s := r.places[a.Place]
 	if s == nil {
-		s = &state{identity: identityOf(a)}
-		r.state[a.Place] = s
+		s = &placeState{identity: identityOf(a)}
+		r.places[a.Place] = s
 	}
 	now := resultOf(o)
 	changed := !s.probed || now != s.last
 	s.last, s.probed = now, true
 
+	complete := false
+	defer func() {
+		if !complete { // in a panic: what the builders hold must not go out with the next outcome
+			r.metricsBuilder.Emit()
+			r.logsBuilder.Emit()
+		}
+	}()
 	var ids spanIDs
-	if attempt := probe.AttemptOf(o); attempt != nil && r.to.Traces != nil && wantsSpans(a, changed) {
+	if attempt := probe.AttemptOf(o); attempt != nil && r.next.Traces != nil && wantsSpans(a, changed) {
 		ids = r.recordSpans(a, attempt)
 	}
-	if r.to.Metrics != nil {
+	if r.next.Metrics != nil {
 		r.recordMetrics(o, s, ids)
 	}
-	if r.to.Logs != nil {
+	if r.next.Logs != nil {
 		r.recordEvents(ctx, o, s, ids)
 	}
+	complete = true
 }
 
-// identityOf returns the attributes that name the place of an outcome.
+// identityOf returns the metric attributes that name the place of an outcome.
 func identityOf(a *probe.About) []metadata.MetricAttributeOption {
 	if a.Place.Path != "" {
 		return []metadata.MetricAttributeOption{metadata.WithCertificatePathMetricAttribute(text.Clean(a.Place.Path, attributes.MaxText))}
@@ -168,10 +177,10 @@ func identityOf(a *probe.About) []metadata.MetricAttributeOption {
 	return identity
 }
 
-// putIdentity adds the attributes that name an endpoint or an address where no generated code does.
+// putIdentity adds the attributes that name an endpoint or an address, for telemetry without generated code.
 func putIdentity(to pcommon.Map, a *probe.About) {
 	to.PutStr("server.address", a.Target.Endpoint.Host)
-	if port := a.Port(); port != 0 { // a service has as many ports as servers
+	if port := a.Port(); port != 0 { // the servers of a service may have different ports
 		to.PutInt("server.port", int64(port))
 	}
 	if peer := a.Place.Peer; peer.IsValid() {
@@ -179,8 +188,8 @@ func putIdentity(to pcommon.Map, a *probe.About) {
 	}
 }
 
-// with returns the attributes that name the place and, behind them, those of a point.
-func (s *state) with(options ...metadata.MetricAttributeOption) []metadata.MetricAttributeOption {
+// with returns the attributes that name the place, followed by options.
+func (s *placeState) with(options ...metadata.MetricAttributeOption) []metadata.MetricAttributeOption {
 	return append(s.identity[:len(s.identity):len(s.identity)], options...)
 }
 
@@ -194,7 +203,7 @@ func resultOf(o probe.Outcome) (r result) {
 	return r
 }
 
-// wantsSpans reports whether a probe is to leave spans.
+// wantsSpans reports whether the target is configured to record spans for this probe.
 func wantsSpans(a *probe.About, changed bool) bool {
 	switch a.Target.Spans {
 	case target.SpansOnFailure:
@@ -205,68 +214,75 @@ func wantsSpans(a *probe.About, changed bool) bool {
 	return true
 }
 
-// Flush sends the batch to the consumers, and what events must remember to the storage. What a consumer refuses is lost, and
-// counted by ObsReport.
+// Flush sends the batch to the consumers and writes the state of events to the storage. Telemetry that a consumer refuses is
+// lost, and counted by ObsReport.
 func (r *Recorder) Flush(ctx context.Context) {
 	var errs []error
 	if n := r.batch.metrics.DataPointCount(); n > 0 {
 		ctx := r.obs.StartMetricsOp(ctx)
-		err := r.to.Metrics.ConsumeMetrics(ctx, r.batch.metrics)
+		err := r.next.Metrics.ConsumeMetrics(ctx, r.batch.metrics)
 		r.obs.EndMetricsOp(ctx, metadata.Type.String(), n, err)
 		errs = append(errs, err)
 	}
 	if n := r.batch.traces.SpanCount(); n > 0 {
 		ctx := r.obs.StartTracesOp(ctx)
-		err := r.to.Traces.ConsumeTraces(ctx, r.batch.traces)
+		err := r.next.Traces.ConsumeTraces(ctx, r.batch.traces)
 		r.obs.EndTracesOp(ctx, metadata.Type.String(), n, err)
 		errs = append(errs, err)
 	}
 	if n := r.batch.logs.LogRecordCount(); n > 0 {
 		ctx := r.obs.StartLogsOp(ctx)
-		err := r.to.Logs.ConsumeLogs(ctx, r.batch.logs)
+		err := r.next.Logs.ConsumeLogs(ctx, r.batch.logs)
 		r.obs.EndLogsOp(ctx, metadata.Type.String(), n, err)
 		errs = append(errs, err)
 	}
 	err := errors.Join(errs...)
 	if err != nil && !r.refused {
-		r.log.Error("The next component in the pipeline refuses the telemetry; it is lost until this is fixed. "+
-			"How much is in otelcol_receiver_refused_metric_points, _spans and _log_records.", zap.Error(err))
+		r.log.Error("The next component in the pipeline refuses the telemetry. What it refuses is lost, and counted in "+
+			"otelcol_receiver_refused_metric_points, _spans and _log_records.", zap.Error(err))
 	}
-	r.refused = err != nil
-	r.eventStore.save(ctx)
+	if len(errs) > 0 {
+		r.refused = err != nil
+	}
+	r.store.flush(ctx)
 	r.reset()
 }
 
+// reset starts an empty batch.
 func (r *Recorder) reset() {
 	b := batch{metrics: pmetric.NewMetrics(), byName: make(map[string]pmetric.Metric), traces: ptrace.NewTraces(), logs: plog.NewLogs()}
+
 	rm := b.metrics.ResourceMetrics().AppendEmpty()
 	r.resource.CopyTo(rm.Resource())
 	sm := rm.ScopeMetrics().AppendEmpty()
-	r.scope(sm.Scope())
-	b.points = sm.Metrics()
+	r.setScope(sm.Scope())
+	b.metricSlice = sm.Metrics()
+
 	rs := b.traces.ResourceSpans().AppendEmpty()
 	r.resource.CopyTo(rs.Resource())
 	ss := rs.ScopeSpans().AppendEmpty()
-	r.scope(ss.Scope())
+	r.setScope(ss.Scope())
 	b.spans = ss.Spans()
+
 	rl := b.logs.ResourceLogs().AppendEmpty()
 	r.resource.CopyTo(rl.Resource())
 	sl := rl.ScopeLogs().AppendEmpty()
-	r.scope(sl.Scope())
+	r.setScope(sl.Scope())
 	b.records = sl.LogRecords()
+
 	r.batch = b
 }
 
-func (r *Recorder) scope(s pcommon.InstrumentationScope) {
+func (r *Recorder) setScope(s pcommon.InstrumentationScope) {
 	s.SetName(metadata.ScopeName)
 	s.SetVersion(r.version)
 }
 
-// spanIDs are those of the spans that other signals point to; all are zero where the probe left no spans.
+// spanIDs are the IDs that exemplars and events refer to. All are zero if the probe left no spans.
 type spanIDs struct {
 	trace     pcommon.TraceID
 	root      pcommon.SpanID
-	handshake pcommon.SpanID // zero where the probe did not come to it
+	handshake pcommon.SpanID // zero if the probe did not get to the handshake
 }
 
 func newTraceID() (id pcommon.TraceID) {
@@ -276,7 +292,7 @@ func newTraceID() (id pcommon.TraceID) {
 }
 
 func newSpanID() (id pcommon.SpanID) {
-	put64(id[:], rand.Uint64()|1) // the identifier of all zeros is not valid
+	put64(id[:], rand.Uint64()|1) // an ID of all zeros is invalid
 	return id
 }
 

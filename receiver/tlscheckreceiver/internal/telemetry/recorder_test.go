@@ -1,11 +1,10 @@
 package telemetry
 
 import (
-	"crypto/tls"
-	"crypto/x509"
+	"context"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -13,99 +12,37 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/filter"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/handshake"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
-var example = &target.Target{Endpoint: target.Endpoint{Host: "a.example", Port: 443}}
-
-// handshaked is the outcome of a handshake that took this long and was shown this certificate.
-func handshaked(t *target.Target, took time.Duration, c *x509.Certificate) *probe.EndpointOutcome {
-	start := time.Now()
-	end := start.Add(took)
-	o := &probe.EndpointOutcome{About: probe.About{Target: t, Place: t.Place(), Start: start, End: end}}
-	o.Handshake = &probe.Handshake{Facts: handshake.Facts{
-		Start: start, End: end, Established: true, Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}},
-		State: tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256, PeerCertificates: []*x509.Certificate{c}},
-	}}
-	return o
-}
-
-func certificate() *x509.Certificate {
-	return &x509.Certificate{SerialNumber: big.NewInt(0xabc0123), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-}
-
-type sinks struct {
-	metrics consumertest.MetricsSink
-	traces  consumertest.TracesSink
-	log     *observer.ObservedLogs
-}
-
-// recorder returns a recorder and where it sends to.
-func recorder(t *testing.T) (*Recorder, *sinks) {
-	t.Helper()
-	s := &sinks{}
-	set := receivertest.NewNopSettings(metadata.Type)
-	core, log := observer.New(zap.InfoLevel)
-	set.Logger, s.log = zap.New(core), log
-	r, err := New(set, DefaultConfig(), Consumers{Metrics: &s.metrics, Traces: &s.traces}, nil)
-	require.NoError(t, err)
-	return r, s
-}
-
-func run(t *testing.T, outcomes ...probe.Outcome) *sinks {
-	t.Helper()
-	r, s := recorder(t)
-	for _, o := range outcomes {
-		r.Observe(t.Context(), o)
-	}
-	r.Flush(t.Context())
-	return s
-}
-
-func TestHistogramAddsUp(t *testing.T) {
-	c := certificate()
-	s := run(t, handshaked(example, 30*time.Millisecond, c), handshaked(example, 3*time.Millisecond, c), handshaked(example, 20*time.Second, c))
-	var last pmetric.HistogramDataPoint
-	for _, m := range s.metrics.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
-		if m.Name() == "tls.handshake.duration" {
-			require.Equal(t, 3, m.Histogram().DataPoints().Len())
-			last = m.Histogram().DataPoints().At(2)
-		}
-	}
-	assert.Equal(t, uint64(3), last.Count())
-	assert.InDelta(t, 20.033, last.Sum(), 1e-9)
-	assert.InDelta(t, 0.003, last.Min(), 1e-9)
-	assert.InDelta(t, 20, last.Max(), 1e-9)
-	assert.Equal(t, []uint64{1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, last.BucketCounts().AsRaw())
-	require.Equal(t, 1, last.Exemplars().Len())
-	assert.InDelta(t, 20, last.Exemplars().At(0).DoubleValue(), 1e-9, "the latest")
-}
-
-// Foreign strings: whatever a certificate says, telemetry is valid UTF-8, without control characters, and bounded.
-func TestForeignTextIsCleanAndBounded(t *testing.T) {
-	c := certificate()
+// Whatever a certificate contains, telemetry is valid UTF-8, without control characters, and of limited length.
+func TestMetricsAndSpansOfHostileCertificate(t *testing.T) {
+	c := minimalCertificate()
 	hostile := strings.Repeat("\xff\x1b[2J", 1000)
 	c.Subject, c.Issuer = pkix.Name{CommonName: hostile}, pkix.Name{CommonName: hostile, Organization: []string{hostile}}
 	for i := range 150 {
 		c.DNSNames = append(c.DNSNames, fmt.Sprintf("%d%s", i, hostile))
 	}
-	o := handshaked(example, time.Millisecond, c)
+	o := handshakeOutcome(example, time.Millisecond, c)
 	o.ClientCert = c
 	o.Handshake.State.NegotiatedProtocol = hostile
-	s := run(t, o)
+	r := newTestRecorder(t, nil, withMetrics, withTraces)
+	r.record(o)
 
 	texts := 0
 	check := func(where string, a pcommon.Map, bound int) {
@@ -127,14 +64,14 @@ func TestForeignTextIsCleanAndBounded(t *testing.T) {
 			text(v)
 		}
 	}
-	for _, m := range s.metrics.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+	for _, m := range r.sentMetrics().All() {
 		if m.Type() == pmetric.MetricTypeGauge {
 			for _, p := range m.Gauge().DataPoints().All() {
 				check(m.Name(), p.Attributes(), 256)
 			}
 		}
 	}
-	for _, span := range s.traces.AllTraces()[0].ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
+	for _, span := range r.sentSpans().All() {
 		check(span.Name(), span.Attributes(), 1024)
 		if span.Name() == "tls.handshake" {
 			sans, _ := span.Attributes().Get("tls.cert.san")
@@ -148,71 +85,145 @@ func TestForeignTextIsCleanAndBounded(t *testing.T) {
 	assert.Greater(t, texts, 120)
 }
 
-// Alert rules in use ask for unknown_ca in tls.validation.errors, which a server says of our own certificate.
-func TestRefusalOfOurCertificateIsAValidationError(t *testing.T) {
-	for typ, counted := range map[failure.Type]bool{
-		failure.UnknownCA: true, failure.BadCertificate: true, failure.ClientCertExpired: true, failure.ClientCertRevoked: true,
-		failure.UnsupportedCertificate: true, failure.CertificateUnknown: true,
-		failure.MissingClientCert: false, failure.AccessDenied: false, // it is not the certificate that is wrong
-	} {
-		o := handshaked(example, time.Millisecond, certificate())
-		o.Failure = &failure.Failure{Step: failure.ClientAuth, Type: typ, Reasons: []failure.Type{typ}}
-		o.Handshake.Failure = o.Failure
-		if counted {
-			assert.Equal(t, []failure.Type{typ}, validationErrors(o))
-		} else {
-			assert.Empty(t, validationErrors(o), typ)
-		}
-	}
-}
-
-// A CA that changed its key has a certificate of its own name by its former key: two of one subject and issuer in a chain.
-func TestTwoCertificatesOfOneSubjectStayTwoSeries(t *testing.T) {
-	former := tlsfarm.NewAuthority("CA", tlsfarm.Validity(-time.Hour, 100*24*time.Hour))
-	present := former.Cross(tlsfarm.NewAuthority("CA"))
-	leaf := present.Issue("leaf")
-	var chain []*x509.Certificate
-	for _, der := range append(leaf.Certificate, former.Certificate.Raw) {
-		c, err := x509.ParseCertificate(der)
-		require.NoError(t, err)
-		chain = append(chain, c)
-	}
-	o := handshaked(example, time.Millisecond, chain[0])
-	o.Handshake.Verdict = certs.Verify(chain, former.Pool(), "localhost", time.Now())
-	require.True(t, o.Handshake.Verdict.Valid())
-	s := run(t, o)
-	var depths []int64
-	for _, m := range s.metrics.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
-		if m.Name() != "tls.certificate.days_until_expiry" {
-			continue
-		}
-		for _, p := range m.Gauge().DataPoints().All() {
-			subject, _ := p.Attributes().Get("certificate.subject")
-			issuer, _ := p.Attributes().Get("certificate.issuer")
-			depth, _ := p.Attributes().Get("certificate.depth")
-			if subject.Str() == "CA" && issuer.Str() == "CA" {
-				depths = append(depths, depth.Int())
-			}
-		}
-	}
-	assert.Equal(t, []int64{1, 2}, depths)
-}
-
-func TestOutcomeThatCannotBeRecordedCostsItselfAlone(t *testing.T) {
-	r, s := recorder(t)
-	broken := handshaked(example, time.Millisecond, nil) // which no probe yields
+// The engine recovers from such a panic.
+func TestRecorderWorksAfterPanic(t *testing.T) {
+	r := newTestRecorder(t, nil, withMetrics, withTraces)
+	broken := handshakeOutcome(example, time.Millisecond, nil) // no prober returns this
 	assert.Panics(t, func() { r.Observe(t.Context(), broken) })
 	b := &target.Target{ID: "b", Endpoint: target.Endpoint{Host: "b.example", Port: 443}}
-	r.Observe(t.Context(), handshaked(b, time.Millisecond, certificate()))
+	r.Observe(t.Context(), handshakeOutcome(b, time.Millisecond, minimalCertificate()))
 	r.Flush(t.Context())
-	found := false
-	for _, m := range s.metrics.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+	var hosts []string
+	for _, m := range r.sentMetrics().All() {
 		if m.Name() == "tls.probe.success" {
 			for _, p := range m.Gauge().DataPoints().All() {
 				host, _ := p.Attributes().Get("server.address")
-				found = found || host.Str() == "b.example"
+				hosts = append(hosts, host.Str())
 			}
 		}
 	}
-	assert.True(t, found)
+	assert.Equal(t, []string{"b.example"}, hosts, "and nothing of the other one")
+}
+
+func TestIdentityOfAddresses(t *testing.T) {
+	now, c := time.Now(), issue()
+	r := newTestRecorder(t, nil, withMetrics, withTraces)
+	r.record(ofPeer(peerB, handshakeAt(now, c)), poolOutcome(now, probe.PoolPeer{Addr: peerA, Leaf: c}, probe.PoolPeer{Addr: peerB, Leaf: issue()}))
+	values := make(map[string]int64)
+	for _, m := range r.sentMetrics().All() {
+		switch m.Name() {
+		case "tls.endpoint.addresses", "tls.endpoint.certificates":
+			values[m.Name()] = m.Gauge().DataPoints().At(0).IntValue()
+			assert.Equal(t, mailAttributes, m.Gauge().DataPoints().At(0).Attributes().AsRaw())
+		case "tls.handshake.duration":
+			assert.Equal(t, "2001:db8::1", m.Histogram().DataPoints().At(0).Attributes().AsRaw()["network.peer.address"])
+		case "tls.probe.success":
+			assert.Equal(t, union(mailAttributes, map[string]any{"network.peer.address": "2001:db8::1", "server.port": int64(4650)}), m.Gauge().DataPoints().At(0).Attributes().AsRaw())
+		}
+	}
+	assert.Equal(t, map[string]int64{"tls.endpoint.addresses": 2, "tls.endpoint.certificates": 2}, values)
+	spans := r.sentSpans()
+	require.Equal(t, 3, spans.Len())
+	for i, span := range spans.All() {
+		a := span.Attributes().AsRaw()
+		assert.Equal(t, "mail.example.com", a["server.address"])
+		if i < 2 {
+			assert.Equal(t, "2001:db8::1", a["network.peer.address"])
+			assert.Equal(t, int64(4650), a["server.port"])
+		} else {
+			assert.NotContains(t, a, "network.peer.address")
+			assert.Equal(t, int64(465), a["server.port"])
+		}
+	}
+}
+
+// The ports of a service are those of its servers.
+func TestServiceHasNoPort(t *testing.T) {
+	service := *mail
+	service.Endpoint = target.Endpoint{Host: "_imaps._tcp.example.com", DNSName: "_imaps._tcp.example.com"}
+	r := newTestRecorder(t, nil, withMetrics, withTraces)
+	e := r.event("tls.endpoint.failing", withTarget(&service, failureAt(time.Now(), failure.DNSNotFound)))
+	assert.NotContains(t, e.attributes, "server.port")
+	assert.NotContains(t, r.sentSpans().At(0).Attributes().AsRaw(), "server.port")
+	success := r.sentMetrics().At(1)
+	assert.Equal(t, "tls.probe.success", success.Name())
+	assert.NotContains(t, success.Gauge().DataPoints().At(0).Attributes().AsRaw(), "server.port")
+}
+
+func TestResourceOfEvents(t *testing.T) {
+	name := "tls-gateway"
+	r := newTestRecorder(t, nil, func(_ *testRecorder, cfg *Config, _ *Consumers) {
+		cfg.ResourceAttributes.ServiceName.OverrideValue = &name
+	})
+	r.Observe(t.Context(), failureAt(time.Now(), failure.ConnectionRefused))
+	r.Flush(t.Context())
+	assert.Equal(t, map[string]any{"service.name": name}, r.logs.AllLogs()[0].ResourceLogs().At(0).Resource().Attributes().AsRaw())
+}
+
+func TestResourceFilters(t *testing.T) {
+	r := newTestRecorder(t, nil, withMetrics, func(_ *testRecorder, cfg *Config, _ *Consumers) {
+		none := []filter.Config{{Strict: "tls_check"}}
+		cfg.ResourceAttributes.ServiceName.MetricsExclude, cfg.ResourceAttributes.ServiceName.EventsExclude = none, none
+	})
+	r.noEvents(allKindsOfEvents(time.Now())...)
+	assert.Empty(t, r.metrics.AllMetrics())
+}
+
+func TestRefusedEvents(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	t.Cleanup(func() { _ = tel.Shutdown(context.Background()) })
+	set := receivertest.NewNopSettings(metadata.Type)
+	core, log := observer.New(zap.InfoLevel)
+	set.TelemetrySettings = tel.NewTelemetrySettings()
+	set.Logger = zap.New(core)
+	var refusals []error
+	next, err := consumer.NewLogs(func(context.Context, plog.Logs) error {
+		err := refusals[0]
+		refusals = refusals[1:]
+		return err
+	})
+	require.NoError(t, err)
+	fake := newFakeStorage()
+	r, err := New(set, DefaultConfig(), Consumers{Logs: next, Metrics: consumertest.NewNop()}, fake)
+	require.NoError(t, err)
+	refusals = []error{errors.New("no room"), errors.New("no room"), errors.New("no room"), nil, errors.New("no room")}
+	types := []failure.Type{failure.ConnectionRefused, failure.ConnectionTimeout, failure.ConnectionReset, failure.NotTLS, failure.Other}
+	for _, typ := range types {
+		r.Observe(t.Context(), failureAt(time.Now(), typ))
+		r.Flush(t.Context())
+		r.Flush(t.Context()) // an empty batch is neither refused nor accepted
+		assert.Len(t, fake.data, 1, "it is not sent again, whether refused or not")
+	}
+	messages := log.FilterMessageSnippet("refuses the telemetry").All()
+	require.Len(t, messages, 2, "logged when refusals begin")
+	assert.Contains(t, messages[0].Message, "_log_records")
+	assert.Equal(t, "no room", messages[0].ContextMap()["error"])
+	for name, want := range map[string]int64{"otelcol_receiver_refused_log_records": 4, "otelcol_receiver_accepted_log_records": 1} {
+		m, err := tel.GetMetric(name)
+		require.NoError(t, err)
+		assert.Equal(t, want, sumOf(m))
+	}
+}
+
+func TestRefusalIsLogged(t *testing.T) {
+	refusing := errors.New("no room")
+	for name, to := range map[string]Consumers{
+		"metrics": {Metrics: consumertest.NewErr(refusing), Traces: consumertest.NewNop(), Logs: consumertest.NewNop()},
+		"traces":  {Metrics: consumertest.NewNop(), Traces: consumertest.NewErr(refusing), Logs: consumertest.NewNop()},
+		"logs":    {Metrics: consumertest.NewNop(), Traces: consumertest.NewNop(), Logs: consumertest.NewErr(refusing)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newTestRecorder(t, nil, func(_ *testRecorder, _ *Config, into *Consumers) { *into = to })
+			r.noEvents(failureAt(time.Now(), failure.ConnectionRefused))
+			require.Equal(t, 1, r.log.Len())
+			assert.Equal(t, "no room", r.log.All()[0].ContextMap()["error"])
+		})
+	}
+}
+
+func sumOf(m metricdata.Metrics) (total int64) {
+	for _, p := range m.Data.(metricdata.Sum[int64]).DataPoints {
+		total += p.Value
+	}
+	return total
 }

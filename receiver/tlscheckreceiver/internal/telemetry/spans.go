@@ -12,11 +12,11 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// recordSpans records one probe's tree and returns the ids for exemplars and events to point to.
+// recordSpans records the spans of a probe, and returns the IDs that exemplars and events refer to.
 func (r *Recorder) recordSpans(about *probe.About, attempt *probe.Attempt) spanIDs {
-	t := &tree{batch: r.batch.spans, about: about, trace: newTraceID(), root: newSpanID()}
-	t.add("tls.connect", t.root, pcommon.SpanID{}, probe.Step{Start: about.Start, End: about.End, Failure: about.Failure}, 0)
-	t.batch.At(t.batch.Len() - 1).SetKind(ptrace.SpanKindClient)
+	t := &tree{spans: r.batch.spans, about: about, trace: newTraceID(), root: newSpanID()}
+	root := t.add("tls.connect", t.root, pcommon.SpanID{}, probe.Step{Start: about.Start, End: about.End, Failure: about.Failure}, 0)
+	root.SetKind(ptrace.SpanKindClient)
 	for _, l := range attempt.Lookups {
 		t.addLookup(l)
 	}
@@ -24,34 +24,29 @@ func (r *Recorder) recordSpans(about *probe.About, attempt *probe.Attempt) spanI
 		t.addDial(d)
 	}
 	if step := attempt.StartTLS; step != nil {
-		t.add("starttls", newSpanID(), t.root, *step, 1).PutStr("network.protocol.name", about.Target.StartTLS)
+		t.addChild("starttls", *step, 1).Attributes().PutStr("network.protocol.name", about.Target.StartTLS)
 	}
 	ids := spanIDs{trace: t.trace, root: t.root}
-	if attempt.Handshake == nil {
-		return ids
-	}
-	ids.handshake = newSpanID()
-	t.addHandshake(ids.handshake, attempt)
-	if e := attempt.Explanation; e != nil {
-		tries := t.add("explain", newSpanID(), t.root, e.Step, 1).PutEmptySlice("tls.explain.tries")
-		for _, t := range e.Tries {
-			tries.AppendEmpty().SetStr(t.String())
+	if attempt.Handshake != nil {
+		ids.handshake = t.addHandshake(attempt)
+		if e := attempt.Explanation; e != nil {
+			t.addExplanation(e)
 		}
 	}
 	return ids
 }
 
-// tree is the spans of one probe.
+// tree is the spans of one probe: a root and its children.
 type tree struct {
-	batch ptrace.SpanSlice
+	spans ptrace.SpanSlice
 	about *probe.About
 	trace pcommon.TraceID
 	root  pcommon.SpanID
 }
 
-// add adds a span, with room for as many attributes of its own, and returns its attributes.
-func (t *tree) add(name string, id, parent pcommon.SpanID, s probe.Step, room int) pcommon.Map {
-	span := t.batch.AppendEmpty()
+// add adds a span with the attributes that all spans have. It makes room for more attributes.
+func (t *tree) add(name string, id, parent pcommon.SpanID, s probe.Step, more int) ptrace.Span {
+	span := t.spans.AppendEmpty()
 	span.SetName(name)
 	span.SetTraceID(t.trace)
 	span.SetSpanID(id)
@@ -60,8 +55,8 @@ func (t *tree) add(name string, id, parent pcommon.SpanID, s probe.Step, room in
 	span.SetStartTimestamp(pcommon.NewTimestampFromTime(s.Start))
 	span.SetEndTimestamp(pcommon.NewTimestampFromTime(s.End))
 	a := span.Attributes()
-	const identity = 4                                                 // and error.type
-	a.EnsureCapacity(identity + room + len(t.about.Target.Attributes)) // at once, and not by doubling
+	const common = 4 // putIdentity adds up to 3; then there is error.type
+	a.EnsureCapacity(common + len(t.about.Target.Attributes) + more)
 	putIdentity(a, t.about)
 	if f := s.Failure; f != nil {
 		span.Status().SetCode(ptrace.StatusCodeError)
@@ -69,11 +64,15 @@ func (t *tree) add(name string, id, parent pcommon.SpanID, s probe.Step, room in
 		a.PutStr("error.type", string(f.Type))
 	}
 	putAttributes(a, t.about.Target.Attributes)
-	return a
+	return span
+}
+
+func (t *tree) addChild(name string, s probe.Step, more int) ptrace.Span {
+	return t.add(name, newSpanID(), t.root, s, more)
 }
 
 func (t *tree) addLookup(l probe.Lookup) {
-	a := t.add("dns.lookup", newSpanID(), t.root, l.Step, 2)
+	a := t.addChild("dns.lookup", l.Step, 2).Attributes()
 	a.PutStr("dns.question.name", text.Clean(l.Name, attributes.MaxText))
 	if len(l.Addrs)+len(l.Servers) == 0 {
 		return
@@ -88,7 +87,7 @@ func (t *tree) addLookup(l probe.Lookup) {
 }
 
 func (t *tree) addDial(d probe.Dial) {
-	a := t.add(d.Transport+".connect", newSpanID(), t.root, d.Step, 4)
+	a := t.addChild(d.Transport+".connect", d.Step, 4).Attributes()
 	a.PutStr("network.peer.address", d.Addr.Addr().String())
 	a.PutInt("network.peer.port", int64(d.Addr.Port()))
 	a.PutStr("network.transport", d.Transport)
@@ -99,9 +98,11 @@ func (t *tree) addDial(d probe.Dial) {
 	}
 }
 
-func (t *tree) addHandshake(id pcommon.SpanID, attempt *probe.Attempt) {
+func (t *tree) addHandshake(attempt *probe.Attempt) pcommon.SpanID {
 	h, now := attempt.Handshake, t.about.End
-	a := t.add("tls.handshake", id, t.root, probe.Step{Start: h.Start, End: h.End, Failure: h.Failure}, 52)
+	const more = 52 // few handshakes have so many
+	span := t.addChild("tls.handshake", probe.Step{Start: h.Start, End: h.End, Failure: h.Failure}, more)
+	a := span.Attributes()
 	attributes.PutHandshake(a, &h.Facts)
 	attributes.PutServerCertificate(a, &h.Facts, now)
 	putFileMatch(a, t.about, h)
@@ -109,18 +110,26 @@ func (t *tree) addHandshake(id pcommon.SpanID, attempt *probe.Attempt) {
 	attributes.PutClientCertificate(a, attempt.ClientCert, &h.Facts, now)
 	finding := h.Failure
 	if finding == nil {
-		finding = h.Finding // where verification is skipped, of a probe that succeeded
+		finding = h.Finding // what verification would have found if it were not skipped
 	}
 	attributes.PutFailure(a, finding, h.Warnings)
-	putExpiry(t.batch.At(t.batch.Len()-1), t.about, attempt)
+	addExpiryEvents(span, t.about, attempt)
+	return span.SpanID()
 }
 
-// putFileMatch says whether what is served is in one of the target's files.
+func (t *tree) addExplanation(e *probe.Explanation) {
+	tries := t.addChild("explain", e.Step, 1).Attributes().PutEmptySlice("tls.explain.tries")
+	for _, try := range e.Tries {
+		tries.AppendEmpty().SetStr(try.String())
+	}
+}
+
+// putFileMatch adds whether the served certificate is in one of the target's files.
 func putFileMatch(a pcommon.Map, about *probe.About, h *probe.Handshake) {
 	if len(h.OnDisk) == 0 {
 		return
 	}
-	f, differs := mismatched(h)
+	f, differs := mismatch(h)
 	a.PutBool("tls.certificate.file_match", !differs)
 	if differs {
 		a.PutStr("tls.certificate.file_match.since", attributes.RFC3339(f.Since))
@@ -128,8 +137,9 @@ func putFileMatch(a pcommon.Map, about *probe.About, h *probe.Handshake) {
 	}
 }
 
-// putExpiry adds an event for each certificate that should be renewed: the server's, while it is valid, and our own.
-func putExpiry(span ptrace.Span, about *probe.About, attempt *probe.Attempt) {
+// addExpiryEvents adds a span event for each certificate that should be renewed: the server's, while it is valid, and the
+// receiver's client certificate.
+func addExpiryEvents(span ptrace.Span, about *probe.About, attempt *probe.Attempt) {
 	add := func(name string, c *x509.Certificate) {
 		e := span.Events().AppendEmpty()
 		e.SetName(name)
