@@ -285,52 +285,55 @@ func TestMissingFileIsCheckedAgain(t *testing.T) {
 	})
 }
 
-// TestRun runs the whole engine with a real server.
-func TestRun(t *testing.T) {
+// serve starts a TLS server and returns a target that trusts it.
+func serve(t *testing.T) *target.Target {
+	t.Helper()
 	server := tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{root.Issue("healthy")}})
 	t.Cleanup(server.Close)
 	e, err := target.ParseEndpoint(server.Endpoint())
 	require.NoError(t, err)
-	tt := &target.Target{
+	return &target.Target{
 		ID: "a", Endpoint: e, TLS: &tls.Config{RootCAs: root.Pool()}, Interval: 50 * time.Millisecond, Timeout: 10 * time.Second,
 	}
-	s := &recorder{}
-	var verdicts []bool // for each, whether it came from the cache
-	recordVerdict := verdictObserver(func(fromCache bool) { verdicts = append(verdicts, fromCache) })
+}
+
+func TestRemovedTargetIsForgotten(t *testing.T) {
+	tt := serve(t)
+	e := New(config(), []*target.Target{tt})
+	end := startLoop(e)
+	fromCache := func() bool { return e.prober.ProbeEndpoint(t.Context(), tt).Handshake.FromCache }
+	assert.False(t, fromCache())
+	assert.True(t, fromCache())
+	e.Set(nil)
+	e.Set(nil) // is received when the loop is done with the first
+	assert.False(t, fromCache())
+	assert.True(t, fromCache())
+	e.outcomes <- outcome(tt, "") // from a probe that was running when the target was removed
+	end()
+	assert.False(t, fromCache())
+}
+
+// TestRun runs the whole engine with a real server.
+func TestRun(t *testing.T) {
+	tt, s := serve(t), &recorder{}
 	var begun, ended atomic.Int64
-	cfg := config(s, recordVerdict)
+	cfg := config(s)
 	cfg.Begin, cfg.End = func(time.Duration) { begun.Add(1) }, func() { ended.Add(1) }
-	probes := New(cfg, []*target.Target{tt})
+	e := New(cfg, []*target.Target{tt})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { probes.Run(ctx, context.Background()); close(done) }()
+	go func() { e.Run(ctx, context.Background()); close(done) }()
 	require.Eventually(t, func() bool { return len(s.seen()) >= 3 }, 30*time.Second, time.Millisecond)
 
-	// The verdict of a removed target is forgotten, so the same target must be verified again.
-	probes.Set(nil)
+	e.Set(nil)
 	again := *tt
 	before := len(s.seen())
-	probes.Set([]*target.Target{&again})
+	e.Set([]*target.Target{&again})
 	require.Eventually(t, func() bool { return len(s.seen()) >= before+2 }, 30*time.Second, time.Millisecond)
 	cancel()
 	<-done
 	assert.Equal(t, begun.Load(), ended.Load())
 	assert.Positive(t, s.flushCount())
-	lines := s.seen()
-	end := slices.Index(lines, server.Endpoint()+" gone")
-	require.Positive(t, end)
-	for i, fromCache := range verdicts {
-		assert.Equal(t, i != 0 && i != end, fromCache, i)
-	}
+	gone := slices.DeleteFunc(s.seen(), func(line string) bool { return line != tt.Endpoint.String()+" gone" })
+	assert.Len(t, gone, 1)
 }
-
-// verdictObserver is an observer that is called with each verdict.
-type verdictObserver func(fromCache bool)
-
-func (f verdictObserver) Observe(_ context.Context, o probe.Outcome) {
-	if a := probe.AttemptOf(o); a != nil {
-		f(a.Handshake.FromCache)
-	}
-}
-
-func (verdictObserver) Flush(context.Context) {}
