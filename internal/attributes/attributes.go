@@ -1,5 +1,5 @@
-// Package attributes puts facts of handshakes, certificates and failures onto telemetry, under the names that
-// docs/telemetry.md lists. Text of others is cleaned and bounded here.
+// Package attributes adds the facts of handshakes, certificates and failures to telemetry, under the names that
+// docs/telemetry.md lists. It cleans and bounds all text that comes from outside.
 package attributes
 
 import (
@@ -19,19 +19,19 @@ import (
 )
 
 const (
-	MaxText = 1024 // bytes of a text from elsewhere on a span or an event
-	MaxName = 256  // bytes of a name from a certificate on a metric or an event
+	MaxText = 1024 // bytes of one text from outside, on a span or an event
+	MaxName = 256  // bytes of one name from a certificate, on a metric or an event
 	MaxSANs = 100  // names of one certificate
 )
 
-// PutText adds text from elsewhere, cleaned and bounded. It adds nothing where the text is empty.
+// PutText adds a text from outside, cleaned and bounded. It adds nothing if the text is empty.
 func PutText(a pcommon.Map, key, value string) {
 	if value != "" {
 		a.PutStr(key, text.Clean(value, MaxText))
 	}
 }
 
-// PutHandshake adds what was offered and what was negotiated.
+// PutHandshake adds what the client offered and what was negotiated.
 func PutHandshake(a pcommon.Map, h *handshake.Facts) {
 	a.PutStr("tls.client.min_version", "TLSv"+handshake.VersionName(h.MinVersion))
 	a.PutStr("tls.client.max_version", "TLSv"+handshake.VersionName(h.MaxVersion))
@@ -55,8 +55,8 @@ func PutHandshake(a pcommon.Map, h *handshake.Facts) {
 	a.PutBool("tls.resumed", s.DidResume)
 }
 
-// PutServerCertificate describes the certificate that a server presented for itself, if it presented one, under the names
-// that dashboards know and under those of OpenTelemetry's attribute registry.
+// PutServerCertificate adds the server's own certificate, if it sent one, under this project's attribute names and under
+// those of OpenTelemetry's attribute registry.
 func PutServerCertificate(a pcommon.Map, h *handshake.Facts, now time.Time) {
 	c := h.Leaf()
 	if c == nil {
@@ -92,7 +92,7 @@ func PutServerCertificate(a pcommon.Map, h *handshake.Facts, now time.Time) {
 	a.PutInt("tls.cert.scts", int64(certs.SCTs(c)+len(h.State.SignedCertificateTimestamps)))
 }
 
-// PutStaple adds what the CA says of the certificate, or why the staple cannot be relied on.
+// PutStaple adds what the stapled OCSP response says about the certificate, or why it cannot be used.
 func PutStaple(a pcommon.Map, h *handshake.Facts) {
 	s := h.Staple
 	if s == nil {
@@ -106,13 +106,13 @@ func PutStaple(a pcommon.Map, h *handshake.Facts) {
 	PutText(a, "tls.ocsp.message", failure.Staple(s))
 }
 
-// PutClientCertificate describes the client certificate, which may be nil, and what the server asked for.
+// PutClientCertificate adds the client certificate, which may be nil, and what the server requested.
 func PutClientCertificate(a pcommon.Map, c *x509.Certificate, h *handshake.Facts, now time.Time) {
 	if c != nil {
 		PutText(a, "tls.client_cert.subject", certs.SubjectName(c))
 		a.PutInt("tls.client_cert.days_until_expiry", WholeDays(c.NotAfter.Sub(now)))
 	}
-	// Until the handshake is complete the server may still be about to ask.
+	// If the handshake was not completed, the server might still have requested one.
 	if h.Established || h.ClientCertRequested {
 		a.PutBool("tls.client_certificate.requested", h.ClientCertRequested)
 	}
@@ -124,7 +124,7 @@ func PutClientCertificate(a pcommon.Map, c *x509.Certificate, h *handshake.Facts
 	}
 }
 
-// PutFailure says what is wrong. The failure may be nil.
+// PutFailure adds the failure, which may be nil, and lists its reasons together with the warnings.
 func PutFailure(a pcommon.Map, f *failure.Failure, warnings []failure.Type) {
 	var reasons []failure.Type
 	if f != nil {
@@ -173,14 +173,14 @@ func Serial(c *x509.Certificate) string {
 // Fingerprint returns the SHA-256 of the whole certificate.
 func Fingerprint(c *x509.Certificate) [32]byte { return sha256.Sum256(c.Raw) }
 
-// Hex returns a fingerprint as attributes have it.
+// Hex returns a fingerprint in upper-case hexadecimal, as attributes use it.
 func Hex(sum [32]byte) string { return fmt.Sprintf("%X", sum) }
 
-// RFC3339 returns a moment as attributes have it.
+// RFC3339 returns a time in UTC, as attributes use it.
 func RFC3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // Days returns a duration in days.
 func Days(d time.Duration) float64 { return d.Hours() / 24 }
 
-// WholeDays rounds down, so that a certificate that expired an hour ago has -1 and not 0 days left.
+// WholeDays returns a duration in days, rounded down: a certificate that expired an hour ago has -1 days left, not 0.
 func WholeDays(d time.Duration) int64 { return int64(math.Floor(Days(d))) }

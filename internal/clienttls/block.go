@@ -16,31 +16,31 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
 )
 
-// Block is a tls block as handshakes use it, shared by all targets that have the same. Its files are checked again when a
-// probe asks for it, so that renewed ones are used without a restart: the client certificate, its key, and the CA file,
-// which configtls would read only once. Any number of goroutines may use it.
+// Block is a loaded tls block. All targets with the same settings share one. Its files are checked again when a probe asks
+// for its configuration, so that renewed files are used without a restart: the client certificate, its key, and the CA
+// file, which configtls would read only once. Any number of goroutines may use it at the same time.
 type Block struct {
 	client     *configtls.ClientConfig
-	errs       []error // why it cannot be used; each begins with the key
+	errs       []error // why the block cannot be used; each begins with the key
 	checkEvery time.Duration
 	log        *zap.Logger
 
-	mu       sync.Mutex // guards what follows
-	config   *tls.Config
-	offers   map[Offer]*tls.Config // made of config
+	mu       sync.Mutex            // guards the fields below
+	config   *tls.Config           // nil if the block cannot be used
+	offers   map[Offer]*tls.Config // derived from config
 	renewals map[Offer]func() *tls.Config
-	files    []diskfile.Version
-	checked  time.Time
-	logged   string // what was logged of files that cannot be used; empty while they can
+	files    []diskfile.Version // when they were last loaded
+	checked  time.Time          // when files were last checked
+	logged   string             // the logged reason why the current files cannot be used; empty if they can be
 }
 
-// Offer is what targets that share a block may offer differently.
+// Offer is the part of what a client offers that targets with the same block may set differently.
 type Offer struct {
-	alpn            string // the names, each followed by a zero byte
+	alpn            string // the protocols, each followed by a zero byte
 	certificateType string
 }
 
-// NewOffer returns an offer of these ALPN protocols and of this type of certificate, ecdsa or rsa, empty for any.
+// NewOffer returns an offer of these ALPN protocols and of this certificate type: ecdsa, rsa, or empty for any.
 func NewOffer(alpn []string, certificateType string) Offer {
 	o := Offer{certificateType: certificateType}
 	for _, p := range alpn {
@@ -59,42 +59,45 @@ func newBlock(c *Config, checkEvery time.Duration, log *zap.Logger) *Block {
 	return b
 }
 
-// Errs returns why the block cannot be used, each error beginning with the key. There are none where it can.
+// Errs returns the reasons why the block cannot be used. Each error begins with the key. There are none if the block is
+// valid.
 func (b *Block) Errs() []error { return b.errs }
 
-// HasFiles reports whether any of the block's settings come from files, which may be renewed.
+// HasFiles reports whether the block uses files, which may be renewed.
 func (b *Block) HasFiles() bool {
 	return b.client.CAFile+b.client.CertFile+b.client.KeyFile != ""
 }
 
-// load has configtls do it, except for the CAs.
+// load returns the configuration of the block, or every reason why it cannot be used. configtls loads everything except
+// the CAs.
 func load(c *configtls.ClientConfig) (*tls.Config, []error) {
-	roots, errs := rootsOf(c)
+	roots, errs := loadRoots(c)
 	if errs = append(errs, check(c)...); len(errs) > 0 {
 		return nil, errs
 	}
-	once := *c
-	once.CAFile, once.CAPem, once.IncludeSystemCACertsPool = "", "", false
-	once.ReloadInterval = 0 // the block reads them again itself, and keeps the old ones until the new ones can be used
-	config, err := once.LoadTLSConfig(context.Background())
+	withoutCAs := *c
+	withoutCAs.CAFile, withoutCAs.CAPem, withoutCAs.IncludeSystemCACertsPool = "", "", false
+	withoutCAs.ReloadInterval = 0 // the block itself reloads the files, and keeps the old ones if the new ones are invalid
+	config, err := withoutCAs.LoadTLSConfig(context.Background())
 	if err != nil {
 		return nil, []error{err}
 	}
 	config.RootCAs = roots
 	if len(c.CurvePreferences) == 0 {
-		// configtls would offer the few that it knows by name, in random order, and withhold Go's newer ones.
+		// configtls has set the few groups that it knows by name, in random order. Go's default has newer ones too.
 		config.CurvePreferences = nil
 	}
 	return config, nil
 }
 
-// With returns the configuration of a handshake that makes the offer, with the block's files as they are now or, while those
-// cannot be used, as they last could. It is nil where the block cannot be used at all.
+// With returns the configuration of a client that makes the offer. It checks the block's files if that was last done
+// checkEvery ago or earlier. If renewed files cannot be used, the configuration has the previous ones. It is nil if the
+// block cannot be used. The caller must not change it.
 func (b *Block) With(o Offer) *tls.Config {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.files) > 0 && time.Since(b.checked) >= b.checkEvery {
-		b.renew()
+		b.reload()
 	}
 	if o == (Offer{}) || b.config == nil {
 		return b.config
@@ -106,8 +109,8 @@ func (b *Block) With(o Offer) *tls.Config {
 			c.NextProtos = strings.Split(strings.TrimSuffix(o.alpn, "\x00"), "\x00")
 		}
 		if o.certificateType != "" {
-			// Only in TLS 1.2 does the suite say which kind of certificate is accepted, and crypto/tls has no setting for
-			// the signature algorithms that say so in TLS 1.3.
+			// In TLS 1.2 the cipher suite determines the type of the certificate. In TLS 1.3 the signature algorithms do,
+			// for which crypto/tls has no setting.
 			c.MaxVersion, c.CipherSuites = min(cmp.Or(c.MaxVersion, tls.VersionTLS12), tls.VersionTLS12), suitesFor(o.certificateType, c.CipherSuites)
 		}
 		b.offers[o] = c
@@ -115,7 +118,7 @@ func (b *Block) With(o Offer) *tls.Config {
 	return c
 }
 
-// Renewal returns With(o) as a function, the same one for all targets that make the offer.
+// Renewal returns a function that returns With(o). All targets that make the same offer share the function, to save memory.
 func (b *Block) Renewal(o Offer) func() *tls.Config {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -125,10 +128,12 @@ func (b *Block) Renewal(o Offer) func() *tls.Config {
 	return b.renewals[o]
 }
 
-func (b *Block) renew() {
+// reload loads the files again if they have changed. b.mu must be held.
+func (b *Block) reload() {
 	b.checked = time.Now()
 	files := b.versions()
-	// The reason why they cannot be used may pass without a change to them: permissions, or too many open files.
+	// Files that could not be used are loaded again even if they have not changed: the reason may have been their
+	// permissions, or too many open files.
 	if b.logged == "" && slices.EqualFunc(b.files, files, diskfile.Version.Equal) {
 		return
 	}
@@ -138,7 +143,7 @@ func (b *Block) renew() {
 	switch {
 	case err != nil && err.Error() != b.logged:
 		b.logged = err.Error()
-		b.log.Warn("The files of a tls block changed and cannot be used. Probes continue with the previous ones.", zap.Error(err))
+		b.log.Warn("The changed files of a tls block cannot be used. Probes continue with the previous ones.", zap.Error(err))
 	case err == nil:
 		if b.logged != "" {
 			b.log.Info("The files of a tls block can be used again.")
@@ -148,6 +153,7 @@ func (b *Block) renew() {
 	}
 }
 
+// versions returns the versions of the block's files as they are now.
 func (b *Block) versions() (files []diskfile.Version) {
 	for _, path := range []string{b.client.CAFile, b.client.CertFile, b.client.KeyFile} {
 		if path != "" {

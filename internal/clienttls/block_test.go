@@ -16,22 +16,23 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// caFile holds a CA's certificate, and looks as if it had been written an hour ago.
+// caFile returns the path of a file with a CA's certificate, and a function that replaces the certificate. The file's
+// modification time is an hour ago, and a second later with each replacement.
 func caFile(t *testing.T, ca *tlsfarm.Authority) (path string, replace func(*tlsfarm.Authority)) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "ca.pem")
-	at := time.Now().Add(-time.Hour)
+	modified := time.Now().Add(-time.Hour)
 	replace = func(ca *tlsfarm.Authority) {
 		t.Helper()
 		require.NoError(t, os.WriteFile(path, bytes.Clone(ca.PEM()), 0o600))
-		at = at.Add(time.Second)
-		require.NoError(t, os.Chtimes(path, at, at))
+		modified = modified.Add(time.Second)
+		require.NoError(t, os.Chtimes(path, modified, modified))
 	}
 	replace(ca)
 	return path, replace
 }
 
-func TestFilesAreCheckedOnceForAllWhoShareThem(t *testing.T) {
+func TestFilesAreCheckedOncePerBlock(t *testing.T) {
 	one, other := tlsfarm.NewAuthority("One"), tlsfarm.NewAuthority("Other")
 	path, replace := caFile(t, one)
 	c := New(configtls.ClientConfig{Config: configtls.Config{CAFile: path}})
@@ -42,11 +43,11 @@ func TestFilesAreCheckedOnceForAllWhoShareThem(t *testing.T) {
 	first := block.With(plain)
 	firstOfH2, firstOfECDSA := block.With(h2), block.With(ecdsa)
 	block.checked = time.Time{}
-	assert.Same(t, first, block.With(plain), "they are the same as before")
+	assert.Same(t, first, block.With(plain), "the files have not changed")
 
 	replace(other)
 	block.checked = time.Now().Add(time.Hour)
-	assert.Same(t, first, block.With(plain), "they were checked just now")
+	assert.Same(t, first, block.With(plain), "the files were checked just now")
 
 	block.checked = time.Time{}
 	second := block.With(plain)
@@ -58,12 +59,12 @@ func TestFilesAreCheckedOnceForAllWhoShareThem(t *testing.T) {
 	for _, o := range []Offer{plain, h2, ecdsa} {
 		assert.True(t, block.With(o).RootCAs.Equal(other.Pool()))
 	}
-	assert.True(t, first.RootCAs.Equal(one.Pool()), "what it was at the start is not changed")
+	assert.True(t, first.RootCAs.Equal(one.Pool()), "a configuration that is in use does not change")
 	assert.Equal(t, []string{"h2"}, block.With(h2).NextProtos)
 	assert.Equal(t, firstOfECDSA.CipherSuites, block.With(ecdsa).CipherSuites)
 }
 
-func TestBlocksThatNobodyUsesAreSwept(t *testing.T) {
+func TestSweepRemovesUnusedBlocks(t *testing.T) {
 	blocks := NewBlocks(time.Second, zap.NewNop())
 	a, b := New(configtls.ClientConfig{ServerName: "a.example"}), New(configtls.ClientConfig{ServerName: "b.example"})
 	used := blocks.Get("a", &a)

@@ -1,5 +1,5 @@
-// Package clienttls turns the tls blocks of the configuration into what handshakes offer, trust and present, and follows
-// the files that they name as these are renewed.
+// Package clienttls turns the tls blocks of the configuration into client configurations for crypto/tls, and reloads their
+// files when these change.
 package clienttls
 
 import (
@@ -9,19 +9,19 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 )
 
-// Config is a tls block: the collector's settings of a TLS client. It keeps them out of reach of the collector's own
-// validation, which would judge the default block before a target's is laid over it, and whose errors name neither the key
-// nor the value. Its zero value has Go's defaults and trusts the system's CAs.
+// Config is a tls block: the collector's settings for a TLS client. They are unexported so that the collector does not
+// validate them itself: it would validate the default block before a target's block is merged into it, and its errors name
+// neither the key nor the value. The zero value has Go's defaults and trusts the system's CAs.
 type Config struct {
 	client configtls.ClientConfig
 }
 
-// New returns the settings as a Config.
+// New returns a Config with these settings.
 func New(settings configtls.ClientConfig) Config { return Config{settings} }
 
-// Unmarshal implements confmap.Unmarshaler.
+// Unmarshal implements confmap.Unmarshaler. It merges the block into c.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
-	// Of a pair that excludes each other, such as ca_file and ca_pem, the one that is laid over replaces the other.
+	// The keys of each pair exclude each other. One that is set replaces both in c.
 	for _, pair := range [][2]*stringKey{
 		{{"ca_file", &c.client.CAFile}, {"ca_pem", (*string)(&c.client.CAPem)}},
 		{{"cert_file", &c.client.CertFile}, {"cert_pem", (*string)(&c.client.CertPem)}},
@@ -41,7 +41,7 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	return conf.Unmarshal(&c.client)
 }
 
-// Marshal implements confmap.Marshaler: the configuration is printed with its tls block, without its secrets.
+// Marshal implements confmap.Marshaler, with which the collector prints the configuration. Secrets are redacted.
 func (c Config) Marshal(conf *confmap.Conf) error { return conf.Marshal(c.client) }
 
 type stringKey struct {

@@ -11,30 +11,30 @@ import (
 	"go.opentelemetry.io/collector/config/configtls"
 )
 
-// rootsID is what the CAs are that a tls block trusts.
+// rootsID identifies a set of trusted CAs.
 type rootsID struct {
 	pem    [sha256.Size]byte
-	system bool // the system's too
+	system bool // whether the system's CAs are included
 }
 
-// rootPools are the pools in use, so that there is one of each, whatever the number of tls blocks: a bundle of all public
-// CAs takes a megabyte, and ten milliseconds to read.
+// rootPools holds the pools that are in use. tls blocks with the same CAs share one, because a bundle of all public CAs
+// takes 1 MB of memory, and 10 ms to parse.
 var (
 	rootPoolsMu sync.Mutex
 	rootPools   = make(map[rootsID]weak.Pointer[x509.CertPool])
 )
 
-// rootsOf returns the CAs that a tls block trusts, nil for those of the system alone, or what is wrong with them.
-func rootsOf(c *configtls.ClientConfig) (pool *x509.CertPool, errs []error) {
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+// loadRoots returns the CAs that a tls block trusts, or what is wrong with them. A nil pool means the system's CAs.
+func loadRoots(c *configtls.ClientConfig) (pool *x509.CertPool, errs []error) {
+	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	pem, name := []byte(c.CAPem), "ca_pem:"
 	switch {
 	case c.CAFile != "" && c.CAPem != "":
-		bad("ca_file: %q cannot be combined with ca_pem; use one of the two", c.CAFile)
+		errorf("ca_file: %q cannot be combined with ca_pem; use one of the two", c.CAFile)
 		return nil, errs
 	case c.CAFile != "":
 		var ok bool
-		if pem, ok = readFile("ca_file", c.CAFile, bad); !ok {
+		if pem, ok = readFile("ca_file", c.CAFile, errorf); !ok {
 			return nil, errs
 		}
 		name = fmt.Sprintf("ca_file: %q", c.CAFile)
@@ -52,12 +52,12 @@ func rootsOf(c *configtls.ClientConfig) (pool *x509.CertPool, errs []error) {
 	if c.IncludeSystemCACertsPool {
 		var err error
 		if pool, err = x509.SystemCertPool(); err != nil {
-			bad("include_system_ca_certs_pool: the system's CAs cannot be read (%w); leave it out", err)
+			errorf("include_system_ca_certs_pool: the system's CAs cannot be read (%w); remove this key", err)
 			return nil, errs
 		}
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		bad("%s has no certificate that can be read; it must hold PEM blocks of type CERTIFICATE", name)
+		errorf("%s has no valid certificate; it must have PEM blocks of type CERTIFICATE", name)
 		return nil, errs
 	}
 	rootPools[id] = weak.Make(pool)

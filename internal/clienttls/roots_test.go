@@ -13,21 +13,21 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-func TestRootsAreReadOnce(t *testing.T) {
-	of := func(c configtls.Config) *configtls.ClientConfig { return &configtls.ClientConfig{Config: c} }
+func TestBlocksShareRoots(t *testing.T) {
+	clientConfig := func(c configtls.Config) *configtls.ClientConfig { return &configtls.ClientConfig{Config: c} }
 	pem := configopaque.String(tlsfarm.NewAuthority("Read Once").PEM())
-	a, errs := rootsOf(of(configtls.Config{CAPem: pem}))
+	a, errs := loadRoots(clientConfig(configtls.Config{CAPem: pem}))
 	require.Empty(t, errs)
-	b, _ := rootsOf(of(configtls.Config{CAPem: pem}))
+	b, _ := loadRoots(clientConfig(configtls.Config{CAPem: pem}))
 	assert.Same(t, a, b)
-	both, errs := rootsOf(of(configtls.Config{CAPem: pem, IncludeSystemCACertsPool: true}))
+	both, errs := loadRoots(clientConfig(configtls.Config{CAPem: pem, IncludeSystemCACertsPool: true}))
 	require.Empty(t, errs)
 	assert.NotSame(t, a, both)
-	none, errs := rootsOf(of(configtls.Config{IncludeSystemCACertsPool: true}))
+	none, errs := loadRoots(clientConfig(configtls.Config{IncludeSystemCACertsPool: true}))
 	assert.Empty(t, errs)
-	assert.Nil(t, none, "the system's")
+	assert.Nil(t, none, "the system's CAs")
 
-	// What nobody uses any more is let go of.
+	// Unused pools are removed.
 	size := func() int {
 		rootPoolsMu.Lock()
 		defer rootPoolsMu.Unlock()

@@ -1,5 +1,5 @@
-// Package engine probes targets and shows what it finds to observers. It owns the schedule, the watch over files, the
-// prober, and the one goroutine in which observers are called. What they do with an outcome is their affair.
+// Package engine probes targets and passes the outcomes to observers. It owns the schedule, the file watch, the prober,
+// and the one goroutine that calls the observers.
 package engine
 
 import (
@@ -16,44 +16,45 @@ import (
 )
 
 const (
-	// flushSize is after how many outcomes observers are told to flush. An outcome takes 3 KiB in OTLP, with long names more
-	// than ten, and most receivers of OTLP refuse messages of more than 4 MiB.
+	// flushSize is the number of outcomes after which the observers are flushed. An outcome takes about 3 KiB in OTLP, with
+	// long names more than 10 KiB, and most OTLP receivers refuse messages of more than 4 MiB.
 	flushSize = 200
 
-	// gather is how long outcomes wait for others, so that not each of them wakes the loop.
-	gather = 20 * time.Millisecond
+	// pause is how long the loop sleeps once its queue is empty, so that it is not woken for each single outcome.
+	pause = 20 * time.Millisecond
 
 	queueSize = 256
 )
 
-// Observer is shown what was found. The engine calls its observers in order and from one goroutine, so one that blocks
-// stops the others, and soon the probes. Each keeps its own state.
+// Observer receives outcomes. The engine calls its observers in order and from one goroutine, so an observer that blocks
+// holds up the others, and when the queue is full, the probes too.
 type Observer interface {
-	// Observe takes in an outcome, which it must not change. ctx ends when the engine is to stop without further delay.
+	// Observe receives an outcome, which it must not change. When ctx ends, it must return soon.
 	Observe(ctx context.Context, o probe.Outcome)
-	// Flush passes on what was gathered from the outcomes since the last flush.
+	// Flush sends what the observer has collected since the last flush. When ctx ends, it must return soon.
 	Flush(ctx context.Context)
 }
 
-// Config is what an engine needs. All fields but Shard must be set.
+// Config is the configuration of an engine. All fields except Shard and Observers must be set.
 type Config struct {
-	MaxConcurrent int // probes at the same time
-	Shard         target.Shard
+	MaxConcurrent int          // how many probes may run at the same time
+	Shard         target.Shard // the zero value probes all targets
 	Observers     []Observer
 
-	// These are told how the probing itself goes, from any number of goroutines: a probe begins, so long after its time; it
-	// ends; or it is skipped, because the target's last one is still running.
+	// Begin, End and Skip may be called by several goroutines at the same time. Begin is called when a probe begins; late
+	// is how long after its scheduled time that is. End is called when the probe ends. Skip is called when a probe is skipped
+	// because the target's last one is still running.
 	Begin func(late time.Duration)
 	End   func()
 	Skip  func()
 
-	// FlushAfter is how old the first outcome since the last flush becomes before observers are told to flush.
+	// FlushAfter is the longest time between an outcome and the flush that follows it.
 	FlushAfter time.Duration
 
 	Log *zap.Logger
 }
 
-// Engine probes a set of targets that can be replaced while it runs.
+// Engine probes a set of targets, which can be replaced while it runs. New makes one.
 type Engine struct {
 	cfg      Config
 	prober   probe.Prober
@@ -61,22 +62,22 @@ type Engine struct {
 	watcher  *watch.Watcher
 
 	outcomes chan probe.Outcome
-	sets     chan []*target.Target // that replace those before
+	updates  chan []*target.Target // each replaces all targets
 	ended    chan struct{}         // closed when Run returns
 
-	// What follows belongs to the goroutine of Run.
-	live     map[*target.Target]bool
-	places   map[string]map[target.Place]bool // by the targets' IDs: files and addresses that outcomes were about
-	observed int                              // since the last flush
-	flushing *time.Timer
+	// The fields below are used only by the goroutine that calls Run.
+	live       map[*target.Target]bool
+	places     map[string]map[target.Place]bool // by target ID: the files and addresses with outcomes
+	observed   int                              // number of outcomes since the last flush
+	flushTimer *time.Timer
 }
 
-// New returns an engine for these targets.
+// New returns an engine that probes those of the targets that are in the shard.
 func New(cfg Config, targets []*target.Target) *Engine {
 	e := &Engine{
 		cfg:      cfg,
 		outcomes: make(chan probe.Outcome, queueSize),
-		sets:     make(chan []*target.Target),
+		updates:  make(chan []*target.Target),
 		ended:    make(chan struct{}),
 		places:   make(map[string]map[target.Place]bool),
 	}
@@ -86,24 +87,24 @@ func New(cfg Config, targets []*target.Target) *Engine {
 		Skip:          func(*target.Target) { cfg.Skip() },
 	}
 	e.watcher = watch.New(e.schedule.Now, func(dir string, err error) {
-		cfg.Log.Warn("Some directories of certificate files cannot be watched; files there are read at each interval only.",
+		cfg.Log.Warn("Some directories of certificate files cannot be watched. The files there are read only once per collection interval.",
 			zap.String("directory", dir), zap.Error(err))
 	})
-	targets = e.ours(targets)
+	targets = e.inShard(targets)
 	e.live = setOf(targets)
 	e.schedule.Set(targets)
 	e.watcher.Set(targets)
 	return e
 }
 
-// ours returns the targets that are in the shard.
-func (e *Engine) ours(targets []*target.Target) (ours []*target.Target) {
+// inShard returns the targets that are in the shard.
+func (e *Engine) inShard(targets []*target.Target) (own []*target.Target) {
 	for _, t := range targets {
 		if e.cfg.Shard.Has(t.ID) {
-			ours = append(ours, t)
+			own = append(own, t)
 		}
 	}
-	return ours
+	return own
 }
 
 func setOf(targets []*target.Target) map[*target.Target]bool {
@@ -114,13 +115,13 @@ func setOf(targets []*target.Target) map[*target.Target]bool {
 	return set
 }
 
-// Set replaces the targets. Those that are in both sets are probed on as if nothing had happened. One goroutine may call it
-// at a time, while Run runs or after.
+// Set replaces the targets. It does not disturb targets that are in both sets. It blocks until Run has been called, and
+// does nothing once Run has returned. Only one goroutine may call it at a time.
 func (e *Engine) Set(targets []*target.Target) {
-	targets = e.ours(targets)
-	// The loop comes first, so that it knows each target before an outcome of it comes.
+	targets = e.inShard(targets)
+	// The loop must know a target before its first outcome arrives, so the schedule gets the targets last.
 	select {
-	case e.sets <- targets:
+	case e.updates <- targets:
 	case <-e.ended:
 		return
 	}
@@ -128,40 +129,41 @@ func (e *Engine) Set(targets []*target.Target) {
 	e.watcher.Set(targets)
 }
 
-// Run probes until probing ends, and returns when the observers have seen the outcomes of all complete probes and have been
-// flushed. Observers are called with observing, which should end some time after probing. Run may be called once.
+// Run probes until the context probing ends. It returns when the observers have received the outcomes of all completed
+// probes and have been flushed. The observers are called with the context observing, which should end later than probing.
+// Run may be called only once.
 func (e *Engine) Run(probing, observing context.Context) {
-	var working sync.WaitGroup
-	working.Go(func() { e.schedule.Run(probing) })
-	working.Go(func() { e.watcher.Run(probing) })
+	var running sync.WaitGroup
+	running.Go(func() { e.schedule.Run(probing) })
+	running.Go(func() { e.watcher.Run(probing) })
 	done := make(chan struct{})
 	go func() {
-		working.Wait()
+		running.Wait()
 		close(done)
 	}()
 	e.loop(observing, done)
 	close(e.ended)
 }
 
-// loop shows outcomes to the observers until done is closed and there are no more of them.
+// loop passes outcomes to the observers until done is closed and the queue is empty.
 func (e *Engine) loop(ctx context.Context, done <-chan struct{}) {
-	e.flushing = time.NewTimer(e.cfg.FlushAfter)
-	e.flushing.Stop()
-	defer e.flushing.Stop()
+	e.flushTimer = time.NewTimer(e.cfg.FlushAfter)
+	e.flushTimer.Stop() // until the first outcome
+	defer e.flushTimer.Stop()
 	for {
 		select {
 		case o := <-e.outcomes:
-			e.take(ctx, o)
+			e.receive(ctx, o)
 			if len(e.outcomes) == 0 {
-				time.Sleep(gather)
+				time.Sleep(pause)
 			}
-		case targets := <-e.sets:
+		case targets := <-e.updates:
 			e.replace(ctx, targets)
-		case <-e.flushing.C:
+		case <-e.flushTimer.C:
 			e.flush(ctx)
 		case <-done:
 			for len(e.outcomes) > 0 {
-				e.take(ctx, <-e.outcomes)
+				e.receive(ctx, <-e.outcomes)
 			}
 			e.flush(ctx)
 			return
@@ -169,40 +171,41 @@ func (e *Engine) loop(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// probe makes one probe. It blocks while the observers are too slow for what is found.
+// probe makes one probe. It blocks while the queue of outcomes is full.
 func (e *Engine) probe(ctx context.Context, t *target.Target, late time.Duration) {
 	e.cfg.Begin(late)
 	defer e.cfg.End()
 	outcomes, again := e.prober.Probe(ctx, t)
 	if again > 0 {
-		time.AfterFunc(again, func() { e.schedule.Now(t) }) // which does nothing where t is gone or all has ended
+		time.AfterFunc(again, func() { e.schedule.Now(t) }) // does nothing if t was removed or the schedule has ended
 	}
 	for _, o := range outcomes {
 		e.outcomes <- o
 	}
 }
 
-// take shows an outcome to the observers, unless its target was removed while it was probed: nothing may follow the outcome
-// that says so.
-func (e *Engine) take(ctx context.Context, o probe.Outcome) {
-	t, at := o.Common().Target, o.Common().Place
+// receive passes an outcome to the observers, unless its target was removed during the probe: the Gone outcome that
+// replace has sent must stay the target's last one. It keeps track of the target's files and addresses.
+func (e *Engine) receive(ctx context.Context, o probe.Outcome) {
+	t, place := o.Common().Target, o.Common().Place
 	if !e.live[t] {
 		e.prober.Forget(t)
 		return
 	}
 	if _, gone := o.(*probe.Gone); gone {
-		delete(e.places[t.ID], at)
-	} else if at != t.Place() {
+		delete(e.places[t.ID], place)
+	} else if place != t.Place() {
 		if e.places[t.ID] == nil {
 			e.places[t.ID] = make(map[target.Place]bool)
 		}
-		e.places[t.ID][at] = true
+		e.places[t.ID][place] = true
 	}
 	e.observe(ctx, o)
 }
 
-// replace makes targets those that are live. Of each that is gone the observers learn so, for each place of it. One that only
-// has other settings now is another target with the same ID, so its places stay.
+// replace makes targets the live ones. For each target that was removed, it passes a Gone outcome to the observers for
+// each of the target's places. If only the settings of a target have changed, there is a new target with the same ID, and
+// the places stay.
 func (e *Engine) replace(ctx context.Context, targets []*target.Target) {
 	before := e.live
 	e.live = setOf(targets)
@@ -219,28 +222,30 @@ func (e *Engine) replace(ctx context.Context, targets []*target.Target) {
 			continue
 		}
 		now := time.Now()
-		for at := range e.places[t.ID] {
-			e.observe(ctx, &probe.Gone{About: probe.About{Target: t, Place: at, Start: now, End: now}})
+		for place := range e.places[t.ID] {
+			e.observe(ctx, &probe.Gone{About: probe.About{Target: t, Place: place, Start: now, End: now}})
 		}
 		delete(e.places, t.ID)
 		e.observe(ctx, &probe.Gone{About: probe.About{Target: t, Place: t.Place(), Start: now, End: now}})
 	}
 }
 
+// observe passes an outcome to all observers, and flushes them when enough outcomes have come together.
 func (e *Engine) observe(ctx context.Context, o probe.Outcome) {
 	for _, observer := range e.cfg.Observers {
-		e.show(ctx, observer, o)
+		e.observeWith(ctx, observer, o)
 	}
 	switch e.observed++; e.observed {
 	case 1:
-		e.flushing.Reset(e.cfg.FlushAfter)
+		e.flushTimer.Reset(e.cfg.FlushAfter)
 	case flushSize:
 		e.flush(ctx)
 	}
 }
 
-// show shows an outcome to one observer. A certificate that makes it panic costs it only that outcome.
-func (e *Engine) show(ctx context.Context, observer Observer, o probe.Outcome) {
+// observeWith passes an outcome to one observer. If the observer panics, for example because of an unusual certificate, it
+// loses only this outcome.
+func (e *Engine) observeWith(ctx context.Context, observer Observer, o probe.Outcome) {
 	defer func() {
 		if v := recover(); v != nil {
 			e.cfg.Log.Error("The result of one probe could not be processed and is lost. This is a bug in the receiver; please report it.",
@@ -254,6 +259,6 @@ func (e *Engine) flush(ctx context.Context) {
 	for _, observer := range e.cfg.Observers {
 		observer.Flush(ctx)
 	}
-	e.flushing.Stop()
+	e.flushTimer.Stop()
 	e.observed = 0
 }

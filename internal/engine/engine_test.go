@@ -28,15 +28,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var root = tlsfarm.NewAuthority("Farm Root")
 
-// seen is an observer that notes what it is shown, as text.
-type seen struct {
+// recorder is an observer that records each outcome as a line of text.
+type recorder struct {
 	mu      sync.Mutex
 	lines   []string
 	flushes int
-	panics  string // of which outcome it panics
+	panicOn string // the line on which it panics
 }
 
-func (s *seen) Observe(_ context.Context, o probe.Outcome) {
+func (s *recorder) Observe(_ context.Context, o probe.Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	line := o.Common().Name()
@@ -44,24 +44,30 @@ func (s *seen) Observe(_ context.Context, o probe.Outcome) {
 		line += " gone"
 	}
 	s.lines = append(s.lines, line)
-	if line == s.panics {
-		panic("cannot be shown")
+	if line == s.panicOn {
+		panic("broken observer")
 	}
 }
 
-func (s *seen) Flush(context.Context) {
+func (s *recorder) Flush(context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flushes++
 }
 
-func (s *seen) all() []string {
+func (s *recorder) seen() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.lines)
 }
 
-func (s *seen) flushed() int {
+func (s *recorder) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = nil
+}
+
+func (s *recorder) flushCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.flushes
@@ -75,7 +81,7 @@ func config(observers ...Observer) Config {
 	}
 }
 
-// endpoint is a target without a server.
+// endpoint returns a target for which there is no server.
 func endpoint(name string) *target.Target {
 	return &target.Target{
 		ID: name, Endpoint: target.Endpoint{Host: name, Port: 443, DNSName: name}, TLS: &tls.Config{},
@@ -83,20 +89,20 @@ func endpoint(name string) *target.Target {
 	}
 }
 
-// watching is a target that watches files.
-func watching(pattern string) *target.Target {
+// fileTarget returns a target that watches files.
+func fileTarget(pattern string) *target.Target {
 	return &target.Target{
 		ID: pattern, Files: target.Files{Pattern: pattern}, TLS: &tls.Config{}, Interval: time.Hour, Timeout: time.Second,
 	}
 }
 
-// at is an outcome of a target's endpoint or, with a path, of its file.
-func at(t *target.Target, path string) probe.Outcome {
+// outcome returns an outcome for a target's endpoint or, if path is not empty, for the file at path.
+func outcome(t *target.Target, path string) probe.Outcome {
 	return &probe.EndpointOutcome{About: probe.About{Target: t, Place: target.Place{TargetID: t.ID, Path: path}}}
 }
 
-// looping runs the loop alone. Closing it ends the loop, and returns when it has ended.
-func looping(e *Engine) (end func()) {
+// startLoop runs the engine's loop without its schedule and watch. The returned function ends the loop and waits for it.
+func startLoop(e *Engine) (end func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		e.loop(context.Background(), done)
@@ -109,222 +115,225 @@ func looping(e *Engine) (end func()) {
 	}
 }
 
-func TestOutcomesWaitForOthers(t *testing.T) {
+func TestLoopPausesWhenItsQueueIsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, s := endpoint("a"), &seen{}
+		a, s := endpoint("a"), &recorder{}
 		e := New(config(s), []*target.Target{a})
-		end := looping(e)
+		end := startLoop(e)
 		send := func() int {
-			e.outcomes <- at(a, "")
+			e.outcomes <- outcome(a, "")
 			synctest.Wait()
-			return len(s.all())
+			return len(s.seen())
 		}
 		assert.Equal(t, 1, send())
 		assert.Equal(t, 1, send())
-		time.Sleep(2 * gather)
-		assert.Len(t, s.all(), 2)
+		time.Sleep(2 * pause)
+		assert.Len(t, s.seen(), 2)
 		end()
 	})
 }
 
-func TestFlushComesAtItsTimeOrAfterManyOutcomes(t *testing.T) {
+func TestFlushAfterATimeOrManyOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, s := endpoint("a"), &seen{}
+		a, s := endpoint("a"), &recorder{}
 		e := New(config(s), []*target.Target{a})
-		end := looping(e)
+		end := startLoop(e)
 		for range flushSize - 1 {
-			e.outcomes <- at(a, "")
+			e.outcomes <- outcome(a, "")
 		}
-		time.Sleep(3 * gather) // until the loop waits for more
-		assert.Zero(t, s.flushed())
-		e.outcomes <- at(a, "")
+		time.Sleep(3 * pause) // until the loop waits for more
+		assert.Zero(t, s.flushCount())
+		e.outcomes <- outcome(a, "")
 		synctest.Wait()
-		assert.Equal(t, 1, s.flushed(), "as many as there may be, before their time")
+		assert.Equal(t, 1, s.flushCount(), "flushSize is reached before FlushAfter")
 
-		time.Sleep(3 * gather)
-		e.outcomes <- at(a, "")
+		time.Sleep(3 * pause)
+		e.outcomes <- outcome(a, "")
 		time.Sleep(time.Second - time.Nanosecond)
 		synctest.Wait()
-		assert.Equal(t, 1, s.flushed())
+		assert.Equal(t, 1, s.flushCount())
 		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
-		assert.Equal(t, 2, s.flushed(), "a second after the first outcome")
+		assert.Equal(t, 2, s.flushCount(), "FlushAfter has passed since the first outcome")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		assert.Equal(t, 2, s.flushed(), "there is nothing to flush")
+		assert.Equal(t, 2, s.flushCount(), "no outcome since the last flush")
 
-		e.outcomes <- at(a, "")
+		e.outcomes <- outcome(a, "")
 		end()
-		assert.Equal(t, 3, s.flushed(), "what is left at the end")
-		assert.Len(t, s.all(), flushSize+2)
+		assert.Equal(t, 3, s.flushCount(), "the end flushes what is left")
+		assert.Len(t, s.seen(), flushSize+2)
 	})
 }
 
-// A probe may be running when its target is removed.
-func TestNothingFollowsTheEndOfATarget(t *testing.T) {
+// A probe may still be running when its target is removed.
+func TestOutcomesOfARemovedTargetAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, s := endpoint("a"), endpoint("b"), &seen{}
+		a, b, s := endpoint("a"), endpoint("b"), &recorder{}
 		e := New(config(s), []*target.Target{a, b})
-		defer looping(e)()
+		defer startLoop(e)()
 		send := func(o probe.Outcome) {
 			e.outcomes <- o
-			time.Sleep(2 * gather)
+			time.Sleep(2 * pause)
 		}
-		send(at(a, ""))
-		send(at(a, "/one.pem"))
-		send(at(a, "/two.pem"))
+		send(outcome(a, ""))
+		send(outcome(a, "/one.pem"))
+		send(outcome(a, "/two.pem"))
 		send(&probe.Gone{About: probe.About{Target: a, Place: target.Place{TargetID: "a", Path: "/two.pem"}}})
-		s.lines = nil
+		s.reset()
 
 		e.Set([]*target.Target{b})
-		send(at(a, ""))
-		send(at(b, ""))
-		assert.Equal(t, []string{"/one.pem gone", "a:443 gone", "b:443"}, s.all(), "each place of it, and nothing more")
+		send(outcome(a, ""))
+		send(outcome(b, ""))
+		assert.Equal(t, []string{"/one.pem gone", "a:443 gone", "b:443"}, s.seen(), "one Gone for each of its places, and no outcome after that")
 
-		s.lines = nil
+		s.reset()
 		e.Set([]*target.Target{a, b})
-		send(at(a, ""))
-		assert.Equal(t, []string{"a:443"}, s.all())
+		send(outcome(a, ""))
+		assert.Equal(t, []string{"a:443"}, s.seen())
 		e.Set([]*target.Target{b})
 		synctest.Wait()
-		assert.Equal(t, []string{"a:443", "a:443 gone"}, s.all(), "its files were of its first life")
+		assert.Equal(t, []string{"a:443", "a:443 gone"}, s.seen(), "the files of the removed target were forgotten")
 	})
 }
 
-func TestTargetThatOnlyChangedIsNotGone(t *testing.T) {
+func TestChangedTargetIsNotGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, changed, s := endpoint("a"), endpoint("a"), &seen{}
+		a, changed, s := endpoint("a"), endpoint("a"), &recorder{}
 		e := New(config(s), []*target.Target{a})
-		defer looping(e)()
-		e.outcomes <- at(a, "/one.pem")
-		time.Sleep(2 * gather)
+		defer startLoop(e)()
+		e.outcomes <- outcome(a, "/one.pem")
+		time.Sleep(2 * pause)
 		e.Set([]*target.Target{changed})
 		synctest.Wait()
-		assert.Equal(t, []string{"/one.pem"}, s.all())
+		assert.Equal(t, []string{"/one.pem"}, s.seen())
 		e.Set(nil)
 		synctest.Wait()
-		assert.Equal(t, []string{"/one.pem", "/one.pem gone", "a:443 gone"}, s.all(), "with the places of its former settings")
+		assert.Equal(t, []string{"/one.pem", "/one.pem gone", "a:443 gone"}, s.seen(), "including the places from before the change")
 	})
 }
 
-func TestObserverThatPanicsLosesOnlyThatOutcome(t *testing.T) {
+func TestPanickingObserverLosesOnlyThatOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := endpoint("a"), endpoint("b")
-		bad, good := &seen{panics: "a:443"}, &seen{}
+		bad, good := &recorder{panicOn: "a:443"}, &recorder{}
 		cfg := config(bad, good)
 		core, log := observer.New(zap.ErrorLevel)
 		cfg.Log = zap.New(core)
 		e := New(cfg, []*target.Target{a, b})
-		end := looping(e)
-		e.outcomes <- at(a, "")
-		e.outcomes <- at(b, "")
+		end := startLoop(e)
+		e.outcomes <- outcome(a, "")
+		e.outcomes <- outcome(b, "")
 		end()
-		assert.Equal(t, []string{"a:443", "b:443"}, bad.all())
-		assert.Equal(t, []string{"a:443", "b:443"}, good.all())
+		assert.Equal(t, []string{"a:443", "b:443"}, bad.seen())
+		assert.Equal(t, []string{"a:443", "b:443"}, good.seen())
 		require.Equal(t, 1, log.Len())
 		assert.Equal(t, "a:443", log.All()[0].ContextMap()["target"])
-		assert.Equal(t, "cannot be shown", log.All()[0].ContextMap()["panic"])
+		assert.Equal(t, "broken observer", log.All()[0].ContextMap()["panic"])
 	})
 }
 
-func TestSetAfterTheEndReturns(t *testing.T) {
+func TestSetReturnsAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(config(&seen{}), []*target.Target{endpoint("a")})
-		looping(e)()
+		e := New(config(&recorder{}), []*target.Target{endpoint("a")})
+		startLoop(e)()
 		e.Set([]*target.Target{endpoint("b")})
 	})
 }
 
-func TestOtherShardsAreNotProbed(t *testing.T) {
+func TestEachTargetIsInOneShard(t *testing.T) {
 	var all []*target.Target
 	for i := range 100 {
 		all = append(all, endpoint(fmt.Sprint(i)))
 	}
-	shares := map[string]int{}
+	shardsOf := map[string]int{}
 	for index := range 2 {
 		cfg := config()
 		cfg.Shard = target.Shard{Index: index, Count: 2}
 		for tt := range New(cfg, all).live {
-			shares[tt.ID]++
+			shardsOf[tt.ID]++
 		}
 	}
-	assert.Len(t, shares, 100)
-	for id, n := range shares {
+	assert.Len(t, shardsOf, 100)
+	for id, n := range shardsOf {
 		assert.Equal(t, 1, n, id)
 	}
 }
 
-// A file that is missing is looked for again before its target's interval is over.
-func TestMissingFileIsLookedForAgain(t *testing.T) {
+// A missing file is looked for again before the target's interval has passed.
+func TestMissingFileIsCheckedAgain(t *testing.T) {
 	pem, _ := tlsfarm.PEM(root.Issue("a"))
 	path := filepath.Join(t.TempDir(), "a.pem")
 	require.NoError(t, os.WriteFile(path, pem, 0o600))
 	synctest.Test(t, func(t *testing.T) {
-		s, tt := &seen{}, watching(filepath.Join(filepath.Dir(path), "*.pem"))
+		s, tt := &recorder{}, fileTarget(filepath.Join(filepath.Dir(path), "*.pem"))
 		e := New(config(s), []*target.Target{tt})
-		end := looping(e)
+		end := startLoop(e)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { e.schedule.Run(ctx); close(ended) }() // without the watch, whose events come in real time
+		go func() { e.schedule.Run(ctx); close(ended) }() // without the watch, whose events would arrive in real time
 		time.Sleep(time.Second)
 		require.NoError(t, os.Remove(path))
 		e.schedule.Now(tt)
 		time.Sleep(9 * time.Second)
-		assert.NotContains(t, s.all(), path+" gone")
+		assert.NotContains(t, s.seen(), path+" gone")
 		time.Sleep(2 * time.Second)
-		assert.Contains(t, s.all(), path+" gone")
+		assert.Contains(t, s.seen(), path+" gone")
 		cancel()
 		<-ended
 		end()
 	})
 }
 
-// The whole engine, with a real server.
-func TestRun(t *testing.T) {
+// serve starts a TLS server and returns a target that trusts it.
+func serve(t *testing.T) *target.Target {
+	t.Helper()
 	server := tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{root.Issue("healthy")}})
 	t.Cleanup(server.Close)
 	e, err := target.ParseEndpoint(server.Endpoint())
 	require.NoError(t, err)
-	tt := &target.Target{
+	return &target.Target{
 		ID: "a", Endpoint: e, TLS: &tls.Config{RootCAs: root.Pool()}, Interval: 50 * time.Millisecond, Timeout: 10 * time.Second,
 	}
-	s := &seen{}
-	var verdicts []bool // whether each came from the cache
-	noting := noteVerdicts(func(fromCache bool) { verdicts = append(verdicts, fromCache) })
+}
+
+func TestRemovedTargetIsForgotten(t *testing.T) {
+	tt := serve(t)
+	e := New(config(), []*target.Target{tt})
+	end := startLoop(e)
+	fromCache := func() bool { return e.prober.ProbeEndpoint(t.Context(), tt).Handshake.FromCache }
+	assert.False(t, fromCache())
+	assert.True(t, fromCache())
+	e.Set(nil)
+	e.Set(nil) // is received when the loop is done with the first
+	assert.False(t, fromCache())
+	assert.True(t, fromCache())
+	e.outcomes <- outcome(tt, "") // from a probe that was running when the target was removed
+	end()
+	assert.False(t, fromCache())
+}
+
+// TestRun runs the whole engine with a real server.
+func TestRun(t *testing.T) {
+	tt, s := serve(t), &recorder{}
 	var begun, ended atomic.Int64
-	cfg := config(s, noting)
+	cfg := config(s)
 	cfg.Begin, cfg.End = func(time.Duration) { begun.Add(1) }, func() { ended.Add(1) }
-	probes := New(cfg, []*target.Target{tt})
+	e := New(cfg, []*target.Target{tt})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { probes.Run(ctx, context.Background()); close(done) }()
-	require.Eventually(t, func() bool { return len(s.all()) >= 3 }, 30*time.Second, time.Millisecond)
+	go func() { e.Run(ctx, context.Background()); close(done) }()
+	require.Eventually(t, func() bool { return len(s.seen()) >= 3 }, 30*time.Second, time.Millisecond)
 
-	// What was found of a target that is gone is forgotten.
-	probes.Set(nil)
+	e.Set(nil)
 	again := *tt
-	before := len(s.all())
-	probes.Set([]*target.Target{&again})
-	require.Eventually(t, func() bool { return len(s.all()) >= before+2 }, 30*time.Second, time.Millisecond)
+	before := len(s.seen())
+	e.Set([]*target.Target{&again})
+	require.Eventually(t, func() bool { return len(s.seen()) >= before+2 }, 30*time.Second, time.Millisecond)
 	cancel()
 	<-done
 	assert.Equal(t, begun.Load(), ended.Load())
-	assert.Positive(t, s.flushed())
-	lines := s.all()
-	end := slices.Index(lines, server.Endpoint()+" gone")
-	require.Positive(t, end)
-	for i, fromCache := range verdicts {
-		assert.Equal(t, i != 0 && i != end, fromCache, i)
-	}
+	assert.Positive(t, s.flushCount())
+	gone := slices.DeleteFunc(s.seen(), func(line string) bool { return line != tt.Endpoint.String()+" gone" })
+	assert.Len(t, gone, 1)
 }
-
-// noteVerdicts is an observer of verdicts.
-type noteVerdicts func(fromCache bool)
-
-func (note noteVerdicts) Observe(_ context.Context, o probe.Outcome) {
-	if a := probe.AttemptOf(o); a != nil {
-		note(a.Handshake.FromCache)
-	}
-}
-
-func (noteVerdicts) Flush(context.Context) {}

@@ -1,5 +1,5 @@
-// Package handshake holds the facts of one TLS handshake, as its client or its server saw it, and the names by which
-// telemetry calls versions, cipher suites and groups.
+// Package handshake holds the facts of one TLS handshake, as seen by its client or its server, and the names of TLS
+// versions, cipher suites and groups in telemetry.
 package handshake
 
 import (
@@ -11,32 +11,32 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 )
 
-// Facts are what one side of a handshake learned from it.
+// Facts are what one side of a handshake learned.
 type Facts struct {
 	Start, End time.Time
-	Failure    *failure.Failure // nil where the handshake succeeded
+	Failure    *failure.Failure // nil if the handshake succeeded
 
-	ServerName             string // that the client sent as SNI; empty where it sent none
-	MinVersion, MaxVersion uint16 // that the client offered
+	ServerName             string // the SNI that the client sent; empty if it sent none
+	MinVersion, MaxVersion uint16 // the range that the client offered
 
-	// State is what was negotiated. Until Established it is what was known when the peer's certificate came; its Version is 0
-	// where that never did.
+	// State is what was negotiated. If the handshake was not established, it is what was known when the peer's certificate
+	// arrived, and its Version is 0 if no certificate arrived.
 	State       tls.ConnectionState
-	Established bool
+	Established bool // whether the handshake was completed
 
-	Verdict *certs.Verdict // on the peer's certificate; nil where it sent none
-	// Staple is what the OCSP response says that came with the certificate, or that one is missing which the certificate
-	// demands; else nil.
+	Verdict *certs.Verdict // on the peer's certificate; nil if it sent none
+	// Staple is what the stapled OCSP response says. It is nil if there was no response, unless the certificate requires
+	// one: then it says that the response is missing.
 	Staple *certs.Staple
-	// Warnings are what is wrong with the certificate although the other side accepts it today: near_expiry, weak_key,
-	// invalid_staple, missing_staple, file_mismatch.
+	// Warnings are problems with the certificate that do not make the handshake fail: near_expiry, weak_key,
+	// invalid_staple, missing_staple and file_mismatch.
 	Warnings []failure.Type
 
 	ClientCertRequested bool
-	AcceptableCAs       []string // distinguished names of the CAs that the server accepts client certificates from
+	AcceptableCAs       []string // distinguished names of the CAs whose client certificates the server accepts
 }
 
-// Leaf returns the certificate that the peer presented for itself, nil where it sent none. The facts may be nil.
+// Leaf returns the peer's own certificate, or nil if the peer sent none. f may be nil.
 func (f *Facts) Leaf() *x509.Certificate {
 	if f == nil || len(f.State.PeerCertificates) == 0 {
 		return nil

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// VersionName returns a TLS version without the protocol's name, such as 1.3.
+// VersionName returns the number of a TLS version, such as 1.3, or a hexadecimal number if crypto/tls does not know the
+// version.
 func VersionName(v uint16) string { return strings.TrimPrefix(tls.VersionName(v), "TLS ") }
 
 // suite is a cipher suite's name and the strength of its cipher in bits.
@@ -15,7 +16,7 @@ type suite struct {
 	bits int
 }
 
-// suites has those of crypto/tls by number: tls.CipherSuiteName would make a list of all at each call.
+// suites holds the cipher suites of crypto/tls by number. tls.CipherSuiteName builds a list of them for each call.
 var suites = func() map[uint16]suite {
 	all := make(map[uint16]suite)
 	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
@@ -36,7 +37,7 @@ func cipherBits(name string) int {
 	return 0
 }
 
-// SuiteName returns the IANA name of a cipher suite, or its number in hexadecimal where crypto/tls does not know it.
+// SuiteName returns the IANA name of a cipher suite, or its number in hexadecimal if crypto/tls does not know the suite.
 func SuiteName(id uint16) string {
 	if s, ok := suites[id]; ok {
 		return s.name
@@ -44,11 +45,12 @@ func SuiteName(id uint16) string {
 	return tls.CipherSuiteName(id)
 }
 
-// SuiteBits returns the strength of a suite's cipher in bits as OpenSSL counts it, 0 where it is not known.
+// SuiteBits returns the strength of a suite's cipher in bits, as OpenSSL counts it, or 0 if crypto/tls does not know the
+// suite.
 func SuiteBits(id uint16) int { return suites[id].bits }
 
-// GroupName returns a group's name in IANA's registry of TLS supported groups. It is empty for 0, which means that no group
-// was used.
+// GroupName returns a group's name in IANA's registry of TLS supported groups. It is empty for 0, which means that no
+// group was used.
 func GroupName(id tls.CurveID) string {
 	switch id {
 	case 0:
@@ -62,5 +64,5 @@ func GroupName(id tls.CurveID) string {
 	case tls.X25519:
 		return "x25519"
 	}
-	return id.String() // Go's names of the hybrid ones are those of the registry
+	return id.String() // for the hybrid groups Go uses the names of the registry
 }

@@ -21,7 +21,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestEverySuiteHasAStrength(t *testing.T) {
+func TestEverySuiteHasBits(t *testing.T) {
 	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
 		assert.Contains(t, []int{112, 128, 256}, SuiteBits(s.ID), s.Name)
 	}

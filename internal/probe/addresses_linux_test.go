@@ -21,13 +21,14 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// zone is a name server whose records can be changed: the addresses of names, and the servers of services.
+// zone holds the records of a name server. They can be changed while it runs.
 type zone struct {
 	mu        sync.Mutex
-	addresses map[string][]string
-	services  map[string][]dnsmessage.SRVResource
+	addresses map[string][]string                 // by name
+	services  map[string][]dnsmessage.SRVResource // by name
 }
 
+// resolver starts the name server and returns a resolver that uses it.
 func (z *zone) resolver(t *testing.T) *net.Resolver {
 	t.Helper()
 	resolver, stop := tlsfarm.NameServer(func(_ string, query dnsmessage.Message) [][]byte {
@@ -55,6 +56,7 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 	return resolver
 }
 
+// set replaces the addresses of a name. Without addresses, the name does not exist.
 func (z *zone) set(name string, addresses ...string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -64,7 +66,7 @@ func (z *zone) set(name string, addresses ...string) {
 	}
 }
 
-// serveAt starts a TLS server at an address of loopback; port 0 is any.
+// serveAt starts a TLS server on a loopback address and returns its port. If port is 0, a free port is chosen.
 func serveAt(t *testing.T, address string, port uint16, c tls.Certificate) uint16 {
 	t.Helper()
 	s := tlsfarm.ServeOn(fmt.Sprintf("%s:%d", address, port), func(conn net.Conn) {
@@ -74,8 +76,8 @@ func serveAt(t *testing.T, address string, port uint16, c tls.Certificate) uint1
 	return netip.MustParseAddrPort(s.Endpoint()).Port()
 }
 
-// told says in short what became of each address.
-func told(outcomes []Outcome) string {
+// describe describes each outcome in a few words.
+func describe(outcomes []Outcome) string {
 	var all []string
 	for _, o := range outcomes {
 		line := o.Common().Name()
@@ -91,8 +93,8 @@ func told(outcomes []Outcome) string {
 	return strings.Join(all, ", ")
 }
 
-// addressesOf returns the outcomes that are about one address.
-func addressesOf(outcomes []Outcome) (all []*AddressOutcome) {
+// addressOutcomes returns the outcomes of single addresses.
+func addressOutcomes(outcomes []Outcome) (all []*AddressOutcome) {
 	for _, o := range outcomes {
 		if a, ok := o.(*AddressOutcome); ok {
 			all = append(all, a)
@@ -108,26 +110,26 @@ func TestEachAddressIsProbed(t *testing.T) {
 	serveAt(t, "127.0.0.4", port, one)
 	z := &zone{addresses: map[string][]string{"pool.example.": {"127.0.0.4", "127.0.0.3", "127.0.0.2", "127.0.0.5", "127.0.0.2"}}}
 	p := &Prober{Resolver: z.resolver(t)}
-	tt := at(t, fmt.Sprintf("pool.example.:%d", port))
+	tt := newTarget(t, fmt.Sprintf("pool.example.:%d", port))
 	tt.ResolveAll = true
 	e := tt.Endpoint.String()
 	name := func(address string) string { return fmt.Sprintf("%s (%s:%d)", e, address, port) }
 
 	outcomes := p.ProbeAddresses(t.Context(), tt)
-	assert.Equal(t, fmt.Sprintf("%s, %s one, %s two, %s one, %s connection_refused", e, name("127.0.0.2"), name("127.0.0.3"), name("127.0.0.4"), name("127.0.0.5")), told(outcomes))
-	whole := outcomes[0].(*EndpointOutcome)
-	require.NotNil(t, whole.Pool)
-	assert.Len(t, whole.Pool.Peers, 4)
-	assert.Equal(t, 2, whole.Pool.Certificates())
-	require.Len(t, whole.Lookups, 1)
-	assert.Equal(t, "pool.example.", whole.Lookups[0].Name)
-	assert.Len(t, whole.Lookups[0].Addrs, 5)
-	assert.Nil(t, whole.Handshake)
-	assert.False(t, whole.End.Before(whole.Start))
-	probed := addressesOf(outcomes)
+	assert.Equal(t, fmt.Sprintf("%s, %s one, %s two, %s one, %s connection_refused", e, name("127.0.0.2"), name("127.0.0.3"), name("127.0.0.4"), name("127.0.0.5")), describe(outcomes))
+	endpoint := outcomes[0].(*EndpointOutcome)
+	require.NotNil(t, endpoint.Pool)
+	assert.Len(t, endpoint.Pool.Peers, 4)
+	assert.Equal(t, 2, endpoint.Pool.Certificates())
+	require.Len(t, endpoint.Lookups, 1)
+	assert.Equal(t, "pool.example.", endpoint.Lookups[0].Name)
+	assert.Len(t, endpoint.Lookups[0].Addrs, 5)
+	assert.Nil(t, endpoint.Handshake)
+	assert.False(t, endpoint.End.Before(endpoint.Start))
+	probed := addressOutcomes(outcomes)
 	require.Len(t, probed, 4)
 	for _, o := range probed {
-		assert.Empty(t, o.Lookups, "it was one for all of them")
+		assert.Empty(t, o.Lookups, "the endpoint's look-up is shared by all addresses")
 		assert.Equal(t, port, o.Port())
 		require.Len(t, o.Dials, 1)
 		assert.Equal(t, o.Place.Peer, o.Dials[0].Addr)
@@ -135,47 +137,47 @@ func TestEachAddressIsProbed(t *testing.T) {
 	assert.False(t, probed[0].Handshake.FromCache)
 	assert.Contains(t, probed[3].Failure.Cause, "127.0.0.5")
 
-	// Each address has a history of its own, which ends with it.
+	// Each address has its own history, which is dropped when the address is gone.
 	z.set("pool.example.", "127.0.0.2", "127.0.0.3")
 	outcomes = p.ProbeAddresses(t.Context(), tt)
-	assert.ElementsMatch(t, strings.Split(fmt.Sprintf("%s, %s one, %s two, %s gone, %s gone", e, name("127.0.0.2"), name("127.0.0.3"), name("127.0.0.4"), name("127.0.0.5")), ", "), strings.Split(told(outcomes), ", "))
-	probed = addressesOf(outcomes)
+	assert.ElementsMatch(t, strings.Split(fmt.Sprintf("%s, %s one, %s two, %s gone, %s gone", e, name("127.0.0.2"), name("127.0.0.3"), name("127.0.0.4"), name("127.0.0.5")), ", "), strings.Split(describe(outcomes), ", "))
+	probed = addressOutcomes(outcomes)
 	assert.True(t, probed[0].Handshake.FromCache && probed[1].Handshake.FromCache)
 
-	// Where the name can't be looked up, that is the endpoint's failure. The addresses are not gone.
+	// If the look-up fails, the endpoint has the failure, and no address counts as gone.
 	z.set("pool.example.")
 	outcomes = p.ProbeAddresses(t.Context(), tt)
-	assert.Equal(t, e+" dns_not_found", told(outcomes))
+	assert.Equal(t, e+" dns_not_found", describe(outcomes))
 	assert.Nil(t, outcomes[0].(*EndpointOutcome).Pool)
 	z.set("pool.example.", "127.0.0.2", "127.0.0.3")
 	outcomes = p.ProbeAddresses(t.Context(), tt)
 	require.Len(t, outcomes, 3)
-	assert.True(t, addressesOf(outcomes)[0].Handshake.FromCache)
+	assert.True(t, addressOutcomes(outcomes)[0].Handshake.FromCache)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	assert.Empty(t, p.ProbeAddresses(ctx, tt))
 }
 
-func TestEachAddressOfAnAddressIsOne(t *testing.T) {
+func TestEachAddressOfAnEndpointThatIsAnAddress(t *testing.T) {
 	tt := serve(t, healthy())
 	outcomes := (&Prober{}).ProbeAddresses(t.Context(), tt)
-	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (%[1]s) healthy", tt.Endpoint), told(outcomes))
+	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (%[1]s) healthy", tt.Endpoint), describe(outcomes))
 	assert.Empty(t, outcomes[0].(*EndpointOutcome).Lookups)
 }
 
-func TestFileBesideEachAddress(t *testing.T) {
+func TestFilesAreComparedWithEachAddress(t *testing.T) {
 	disk, stale := root.Issue("disk", tlsfarm.Names("pool.example")), root.Issue("stale", tlsfarm.Names("pool.example"))
 	port := serveAt(t, "127.0.0.2", 0, disk)
 	serveAt(t, "127.0.0.3", port, stale)
 	z := &zone{addresses: map[string][]string{"pool.example.": {"127.0.0.2", "127.0.0.3"}}}
 	p := &Prober{Resolver: z.resolver(t)}
-	tt := at(t, fmt.Sprintf("pool.example.:%d", port))
+	tt := newTarget(t, fmt.Sprintf("pool.example.:%d", port))
 	tt.Files.Pattern = filepath.Join(t.TempDir(), "site.pem")
 	write(t, tt.Files.Pattern, chain(disk))
 	for range 2 {
 		require.Len(t, files(p, tt), 1)
-		probed := addressesOf(p.ProbeAddresses(t.Context(), tt))
+		probed := addressOutcomes(p.ProbeAddresses(t.Context(), tt))
 		assert.Empty(t, probed[0].Handshake.Warnings)
 		assert.True(t, probed[0].Handshake.OnDisk[0].Served)
 		assert.Equal(t, []failure.Type{failure.FileMismatch}, probed[1].Handshake.Warnings)
@@ -197,21 +199,21 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 	}
 	e, err := target.ParseService("_imaps._tcp.example.com")
 	require.NoError(t, err)
-	tt := at(t, "localhost:1")
+	tt := newTarget(t, "localhost:1")
 	tt.Endpoint = e
 	p := &Prober{Resolver: z.resolver(t)}
 	outcomes := p.ProbeAddresses(t.Context(), tt)
-	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (127.0.0.2:%[2]d) ours, %[1]s (127.0.0.3:%[3]d) hostname_mismatch", e, port, other), told(outcomes))
+	assert.Equal(t, fmt.Sprintf("%[1]s, %[1]s (127.0.0.2:%[2]d) ours, %[1]s (127.0.0.3:%[3]d) hostname_mismatch", e, port, other), describe(outcomes))
 	assert.Equal(t, "example.com", tt.ServerName())
 
-	// Each look-up is a step of its own.
-	whole := outcomes[0].(*EndpointOutcome)
-	require.Len(t, whole.Lookups, 4)
-	service := whole.Lookups[0]
+	// Each look-up is a separate step.
+	endpoint := outcomes[0].(*EndpointOutcome)
+	require.Len(t, endpoint.Lookups, 4)
+	service := endpoint.Lookups[0]
 	assert.Equal(t, "_imaps._tcp.example.com", service.Name)
 	assert.ElementsMatch(t, []string{fmt.Sprintf("one.example:%d", port), fmt.Sprintf("two.example:%d", other), fmt.Sprintf("missing.example:%d", port)}, service.Servers)
 	found := map[string]string{}
-	for _, l := range whole.Lookups[1:] {
+	for _, l := range endpoint.Lookups[1:] {
 		found[l.Name] = fmt.Sprint(l.Addrs, l.Failure != nil)
 		assert.False(t, l.Start.Before(service.End))
 		assert.False(t, l.End.Before(l.Start))
@@ -230,13 +232,13 @@ func TestEachServerOfAServiceIsProbed(t *testing.T) {
 		}
 		z.mu.Unlock()
 		outcomes := p.ProbeAddresses(t.Context(), tt)
-		assert.Equal(t, fmt.Sprintf("%s dns_not_found", e), told(outcomes))
+		assert.Equal(t, fmt.Sprintf("%s dns_not_found", e), describe(outcomes))
 		assert.Contains(t, outcomes[0].Common().Failure.Cause+outcomes[0].Common().Failure.Message, cause)
 	}
 }
 
-// Each server alone has no more than there may be.
-func TestServersOfAServiceKeepBothFamilies(t *testing.T) {
+// Each of the two servers has the maximum number of addresses, half of them IPv4 and half IPv6.
+func TestAddressesOfAServiceAreOfBothFamilies(t *testing.T) {
 	z := &zone{addresses: map[string][]string{}, services: map[string][]dnsmessage.SRVResource{}}
 	for i, name := range []string{"one.example.", "two.example."} {
 		for n := range resolve.MaxAddresses / 2 {
@@ -247,8 +249,8 @@ func TestServersOfAServiceKeepBothFamilies(t *testing.T) {
 	}
 	e, err := target.ParseService("_imaps._tcp.example.com")
 	require.NoError(t, err)
-	a := &attempting{prober: &Prober{Resolver: z.resolver(t)}, About: &About{Target: &target.Target{Endpoint: e}}, Attempt: &Attempt{}}
-	addrs, ok := a.allAddresses(t.Context())
+	r := &run{prober: &Prober{Resolver: z.resolver(t)}, About: &About{Target: &target.Target{Endpoint: e}}, Attempt: &Attempt{}}
+	addrs, ok := r.allAddresses(t.Context())
 	require.True(t, ok)
 	require.Len(t, addrs, resolve.MaxAddresses)
 	assert.True(t, addrs[resolve.MaxAddresses/2-1].Addr().Is4())

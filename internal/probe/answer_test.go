@@ -16,10 +16,10 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// What a server may answer to a ClientHello instead of a ServerHello: every alert.
+// A server may answer the ClientHello with any alert.
 func TestEveryAlertBeforeTheServerHello(t *testing.T) {
 	want := map[uint8]failure.Type{
-		0:  failure.ConnectionClosed, // close_notify is an orderly end
+		0:  failure.ConnectionClosed, // close_notify
 		40: failure.HandshakeFailure, 41: failure.MissingClientCert, 42: failure.BadCertificate,
 		43: failure.UnsupportedCertificate, 44: failure.ClientCertRevoked, 45: failure.ClientCertExpired,
 		46: failure.CertificateUnknown, 48: failure.UnknownCA, 49: failure.AccessDenied,
@@ -33,7 +33,7 @@ func TestEveryAlertBeforeTheServerHello(t *testing.T) {
 	for n := range 122 {
 		alert := uint8(n)
 		s := tlsfarm.Alert(alert)
-		o := run1(t, at(t, s.Endpoint()))
+		o := probeOnce(t, newTarget(t, s.Endpoint()))
 		s.Close()
 		require.NotNil(t, o.Failure, "alert %d", n)
 		expected, ok := want[alert]
@@ -46,14 +46,14 @@ func TestEveryAlertBeforeTheServerHello(t *testing.T) {
 		assert.Equal(t, alert, o.Failure.Alert)
 		assert.Equal(t, "ssl_error", o.Failure.Category)
 		if n != 0 {
-			assert.Contains(t, o.Failure.Cause, fmt.Sprintf("alert %d", n), "the evidence")
+			assert.Contains(t, o.Failure.Cause, fmt.Sprintf("alert %d", n))
 		}
 		assert.NotEmpty(t, o.Failure.Fix)
 		assert.Contains(t, o.Failure.Cause, o.Target.Endpoint.String())
 	}
 }
 
-// FuzzServerAnswer feeds a server's first bytes: whatever they are, the probe ends with a failure that has a type.
+// FuzzServerAnswer checks that a probe ends with a failure that has a type, whatever bytes the server sends first.
 func FuzzServerAnswer(f *testing.F) {
 	var answer []byte
 	var mu sync.Mutex
@@ -62,7 +62,7 @@ func FuzzServerAnswer(f *testing.F) {
 		defer mu.Unlock()
 		_, _ = conn.Read(make([]byte, 4096))
 		_, _ = conn.Write(answer)
-		_ = conn.(*net.TCPConn).SetLinger(0) // or else the free ports are used up within seconds
+		_ = conn.(*net.TCPConn).SetLinger(0) // otherwise the free ports are used up within seconds
 	})
 	f.Cleanup(s.Close)
 	e, err := target.ParseEndpoint(s.Endpoint())
@@ -91,28 +91,29 @@ func FuzzServerAnswer(f *testing.F) {
 	})
 }
 
-// helloFrom is what a real server answers first, for the fuzzer to change.
+// helloFrom returns the first bytes that a real server sends, as a seed for the fuzzer.
 func helloFrom(f *testing.F, version uint16) []byte {
 	client, server := net.Pipe()
 	go func() {
 		cert := root.Issue("x")
 		_ = tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version}).Handshake()
 	}()
-	record := &tap{Conn: client}
-	_ = tls.Client(record, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	captured := &capture{Conn: client}
+	_ = tls.Client(captured, &tls.Config{InsecureSkipVerify: true}).Handshake()
 	_ = client.Close()
 	_ = server.Close()
-	require.NotEmpty(f, record.read)
-	return record.read
+	require.NotEmpty(f, captured.read)
+	return captured.read
 }
 
-type tap struct {
+// capture keeps everything that is read.
+type capture struct {
 	net.Conn
 	read []byte
 }
 
-func (t *tap) Read(p []byte) (int, error) {
-	n, err := t.Conn.Read(p)
-	t.read = append(t.read, p[:n]...)
+func (c *capture) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read = append(c.read, p[:n]...)
 	return n, err
 }

@@ -11,182 +11,182 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/transport"
 )
 
-// attempting is an attempt under way. The embedded parts of the outcome are filled in as it goes on.
-type attempting struct {
+// run is one attempt in progress. It fills in the embedded parts of the outcome.
+type run struct {
 	*About
 	*Attempt
 	prober    *Prober
 	history   *history
 	transport transport.Transport
 
-	tls  *tls.Config      // what is offered and trusted, as it is now
-	own  *tls.Certificate // what the server is shown if it asks; nil where none is configured
-	conn transport.Conn   // nil until connected
+	tls        *tls.Config      // the target's TLS settings, with its files as they are now
+	clientCert *tls.Certificate // for servers that request one; nil if none is configured
+	conn       transport.Conn   // nil until connected
 }
 
-// attempt probes the endpoint that about names, or the one address of it. It reports false where ctx was cancelled before
-// that was complete.
-func (p *Prober) attempt(ctx context.Context, about *About, into *Attempt, h *history) (completed bool) {
+// attempt probes the endpoint of about's target, or if about's place is a single address, that address. It fills in about
+// and attempt. It reports false if ctx was cancelled before the probe was complete.
+func (p *Prober) attempt(ctx context.Context, about *About, attempt *Attempt, h *history) (completed bool) {
 	t := about.Target
-	a := &attempting{About: about, Attempt: into, prober: p, history: h, transport: transport.TCP, tls: t.Settings()}
-	a.Start = time.Now()
+	r := &run{About: about, Attempt: attempt, prober: p, history: h, transport: transport.TCP, tls: t.Settings()}
+	r.Start = time.Now()
 	defer func() {
-		// The parsers of foreign bytes are not ours. A panic in one of them costs only this probe.
+		// The parsers of what servers send are not ours. If one of them panics, only this probe fails.
 		if v := recover(); v != nil {
-			a.breakOff(fmt.Errorf("panic: %v", v))
+			r.abort(fmt.Errorf("panic: %v", v))
 		}
-		a.End = time.Now()
+		r.End = time.Now()
 		completed = ctx.Err() == nil
 	}()
 
 	limited, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	a.run(limited)
-	a.explainFailure(limited)
+	r.do(limited)
+	r.explainFailure(limited)
 	return true
 }
 
-func (a *attempting) run(ctx context.Context) {
-	if !a.loadOwnCertificate() {
+// do makes the attempt, step by step, until one step fails.
+func (r *run) do(ctx context.Context) {
+	if !r.loadClientCert() {
 		return
 	}
-	addrs, err := a.addresses(ctx)
-	if err != nil || !a.connect(ctx, addrs) {
+	addrs, err := r.addresses(ctx)
+	if err != nil || !r.connect(ctx, addrs) {
 		return
 	}
-	defer a.conn.Close()
-	if a.startTLS() {
-		a.shakeHands()
+	defer r.conn.Close()
+	if r.startTLS() {
+		r.handshake()
 	}
 }
 
-func (a *attempting) loadOwnCertificate() bool {
-	get := a.tls.GetClientCertificate
+// loadClientCert loads the client certificate, if one is configured. It reports false if that fails.
+func (r *run) loadClientCert() bool {
+	get := r.tls.GetClientCertificate
 	if get == nil {
 		return true
 	}
-	own, err := get(&tls.CertificateRequestInfo{})
+	cert, err := get(&tls.CertificateRequestInfo{})
 	if err != nil {
-		a.fail(failure.Local, err)
+		r.fail(failure.Local, err)
 		return false
 	}
-	if own != nil {
-		a.own, a.ClientCert = own, own.Leaf
+	if cert != nil {
+		r.clientCert, r.ClientCert = cert, cert.Leaf
 	}
 	return true
 }
 
-// addresses returns the addresses to try in turn.
-func (a *attempting) addresses(ctx context.Context) ([]netip.AddrPort, error) {
-	if a.Place.Peer.IsValid() {
-		return []netip.AddrPort{a.Place.Peer}, nil
+// addresses returns the addresses to try, in order. If the look-up fails, it sets the failure.
+func (r *run) addresses(ctx context.Context) ([]netip.AddrPort, error) {
+	if r.Place.Peer.IsValid() {
+		return []netip.AddrPort{r.Place.Peer}, nil
 	}
-	addrs, err := a.lookUp(ctx, a.Target.Endpoint.DNSName)
+	addrs, err := r.lookUp(ctx, r.Target.Endpoint.DNSName)
 	if err != nil {
-		a.Failure = a.Lookups[0].Failure
+		r.Failure = r.Lookups[0].Failure
 		return nil, err
 	}
-	ports := make([]netip.AddrPort, len(addrs))
+	withPort := make([]netip.AddrPort, len(addrs))
 	for i, addr := range addrs {
-		ports[i] = netip.AddrPortFrom(addr, a.Target.Endpoint.Port)
+		withPort[i] = netip.AddrPortFrom(addr, r.Target.Endpoint.Port)
 	}
-	return ports, nil
+	return withPort, nil
 }
 
-// lookUp returns the addresses of a name; where that is empty, that of the endpoint.
-func (a *attempting) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
+// lookUp looks up the addresses of a name. If the name is empty, the endpoint is an address, which it returns.
+func (r *run) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
 	if name == "" {
-		return []netip.Addr{a.Target.Endpoint.Addr}, nil
+		return []netip.Addr{r.Target.Endpoint.Addr}, nil
 	}
 	l := Lookup{Step: Step{Start: time.Now()}, Name: name}
 	var err error
-	l.Addrs, err = a.prober.names.Addresses(ctx, a.prober.Resolver, name)
+	l.Addrs, err = r.prober.names.Addresses(ctx, r.prober.Resolver, name)
 	l.End = time.Now()
 	if err != nil {
-		l.Failure = a.explain(failure.DNS, err)
+		l.Failure = r.explain(failure.DNS, err)
 	}
-	a.Lookups = append(a.Lookups, l)
+	r.Lookups = append(r.Lookups, l)
 	return l.Addrs, err
 }
 
-// connect tries the addresses in turn. Each gets its share of the time that is left, so that one which drops packets
-// does not keep the others from being tried.
-func (a *attempting) connect(ctx context.Context, addrs []netip.AddrPort) bool {
+// connect connects to the first address that accepts a connection, and reports whether there was one. Each address gets
+// its share of the time that is left, so that there is time for the next one if an address drops packets.
+func (r *run) connect(ctx context.Context, addrs []netip.AddrPort) bool {
 	deadline, _ := ctx.Deadline()
 	for i, addr := range addrs {
-		d := Dial{Step: Step{Start: time.Now()}, Transport: a.transport.Name, Addr: addr}
+		d := Dial{Step: Step{Start: time.Now()}, Transport: r.transport.Name, Addr: addr}
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
-		if limit := a.Target.ConnectTimeout; limit > 0 {
+		if limit := r.Target.ConnectTimeout; limit > 0 {
 			share = min(share, limit)
 		}
-		conn, err := a.transport.Connect(ctx, addr, share)
+		conn, err := r.transport.Connect(ctx, addr, share)
 		d.End = time.Now()
 		if err == nil {
-			a.conn = conn
+			r.conn = conn
 		} else {
-			d.Failure = a.explain(failure.Connect, err)
+			d.Failure = r.explain(failure.Connect, err)
 		}
-		a.Dials = append(a.Dials, d)
+		r.Dials = append(r.Dials, d)
 		if err == nil {
 			return true
 		}
 	}
-	// Of several failures the first is reported: what this host has no route to comes last (RFC 6724, section 6, rule 1).
-	a.Failure = a.Dials[0].Failure
+	// The first of several failures is the one to report, as unreachable addresses are tried last (RFC 6724, section 6,
+	// rule 1).
+	r.Failure = r.Dials[0].Failure
 	return false
 }
 
-// startTLS speaks the protocol that precedes TLS, if there is one, and reports whether TLS can begin.
-func (a *attempting) startTLS() bool {
-	if a.Target.StartTLS == "" {
+// startTLS speaks the target's STARTTLS protocol, if it has one, and reports whether the TLS handshake can begin.
+func (r *run) startTLS() bool {
+	if r.Target.StartTLS == "" {
 		return true
 	}
 	step := &Step{Start: time.Now()}
-	a.StartTLS = step
-	err := a.conn.StartTLS(a.Target.StartTLS, a.Target.ServerName())
+	r.StartTLS = step
+	err := r.conn.StartTLS(r.Target.StartTLS, r.Target.ServerName())
 	step.End = time.Now()
 	if err != nil {
-		step.Failure = a.fail(failure.StartTLS, err)
+		step.Failure = r.fail(failure.StartTLS, err)
 	}
 	return err == nil
 }
 
-// breakOff ends the step that is under way, and with it the probe, with err.
-func (a *attempting) breakOff(err error) {
-	f := a.fail(failure.Handshake, err)
-	end := func(end *time.Time, failure **failure.Failure) {
-		if end.IsZero() {
-			*end, *failure = time.Now(), f
-		}
+// abort ends the attempt, and the step in progress, with err.
+func (r *run) abort(err error) {
+	f := r.fail(failure.Handshake, err)
+	if s := r.StartTLS; s != nil && s.End.IsZero() {
+		s.End, s.Failure = time.Now(), f
 	}
-	if s := a.StartTLS; s != nil {
-		end(&s.End, &s.Failure)
-	}
-	if h := a.Handshake; h != nil {
-		end(&h.End, &h.Failure)
+	if h := r.Handshake; h != nil && h.End.IsZero() {
+		h.End, h.Failure = time.Now(), f
 	}
 }
 
-// fail makes err the failure of the probe and returns it explained.
-func (a *attempting) fail(step failure.Step, err error) *failure.Failure {
-	a.Failure = a.explain(step, err)
-	return a.Failure
+// fail sets the failure of the attempt to err, explained, and returns it.
+func (r *run) fail(step failure.Step, err error) *failure.Failure {
+	r.Failure = r.explain(step, err)
+	return r.Failure
 }
 
-func (a *attempting) explain(step failure.Step, err error) *failure.Failure {
-	t := a.Target
+// explain returns the failure that err caused at this step. A nil err means that the verdict on the server's certificate is
+// the failure.
+func (r *run) explain(step failure.Step, err error) *failure.Failure {
+	t := r.Target
 	e := failure.Evidence{
-		Step: step, Err: err, Now: a.Start, Timeout: t.Timeout, Transport: a.transport.Name,
-		Endpoint: a.Name(), Port: a.Port(), ServerName: t.ServerName(),
-		StartTLS: t.StartTLS, CertificateType: t.CertificateType, ALPN: a.tls.NextProtos, ClientCert: a.ClientCert,
+		Step: step, Err: err, Now: r.Start, Timeout: t.Timeout, Transport: r.transport.Name,
+		Endpoint: r.Name(), Port: r.Port(), ServerName: t.ServerName(),
+		StartTLS: t.StartTLS, CertificateType: t.CertificateType, ALPN: r.tls.NextProtos, ClientCert: r.ClientCert,
 	}
 	if limit := t.ConnectTimeout; step == failure.Connect && limit > 0 {
 		e.Timeout = min(e.Timeout, limit)
 	}
-	if a.conn != nil {
-		e.FirstBytes = a.conn.FirstBytes()
+	if r.conn != nil {
+		e.FirstBytes = r.conn.FirstBytes()
 	}
-	if h := a.Handshake; h != nil {
+	if h := r.Handshake; h != nil {
 		e.MinVersion, e.MaxVersion = h.MinVersion, h.MaxVersion
 		e.Verdict, e.ClientCertRequested, e.AcceptableCAs = h.Verdict, h.ClientCertRequested, h.AcceptableCAs
 	}

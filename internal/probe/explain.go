@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/tls"
+	"slices"
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
@@ -12,72 +13,75 @@ import (
 )
 
 const (
-	// maxExplaining limits an explanation, within the probe's own deadline, and maxTry each of its at most four connections.
+	// maxExplaining is the time limit of an explanation, and maxTry that of each of its connections, of which there are up
+	// to four. The probe's own deadline applies as well.
 	maxExplaining = 5 * time.Second
 	maxTry        = 2 * time.Second
 )
 
-// Explanation is the search for what would work with a server that refuses the handshake.
+// Explanation is the search for a handshake that succeeds with a server that has refused one.
 type Explanation struct {
 	Step
 	Tries []failure.Try
 }
 
-// symptom is a failure as it was met, before it was explained.
-type symptom struct {
+// failureKey identifies a failure that has been explained. An explanation may change a failure's type, so the key has the
+// type from before that.
+type failureKey struct {
 	typ   failure.Type
 	alert uint8
 }
 
-// explainFailure adds what would work to a failed attempt. It tries when the target begins to fail or fails
-// differently. The probes after that use what it found then, so that the failure keeps its type.
-func (a *attempting) explainFailure(ctx context.Context) {
-	f := a.Failure
+// explainFailure adds to a failed attempt what would work with the server. It makes further handshakes only when the target
+// begins to fail, or fails differently. The next probes reuse the explanation, so that the failure keeps its type.
+func (r *run) explainFailure(ctx context.Context) {
+	f := r.Failure
 	if f == nil {
-		a.history.explained = nil
+		r.history.explanations = nil
 		return
 	}
-	met := symptom{f.Type, f.Alert}
-	e := a.history.explained[met]
-	if e == nil && a.canBeExplained() {
-		if e = a.explanation(ctx); e != nil {
-			a.Explanation = e
-			if a.history.explained == nil {
-				a.history.explained = make(map[symptom]*Explanation)
+	key := failureKey{f.Type, f.Alert}
+	e := r.history.explanations[key]
+	if e == nil && r.shouldExplain() {
+		if e = r.tryVariants(ctx); e != nil {
+			r.Explanation = e
+			if r.history.explanations == nil {
+				r.history.explanations = make(map[failureKey]*Explanation)
 			}
-			a.history.explained[met] = e
+			r.history.explanations[key] = e
 		}
 	}
 	if e != nil {
-		f.Refine(e.Tries, a.Target.Endpoint.String(), a.Target.ServerName())
+		f.Refine(e.Tries, r.Target.Endpoint.String(), r.Target.ServerName())
 	}
 }
 
-// canBeExplained reports whether further handshakes could show why this one failed. A server that sent its certificate has
-// accepted version, suite and name. One that is asked for its other certificate accepts all else.
-func (a *attempting) canBeExplained() bool {
-	return a.Target.Explain == target.ExplainOnChange && a.Handshake != nil && a.Handshake.Leaf() == nil &&
-		a.Target.CertificateType == ""
+// shouldExplain reports whether further handshakes could show why this one failed. A server that has sent its certificate
+// has accepted the version, the cipher suites and the name. If a certificate type was requested, the server most likely has
+// no certificate of that type.
+func (r *run) shouldExplain() bool {
+	return r.Target.Explain == target.ExplainOnChange && r.Handshake != nil && r.Handshake.Leaf() == nil &&
+		r.Target.CertificateType == ""
 }
 
-// explanation makes up to four handshakes, the first the same as the one that failed, the others each different in one
-// respect. None of them verifies anything: the question is only how far the server goes along. It returns nil where
-// nothing is worth a try, or no time is left for one.
-func (a *attempting) explanation(ctx context.Context) *Explanation {
+// tryVariants makes up to four handshakes. The first is the same as the one that failed. Each of the others differs from it
+// in one respect. They verify no certificates, as only the server's choice matters. tryVariants returns nil if the failure
+// leaves nothing to try, or if no time is left.
+func (r *run) tryVariants(ctx context.Context) *Explanation {
 	ctx, cancel := context.WithTimeout(ctx, maxExplaining)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	e := &Explanation{Step: Step{Start: time.Now()}}
-	h := a.Handshake
-	for _, t := range failure.Tries(a.Failure.Type, h.MinVersion, h.MaxVersion, h.ServerName != "") {
-		// The connection's own deadline can be noticed a moment before that of the context.
+	h := r.Handshake
+	for _, t := range failure.Tries(r.Failure.Type, h.MinVersion, h.MaxVersion, h.ServerName != "") {
+		// The deadline of a connection may take effect just before the context reports the same deadline.
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			break
 		}
-		t.Err = a.try(ctx, &t)
+		t.Err = r.try(ctx, &t)
 		e.Tries = append(e.Tries, t)
-		// Of single versions all that work are of interest, otherwise the first thing that does.
-		if t.Err == nil && (t.Same || a.Failure.Type != failure.ProtocolMismatch || t.MinVersion != t.MaxVersion) {
+		// Each single version is tried, to list all that the server supports. Otherwise the first success ends the search.
+		if t.Err == nil && (t.Same || r.Failure.Type != failure.ProtocolMismatch || t.MinVersion != t.MaxVersion) {
 			break
 		}
 	}
@@ -88,22 +92,22 @@ func (a *attempting) explanation(ctx context.Context) *Explanation {
 	return e
 }
 
-// try makes the handshake that t describes, at the address of the one that failed, and notes in t what was negotiated.
-func (a *attempting) try(ctx context.Context, t *failure.Try) error {
+// try makes the handshake that t describes, with the address of the failed handshake, and sets in t what was negotiated.
+func (r *run) try(ctx context.Context, t *failure.Try) error {
 	ctx, cancel := context.WithTimeout(ctx, maxTry)
 	defer cancel()
-	conn, err := a.transport.Connect(ctx, a.Dials[len(a.Dials)-1].Addr, maxTry)
+	conn, err := r.transport.Connect(ctx, r.Dials[len(r.Dials)-1].Addr, maxTry)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	name := a.Target.ServerName()
-	if a.Target.StartTLS != "" {
-		if err := conn.StartTLS(a.Target.StartTLS, name); err != nil {
+	name := r.Target.ServerName()
+	if r.Target.StartTLS != "" {
+		if err := conn.StartTLS(r.Target.StartTLS, name); err != nil {
 			return err
 		}
 	}
-	cfg := a.tls.Clone()
+	cfg := r.tls.Clone()
 	cfg.InsecureSkipVerify = true
 	cfg.MinVersion, cfg.MaxVersion = t.MinVersion, t.MaxVersion
 	cfg.ServerName = name
@@ -124,9 +128,10 @@ func (a *attempting) try(ctx context.Context, t *failure.Try) error {
 	return nil
 }
 
+// everySuite returns the cipher suites that crypto/tls knows.
 func everySuite() []uint16 {
 	var ids []uint16
-	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
 		ids = append(ids, s.ID)
 	}
 	return ids

@@ -19,8 +19,8 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// counting starts a TLS server that counts its connections, for a target that is reached by the name localhost.
-func counting(t *testing.T, config *tls.Config) (*target.Target, *atomic.Int32) {
+// serveCounting starts a TLS server that counts its connections. The target's endpoint has the name localhost.
+func serveCounting(t *testing.T, config *tls.Config) (*target.Target, *atomic.Int32) {
 	t.Helper()
 	var n atomic.Int32
 	s := tlsfarm.Serve(func(conn net.Conn) {
@@ -28,12 +28,12 @@ func counting(t *testing.T, config *tls.Config) (*target.Target, *atomic.Int32) 
 		tlsfarm.Handshake(conn, config)
 	})
 	t.Cleanup(s.Close)
-	tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
+	tt := newTarget(t, fmt.Sprintf("localhost:%d", s.Port()))
 	tt.Explain = target.ExplainOnChange
 	return tt, &n
 }
 
-func TestTryingFindsWhatWouldWork(t *testing.T) {
+func TestExplanationFindsWhatWouldWork(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	cert := root.Issue("explained", tlsfarm.Key(key))
@@ -93,7 +93,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 			cause: `%s refuses the name localhost. A client that sends no name gets the certificate of "explained".`,
 			fix:   "Configure the server for localhost, or set tls server_name_override to a name that it serves.",
 		},
-		"no certificate for the name, told as an internal error": {
+		"no certificate for the name, with an internal error": {
 			server: &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				if hello.ServerName == "" {
 					return &cert, nil
@@ -123,7 +123,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tt, connections := counting(t, c.server)
+			tt, connections := serveCounting(t, c.server)
 			if c.client != nil {
 				tt.TLS = c.client
 			}
@@ -144,7 +144,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 			assert.False(t, first.Explanation.Start.Before(first.Handshake.End))
 			assert.False(t, first.End.Before(first.Explanation.End))
 
-			// The next probe meets the same: it makes one connection and says the same.
+			// The next probe fails in the same way. It makes only one connection and has the same explanation.
 			before := connections.Load()
 			second := p.ProbeEndpoint(t.Context(), tt)
 			assert.Equal(t, before+1, connections.Load())
@@ -156,7 +156,7 @@ func TestTryingFindsWhatWouldWork(t *testing.T) {
 	}
 }
 
-func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
+func TestExplanationIsMadeWhenTheFailureChanges(t *testing.T) {
 	var alert atomic.Int32
 	var connections atomic.Int32
 	cert := root.Issue("x")
@@ -171,21 +171,21 @@ func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
 		tlsfarm.Handshake(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
 	})
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.Explain = target.ExplainOnChange
 	var p Prober
 	for i, step := range []struct {
 		alert   int32
 		explain bool
 	}{
-		{0, false}, {0, false}, // healthy: never
+		{0, false}, {0, false}, // succeeds
 		{40, true}, {40, false}, {40, false}, // begins to fail
 		{80, true}, {80, false}, // fails differently
-		{40, false},             // which is known already
-		{90, true}, {90, false}, // also where only the alert differs
+		{40, false},             // has been explained before
+		{90, true}, {90, false}, // the same type with another alert
 		{0, false},  // recovers
-		{80, true},  // begins again
-		{49, false}, // nothing else would tell more
+		{80, true},  // begins to fail again
+		{49, false}, // a type for which there is nothing to try
 	} {
 		alert.Store(step.alert)
 		before := connections.Load()
@@ -199,7 +199,7 @@ func TestTryingIsForBeginningsAndDifferences(t *testing.T) {
 	assert.Nil(t, p.ProbeEndpoint(t.Context(), tt).Explanation)
 }
 
-func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
+func TestIntermittentFailureIsExplainedAsSuch(t *testing.T) {
 	cert := root.Issue("x")
 	for name, c := range map[string]struct {
 		fail   func(net.Conn)
@@ -230,9 +230,9 @@ func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
 				}
 			})
 			t.Cleanup(s.Close)
-			tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
+			tt := newTarget(t, fmt.Sprintf("localhost:%d", s.Port()))
 			tt.Explain, tt.TLS = target.ExplainOnChange, c.client
-			o := run1(t, tt)
+			o := probeOnce(t, tt)
 			require.NotNil(t, o.Failure)
 			assert.Equal(t, c.typ, o.Failure.Type)
 			assert.Contains(t, o.Failure.Cause, "The same handshake succeeded when it was tried again immediately")
@@ -242,7 +242,7 @@ func TestFailureThatComesAndGoesIsToldAsSuch(t *testing.T) {
 	}
 }
 
-func TestTryingIsBoundedInTime(t *testing.T) {
+func TestExplanationEndsWithTheProbesDeadline(t *testing.T) {
 	first := make(chan bool, 1)
 	first <- true
 	s := tlsfarm.Serve(func(conn net.Conn) {
@@ -251,16 +251,16 @@ func TestTryingIsBoundedInTime(t *testing.T) {
 		case <-first:
 			_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 40})
 			time.Sleep(10 * time.Millisecond)
-		default: // and silent ever after
+		default: // silent from then on
 			_, _ = conn.Read(make([]byte, 1))
 		}
 	})
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.Explain, tt.Timeout = target.ExplainOnChange, 300*time.Millisecond
 	o := (&Prober{}).ProbeEndpoint(t.Context(), tt)
 	require.NotNil(t, o.Explanation)
-	require.Len(t, o.Explanation.Tries, 1, "the time was up")
+	require.Len(t, o.Explanation.Tries, 1, "the time is up after the first")
 	assert.Contains(t, o.Failure.Cause, "Also tried, without success: the same again: no answer.")
 	assert.Equal(t, failure.HandshakeFailure, o.Failure.Type)
 }

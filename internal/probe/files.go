@@ -15,28 +15,30 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// onDisk is what is kept of a file from one reading to the next.
-type onDisk struct {
-	certificates []*x509.Certificate // none where it could not be read
-	written      time.Time           // the file, or the link to it
-	served       time.Time           // when its leaf was last seen to be served
-	differs      time.Time           // since when it is not; zero while it is
-	missing      time.Time           // since when it is not there, and had been; zero while it is
+// fileHistory is what is kept about a file between probes.
+type fileHistory struct {
+	certificates []*x509.Certificate // none if it is missing or could not be read
+	modified     time.Time           // see modTime
+	served       time.Time           // when the endpoint was last seen to serve its leaf; zero if never
+	differs      time.Time           // since when the endpoint has not served its leaf; zero if it serves it
+	missing      time.Time           // since when the file has been missing; zero if it exists
 }
 
-// goneAfter is how long a file may be missing before it counts as gone: some programs remove it before they write it anew.
+// goneAfter is how long a file must be missing before it counts as gone. Some programs remove a file before they write the
+// new one.
 const goneAfter = 10 * time.Second
 
-// ReadFiles reads the target's certificate files and returns an outcome for each. There is one too for each file that is
-// gone, and one for a pattern that matches none. It is called before the target's endpoint is probed. again is after how
-// long the files should be read again whatever the target's interval, 0 where there is no need.
+// ReadFiles reads the target's certificate files. It returns an outcome for each file, a Gone for each file that is gone, and
+// an outcome for a pattern that matches no file. It returns none if ctx is cancelled. It must be called before the target's
+// endpoint is probed, as that compares the served certificate with the files. again is the time after which the files
+// should be read again, even if the target's interval is longer; 0 means that the interval is enough.
 func (p *Prober) ReadFiles(ctx context.Context, t *target.Target) (outcomes []Outcome, again time.Duration) {
 	if t.Files.Pattern == "" {
 		return nil, 0
 	}
 	h := p.history(t)
 	before, now := h.files, time.Now()
-	h.files = make(map[string]*onDisk, len(before))
+	h.files = make(map[string]*fileHistory, len(before))
 	paths, err := t.Files.Match()
 	for _, path := range paths {
 		if ctx.Err() != nil {
@@ -44,58 +46,61 @@ func (p *Prober) ReadFiles(ctx context.Context, t *target.Target) (outcomes []Ou
 			return nil, 0
 		}
 		o := readFile(t, path)
-		d := before[path]
-		if d == nil {
-			d = &onDisk{}
+		file := before[path]
+		if file == nil {
+			file = &fileHistory{}
 		}
-		d.certificates, d.written, d.missing = o.Certificates, written(path), time.Time{}
-		h.files[path] = d
+		file.certificates, file.modified, file.missing = o.Certificates, modTime(path), time.Time{}
+		h.files[path] = file
 		outcomes = append(outcomes, o)
 	}
-	for path, d := range before {
+	for path, file := range before {
 		if h.files[path] != nil || path == t.Files.Pattern {
 			continue
 		}
-		if d.missing.IsZero() {
-			d.missing, d.certificates, again = now, nil, goneAfter
+		if file.missing.IsZero() {
+			file.missing, file.certificates, again = now, nil, goneAfter
 		}
-		if err == nil && now.Sub(d.missing) >= goneAfter {
+		if err == nil && now.Sub(file.missing) >= goneAfter {
 			outcomes = append(outcomes, &Gone{aboutFile(t, path, now)})
 		} else {
-			h.files[path] = d
+			h.files[path] = file
 		}
 	}
-	outcomes = append(outcomes, h.pattern(t, before, err, now)...)
+	outcomes = append(outcomes, h.patternOutcomes(t, before, err, now)...)
 	if t.Files.Silent {
 		return nil, again
 	}
 	return outcomes, again
 }
 
-// pattern reports on the pattern itself: that it matches no file or cannot be matched, and that it has recovered, after
-// which there is nothing more to say of it. That it failed before this process was started, others may remember.
-func (h *history) pattern(t *target.Target, before map[string]*onDisk, err error, now time.Time) []Outcome {
+// patternOutcomes returns the outcomes for the pattern itself. err is the error of matching it, or nil. A pattern that cannot be
+// matched, or that matches no file, has failed. When it has recovered, there are two outcomes: a success and a Gone, as the
+// pattern itself has no certificates. These two also come with a target's first probe: the pattern may have failed before the
+// collector was restarted, and observers may have stored that.
+func (h *history) patternOutcomes(t *target.Target, before map[string]*fileHistory, err error, now time.Time) []Outcome {
 	path := t.Files.Pattern
-	whole := &FileOutcome{About: aboutFile(t, path, now)}
+	o := &FileOutcome{About: aboutFile(t, path, now)}
 	switch {
 	case err == nil && len(h.files) == 0:
 		err = &certs.FileError{Fault: certs.FileNotFound, Err: errors.New("no file matches this pattern")}
 	case err != nil:
 		err = &certs.FileError{Fault: certs.FileUnreadable, Err: err}
 	case h.files[path] == nil && (before == nil || before[path] != nil):
-		return []Outcome{whole, &Gone{whole.About}}
+		return []Outcome{o, &Gone{o.About}}
 	default:
 		return nil
 	}
-	whole.fail(err)
-	h.files[path] = &onDisk{}
-	return []Outcome{whole}
+	o.fail(err)
+	h.files[path] = &fileHistory{}
+	return []Outcome{o}
 }
 
 func aboutFile(t *target.Target, path string, now time.Time) About {
 	return About{Target: t, Place: target.Place{TargetID: t.ID, Path: path}, Start: now, End: now}
 }
 
+// readFile reads one file of the target.
 func readFile(t *target.Target, path string) *FileOutcome {
 	o := &FileOutcome{About: aboutFile(t, path, time.Now())}
 	defer func() { o.End = time.Now() }()
@@ -119,60 +124,61 @@ func readFile(t *target.Target, path string) *FileOutcome {
 	return o
 }
 
+// fail sets the failure of the outcome to err, explained.
 func (f *FileOutcome) fail(err error) {
 	f.Failure = failure.Explain(failure.Evidence{Step: failure.File, Err: err, Now: f.Start, Endpoint: f.Place.Path})
 }
 
-// written returns when a file came to be what it is: when it was written or, where the path is a link, when that was laid.
-// It is zero where there is no telling.
-func written(path string) (at time.Time) {
+// modTime returns when a file was last modified. If the path is a symbolic link, it returns when the link was created, if
+// that is later. It returns the zero time if the file does not exist.
+func modTime(path string) (modified time.Time) {
 	for _, stat := range []func(string) (fs.FileInfo, error){os.Stat, os.Lstat} {
-		if info, err := stat(path); err == nil && info.ModTime().After(at) {
-			at = info.ModTime()
+		if info, err := stat(path); err == nil && info.ModTime().After(modified) {
+			modified = info.ModTime()
 		}
 	}
-	return at
+	return modified
 }
 
-// compare reports for each file that could be read whether it has the leaf that is served.
+// compare compares the served leaf with the certificates of each file. It leaves out files that have neither the leaf nor
+// another certificate that the endpoint could serve.
 func (h *history) compare(t *target.Target, leaf *x509.Certificate, now time.Time) []OnDisk {
 	var files []OnDisk
-	for path, d := range h.files {
-		f := OnDisk{Path: path, Served: slices.ContainsFunc(d.certificates, leaf.Equal)}
-		// A bundle of CAs is not there to be served, nor is a certificate of the kind that was not asked for.
-		i := slices.IndexFunc(d.certificates, func(c *x509.Certificate) bool { return !c.IsCA && ofType(c, t.CertificateType) })
-		switch {
-		case f.Served:
-		case i < 0:
+	for path, file := range h.files {
+		f := OnDisk{Path: path, Served: slices.ContainsFunc(file.certificates, leaf.Equal)}
+		if f.Served {
+			file.served, file.differs = now, time.Time{}
+			files = append(files, f)
 			continue
-		default:
-			f.Leaf = d.certificates[i]
 		}
-		switch {
-		case f.Served:
-			d.served, d.differs = now, time.Time{}
-		case d.differs.IsZero():
-			// They differ since the file was written, or, if that is later, what is served was issued; unless they were
-			// the same after that: then the server changed.
-			d.differs = d.written
-			if leaf.NotBefore.After(d.differs) && leaf.NotBefore.Before(now) {
-				d.differs = leaf.NotBefore
+		// A CA certificate is not meant to be served, and one of another type was not requested.
+		i := slices.IndexFunc(file.certificates, func(c *x509.Certificate) bool { return !c.IsCA && hasType(c, t.CertificateType) })
+		if i < 0 {
+			continue
+		}
+		if file.differs.IsZero() {
+			// The difference began when the file was modified or, if that is later, when the served certificate was issued.
+			// But if the endpoint has served the file's leaf since then, the server has changed, and just now.
+			file.differs = file.modified
+			if leaf.NotBefore.After(file.differs) && leaf.NotBefore.Before(now) {
+				file.differs = leaf.NotBefore
 			}
-			if d.differs.Before(d.served) || d.differs.IsZero() {
-				d.differs = now
+			if file.differs.Before(file.served) || file.differs.IsZero() {
+				file.differs = now
 			}
 		}
-		f.Since = d.differs
+		f.Leaf, f.Since = file.certificates[i], file.differs
 		files = append(files, f)
 	}
 	slices.SortFunc(files, func(a, b OnDisk) int { return cmp.Compare(a.Path, b.Path) })
 	return files
 }
 
-func ofType(c *x509.Certificate, certificateType string) bool {
+// hasType reports whether c is of the certificate type, which is empty for any.
+func hasType(c *x509.Certificate, certificateType string) bool {
 	switch certificateType {
 	case "ecdsa":
-		return c.PublicKeyAlgorithm != x509.RSA // Ed25519 is offered with ECDSA
+		return c.PublicKeyAlgorithm != x509.RSA // the ECDSA cipher suites allow Ed25519 too (RFC 8422, section 2.1)
 	case "rsa":
 		return c.PublicKeyAlgorithm == x509.RSA
 	}

@@ -21,14 +21,15 @@ import (
 
 const day = 24 * time.Hour
 
-// watching returns a target that watches files in a directory of the test's.
-func watching(dir, pattern string) *target.Target {
+// fileTarget returns a target that watches the files in dir that match pattern.
+func fileTarget(dir, pattern string) *target.Target {
 	return &target.Target{
 		Files: target.Files{Pattern: filepath.Join(dir, pattern)}, ExpiryWarning: target.WarnBefore(30 * day),
 		TLS: &tls.Config{RootCAs: root.Pool()},
 	}
 }
 
+// write writes the concatenated contents to a file.
 func write(t *testing.T, path string, content ...[]byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path, slices.Concat(content...), 0o600))
@@ -40,12 +41,13 @@ func files(p *Prober, tt *target.Target) []Outcome {
 	return outcomes
 }
 
+// chain returns the certificates of c in PEM.
 func chain(c tls.Certificate) []byte { pem, _ := tlsfarm.PEM(c); return pem }
 
-func TestFileIsJudgedByItsDates(t *testing.T) {
+func TestFileOutcomes(t *testing.T) {
 	old := tlsfarm.Validity(-90*day, -3*day-time.Minute)
 	intermediate := root.Intermediate("Farm Intermediate")
-	// The same CA, signed by a root that has expired: it does no harm beside a path to a trusted one.
+	// The same CA, cross-signed by an expired root. It does no harm if there is another chain, to a trusted root.
 	expiredRoot := tlsfarm.NewAuthority("Old Root", old)
 	cross := expiredRoot.Cross(root)
 	elsewhere := tlsfarm.NewAuthority("Unknown Root")
@@ -59,7 +61,7 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 	}{
 		"leaf and intermediate": {content: [][]byte{chain(intermediate.Issue("www"))}, count: 2},
 		"unknown root":          {content: [][]byte{chain(elsewhere.Issue("www"))}, count: 1},
-		"key beside it": {content: func() [][]byte {
+		"key and certificate": {content: func() [][]byte {
 			pem, key := tlsfarm.PEM(root.Issue("www"))
 			return [][]byte{key, pem}
 		}(), count: 1},
@@ -71,7 +73,7 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 			content: [][]byte{chain(elsewhere.Issue("www", old))}, count: 1, failure: "cert_expired", step: failure.Verify,
 			cause: `The certificate "www" in FILE expired on`,
 		},
-		"leaf of tomorrow": {
+		"leaf not yet valid": {
 			content: [][]byte{chain(root.Issue("www", tlsfarm.Validity(time.Hour, 90*day)))}, count: 1, failure: "cert_not_yet_valid", step: failure.Verify,
 			cause: `The certificate "www" in FILE is not valid until`,
 		},
@@ -79,7 +81,7 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 			content: [][]byte{chain(root.Intermediate("Old Intermediate", old).Issue("www"))}, count: 2, failure: "cert_expired", step: failure.Verify,
 			cause: `The certificate "Old Intermediate" in FILE expired on`,
 		},
-		"expired cross-signed root beside a good path": {
+		"expired cross-signed root and a valid chain": {
 			content: [][]byte{chain(intermediate.Issue("www")), cross.PEM(), expiredRoot.PEM()}, count: 4,
 		},
 		"leaf near its expiry": {
@@ -120,7 +122,7 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tt := watching(t.TempDir(), "site.pem")
+			tt := fileTarget(t.TempDir(), "site.pem")
 			write(t, tt.Files.Pattern, c.content...)
 			outcomes := files(&Prober{}, tt)
 			require.Len(t, outcomes, 1)
@@ -143,10 +145,10 @@ func TestFileIsJudgedByItsDates(t *testing.T) {
 	}
 }
 
-func TestFilesComeAndGo(t *testing.T) {
+func TestFilesAreAddedAndRemoved(t *testing.T) {
 	dir := t.TempDir()
 	var again []time.Duration
-	tt, p := watching(dir, "*.pem"), &Prober{}
+	tt, p := fileTarget(dir, "*.pem"), &Prober{}
 	names := func() (names []string) {
 		outcomes, after := p.ReadFiles(t.Context(), tt)
 		if after > 0 {
@@ -166,15 +168,15 @@ func TestFilesComeAndGo(t *testing.T) {
 	assert.Equal(t, []string{"file_not_found: *.pem"}, names())
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	write(t, filepath.Join(dir, "b.pem"), chain(root.Issue("b")))
-	assert.Equal(t, []string{"a.pem", "b.pem", "*.pem", "gone: *.pem"}, names(), "the pattern is has recovered, and there is nothing more to say of it")
+	assert.Equal(t, []string{"a.pem", "b.pem", "*.pem", "gone: *.pem"}, names(), "the pattern has recovered, and there is nothing more to report about it")
 	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
-	assert.Equal(t, []string{"b.pem"}, names(), "it may be about to be written anew")
+	assert.Equal(t, []string{"b.pem"}, names(), "a.pem may be about to be replaced")
 	assert.Equal(t, []string{"b.pem"}, names())
-	assert.Equal(t, []time.Duration{goneAfter}, again, "so it is looked for once more then")
+	assert.Equal(t, []time.Duration{goneAfter}, again, "the files are read again when goneAfter has passed")
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	assert.Equal(t, []string{"a.pem", "b.pem"}, names())
-	later := func() {
+	passGoneAfter := func() { // as if goneAfter had passed since files went missing
 		for _, d := range p.history(tt).files {
 			if !d.missing.IsZero() {
 				d.missing = d.missing.Add(-goneAfter)
@@ -183,12 +185,12 @@ func TestFilesComeAndGo(t *testing.T) {
 	}
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.pem")))
 	assert.Equal(t, []string{"b.pem"}, names())
-	later()
+	passGoneAfter()
 	assert.Equal(t, []string{"b.pem", "gone: a.pem"}, names())
 	assert.Equal(t, []string{"b.pem"}, names())
 	require.NoError(t, os.Remove(filepath.Join(dir, "b.pem")))
 	assert.Empty(t, names())
-	later()
+	passGoneAfter()
 	assert.Equal(t, []string{"gone: b.pem", "file_not_found: *.pem"}, names())
 	assert.Equal(t, []string{"file_not_found: *.pem"}, names())
 
@@ -196,34 +198,34 @@ func TestFilesComeAndGo(t *testing.T) {
 	assert.Empty(t, names())
 	tt.Files.Silent = false
 
-	// Of a pattern that was in bad health before this process, others may know.
+	// The pattern may have failed before the collector was restarted, and observers may have stored that.
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	p = &Prober{}
 	assert.Equal(t, []string{"a.pem", "*.pem", "gone: *.pem"}, names())
 	assert.Equal(t, []string{"a.pem"}, names())
 
-	// A path without wildcards is one that must be there.
-	tt, p = watching(dir, "c.pem"), &Prober{}
+	// A path without wildcards must exist.
+	tt, p = fileTarget(dir, "c.pem"), &Prober{}
 	write(t, tt.Files.Pattern, chain(root.Issue("c")))
 	assert.Equal(t, []string{"c.pem"}, names())
 	require.NoError(t, os.Remove(tt.Files.Pattern))
 	assert.Equal(t, []string{"file_not_found: c.pem"}, names())
 
-	assert.Nil(t, files(p, at(t, "localhost:1")), "a target without files")
+	assert.Nil(t, files(p, newTarget(t, "localhost:1")), "a target without files")
 }
 
-func TestFileBesideEndpoint(t *testing.T) {
+func TestFilesAreComparedWithTheEndpoint(t *testing.T) {
 	disk, other := root.Issue("disk"), root.Issue("other")
 	served := &disk
 	s := tlsfarm.TLS(&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return served, nil }})
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.Files.Pattern = filepath.Join(t.TempDir(), "site.pem")
 	p := &Prober{}
 	probe := func() *Handshake {
 		require.Len(t, files(p, tt), 1)
 		o := p.ProbeEndpoint(t.Context(), tt)
-		require.Nil(t, o.Failure, "it is a warning")
+		require.Nil(t, o.Failure, "a mismatch is only a warning")
 		return o.Handshake
 	}
 	path := tt.Files.Pattern
@@ -233,7 +235,7 @@ func TestFileBesideEndpoint(t *testing.T) {
 	assert.Equal(t, []OnDisk{{Path: path, Served: true}}, h.OnDisk)
 	assert.Empty(t, h.Warnings)
 
-	// The file is renewed and the server is not reloaded: they differ since the file was written.
+	// The file is renewed, but the server is not reloaded. The difference began when the file was modified.
 	write(t, path, chain(other))
 	renewed := time.Now().Add(time.Hour).Truncate(time.Second)
 	require.NoError(t, os.Chtimes(path, renewed, renewed))
@@ -242,21 +244,21 @@ func TestFileBesideEndpoint(t *testing.T) {
 	assert.False(t, h.OnDisk[0].Served)
 	assert.True(t, renewed.Equal(h.OnDisk[0].Since))
 	assert.Equal(t, []failure.Type{failure.FileMismatch}, h.Warnings)
-	assert.Equal(t, h.OnDisk, probe().OnDisk, "since then, not since the latest probe")
+	assert.Equal(t, h.OnDisk, probe().OnDisk, "Since must not change with the next probe")
 
-	served = &other // reloaded
+	served = &other // the server is reloaded
 	h = probe()
 	assert.Equal(t, []OnDisk{{Path: path, Served: true}}, h.OnDisk)
 	assert.Empty(t, h.Warnings)
 
-	// The server changes and the file does not: they differ since that was first seen.
+	// The server changes, but the file does not. The difference began when it was first seen.
 	require.NoError(t, os.Chtimes(path, time.Unix(1e9, 0), time.Unix(1e9, 0)))
 	served = &disk
 	before := time.Now()
 	h = probe()
 	assert.False(t, h.OnDisk[0].Since.Before(before) || h.OnDisk[0].Since.After(time.Now()))
 
-	// At the start there is only the file's own time to go by, and that of the certificate.
+	// The first probe knows only when the file was modified and when the served certificate was issued.
 	p = &Prober{}
 	assert.True(t, disk.Leaf.NotBefore.Equal(probe().OnDisk[0].Since))
 	recent := time.Now().Add(-time.Minute).Truncate(time.Second)
@@ -264,13 +266,13 @@ func TestFileBesideEndpoint(t *testing.T) {
 	p = &Prober{}
 	assert.True(t, recent.Equal(probe().OnDisk[0].Since))
 
-	// One that cannot be read says nothing about the server.
+	// A file that cannot be read is not compared.
 	write(t, path, nil)
 	h = probe()
 	assert.Empty(t, h.OnDisk)
 	assert.Empty(t, h.Warnings)
 
-	// Of several files one is enough, as with an ECDSA and an RSA certificate in a file each.
+	// One of several files is enough: there may be one file for the ECDSA and one for the RSA certificate.
 	dir := t.TempDir()
 	tt.Files.Pattern = filepath.Join(dir, "*.pem")
 	write(t, filepath.Join(dir, "ecdsa.pem"), chain(disk))
@@ -284,7 +286,7 @@ func TestFileBesideEndpoint(t *testing.T) {
 	assert.False(t, h.OnDisk[1].Served)
 	assert.Empty(t, h.Warnings)
 
-	// Where one kind of certificate was asked for, the others are not what could be served.
+	// If a certificate type is requested, certificates of other types cannot be served.
 	tt.CertificateType = "rsa"
 	served = &other
 	require.NoError(t, os.Remove(filepath.Join(dir, "rsa.pem")))
@@ -293,30 +295,30 @@ func TestFileBesideEndpoint(t *testing.T) {
 	assert.Empty(t, p.ProbeEndpoint(t.Context(), tt).Handshake.OnDisk)
 }
 
-func TestFilesOutOfReach(t *testing.T) {
+func TestUnreadableDirectory(t *testing.T) {
 	if os.Getuid() == 0 {
-		t.Skip("root reads everything")
+		t.Skip("root can read everything")
 	}
 	dir := filepath.Join(t.TempDir(), "locked")
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	tt, p := watching(dir, "*.pem"), &Prober{}
+	tt, p := fileTarget(dir, "*.pem"), &Prober{}
 	write(t, filepath.Join(dir, "a.pem"), chain(root.Issue("a")))
 	require.Nil(t, files(p, tt)[0].Common().Failure)
 	require.NoError(t, os.Chmod(dir, 0))
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 	outcomes := files(p, tt)
-	require.Len(t, outcomes, 1, "and nothing is gone")
+	require.Len(t, outcomes, 1, "the file does not count as gone")
 	assert.Equal(t, failure.Type(certs.FileUnreadable), outcomes[0].Common().Failure.Type)
 }
 
-func TestLinkIsAsNewAsItsLaying(t *testing.T) {
+func TestModTimeOfALinkIsItsCreation(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
 	write(t, file)
 	old := time.Unix(1e9, 0)
 	require.NoError(t, os.Chtimes(file, old, old))
 	require.NoError(t, os.Symlink(file, link))
-	assert.True(t, old.Equal(written(file)))
-	assert.True(t, written(link).After(old))
-	assert.True(t, written(filepath.Join(dir, "missing")).IsZero())
+	assert.True(t, old.Equal(modTime(file)))
+	assert.True(t, modTime(link).After(old))
+	assert.True(t, modTime(filepath.Join(dir, "missing")).IsZero())
 }

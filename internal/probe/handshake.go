@@ -14,102 +14,105 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// shakeHands makes the handshake, and waits for what a TLS 1.3 server says of the client certificate.
-func (a *attempting) shakeHands() {
+// handshake makes the TLS handshake, and waits for a TLS 1.3 server to accept or refuse the client certificate.
+func (r *run) handshake() {
 	h := &Handshake{Facts: handshake.Facts{
-		MinVersion: cmp.Or(a.tls.MinVersion, tls.VersionTLS12), MaxVersion: cmp.Or(a.tls.MaxVersion, tls.VersionTLS13),
+		MinVersion: cmp.Or(r.tls.MinVersion, tls.VersionTLS12), MaxVersion: cmp.Or(r.tls.MaxVersion, tls.VersionTLS13),
 	}}
-	a.Handshake = h
-	name := a.Target.ServerName()
+	r.Handshake = h
+	name := r.Target.ServerName()
 	if _, err := netip.ParseAddr(name); err != nil {
 		h.ServerName = name
 	}
-	cfg := a.clientConfig(name)
+	cfg := r.clientConfig(name)
 
 	h.Start = time.Now()
-	err := a.conn.Handshake(cfg)
+	err := r.conn.Handshake(cfg)
 	step := failure.Handshake
 	h.End = time.Now()
 	if err == nil {
-		h.State, h.Established = a.conn.State(), true
-		if err = a.lateRefusal(); err != nil {
+		h.State, h.Established = r.conn.State(), true
+		if err = r.awaitRefusal(); err != nil {
 			step, h.End = failure.ClientAuth, time.Now()
 		}
 	}
 	var finding *failure.Failure
 	switch {
 	case err == nil:
-	case errors.As(err, &finding): // the verdict, which crypto/tls returns as it was
-		h.Failure, a.Failure = finding, finding
+	case errors.As(err, &finding): // from VerifyConnection, which crypto/tls returns unchanged
+		h.Failure, r.Failure = finding, finding
 	default:
-		h.Failure = a.fail(step, err)
+		h.Failure = r.fail(step, err)
 	}
 }
 
-// clientConfig returns what the handshake offers, with callbacks that note what the server sends and judge it.
-func (a *attempting) clientConfig(name string) *tls.Config {
-	cfg := a.tls.Clone()
+// clientConfig returns the configuration of the handshake. Its callbacks record and verify what the server sends. name is the
+// server's name.
+func (r *run) clientConfig(name string) *tls.Config {
+	cfg := r.tls.Clone()
 	cfg.ServerName = name
-	// crypto/tls hides the chain when its own verification fails. Ours keeps it, and its error still reaches the
-	// server as an alert.
+	// If the verification by crypto/tls fails, the connection state has no chain. Verifying in VerifyConnection instead
+	// keeps the chain, and an error from there is still sent to the server as an alert.
 	cfg.InsecureSkipVerify = true
 	cfg.VerifyConnection = func(state tls.ConnectionState) error {
-		a.Handshake.State = state
-		a.judge(name, time.Now())
-		if a.Handshake.Verdict.Valid() {
+		r.Handshake.State = state
+		r.verify(name, time.Now())
+		if r.Handshake.Verdict.Valid() {
 			return nil
 		}
-		a.Handshake.Finding = a.explain(failure.Verify, nil)
-		if a.tls.InsecureSkipVerify {
+		r.Handshake.Finding = r.explain(failure.Verify, nil)
+		if r.tls.InsecureSkipVerify {
 			return nil
 		}
-		return a.Handshake.Finding
+		return r.Handshake.Finding
 	}
 	cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		a.Handshake.ClientCertRequested = true
-		a.Handshake.AcceptableCAs = distinguishedNames(info.AcceptableCAs)
-		if a.own == nil {
-			return &tls.Certificate{}, nil
+		r.Handshake.ClientCertRequested = true
+		r.Handshake.AcceptableCAs = distinguishedNames(info.AcceptableCAs)
+		if r.clientCert == nil {
+			return &tls.Certificate{}, nil // none
 		}
-		return a.own, nil
+		return r.clientCert, nil
 	}
 	return cfg
 }
 
-// judge finds the verdict on the server's certificate, on its staple, and what the target's files have to do with it.
-func (a *attempting) judge(name string, now time.Time) {
-	t, h := a.Target, a.Handshake
-	presented, intermediates := h.State.PeerCertificates, &a.prober.intermediates
-	h.Verdict, h.FromCache = a.history.verdict.Verify(presented, a.tls.RootCAs, name, now)
+// verify verifies the server's certificate and its staple, and compares the certificate with the target's files.
+func (r *run) verify(name string, now time.Time) {
+	t, h := r.Target, r.Handshake
+	presented, intermediates := h.State.PeerCertificates, &r.prober.intermediates
+	h.Verdict, h.FromCache = r.history.verdict.Verify(presented, r.tls.RootCAs, name, now)
 	switch {
 	case !h.Verdict.Trusted:
-		intermediates.FindMissing(h.Verdict, a.tls.RootCAs, now)
+		intermediates.FindMissing(h.Verdict, r.tls.RootCAs, now)
 	case !h.FromCache:
 		intermediates.Add(h.Verdict.Chain)
 	}
-	h.Staple = a.history.verdict.AddStaple(h.Verdict, h.State.OCSPResponse, presented, now)
+	h.Staple = r.history.verdict.AddStaple(h.Verdict, h.State.OCSPResponse, presented, now)
 	h.Warnings = failure.Types(h.Verdict.Warnings)
 	if t.ExpiryWarning.Near(h.Leaf(), now) {
 		h.Warnings = append(h.Warnings, failure.NearExpiry)
 	}
-	if h.OnDisk = a.history.compare(t, h.Leaf(), now); h.mismatch() {
+	if h.OnDisk = r.history.compare(t, h.Leaf(), now); h.mismatch() {
 		h.Warnings = append(h.Warnings, failure.FileMismatch)
 	}
 }
 
-// lateRefusal waits for the server's word on our certificate. In TLS 1.3 the client is done before the server has
-// judged it (RFC 8446, section 4.4.2.4), so the refusal comes with the first read. It costs nothing where the server
-// asked for no certificate.
-func (a *attempting) lateRefusal() error {
-	h := a.Handshake
+// awaitRefusal waits for the server to refuse the client certificate. In TLS 1.3 the client's handshake is complete before
+// the server has verified the client certificate (RFC 8446, section 4.4.2.4), so the refusal arrives with the first read.
+// awaitRefusal does not wait if the server has not requested a certificate.
+func (r *run) awaitRefusal() error {
+	h := r.Handshake
 	if !h.ClientCertRequested || h.State.Version < tls.VersionTLS13 {
 		return nil
 	}
-	// The server needs one round trip and the time to verify. The handshake took at least as long.
-	return a.conn.AwaitRefusal(250*time.Millisecond + 2*h.End.Sub(h.Start))
+	// The refusal takes one round trip plus the time that the server needs to verify, which is about the time of the
+	// handshake.
+	return r.conn.AwaitRefusal(250*time.Millisecond + 2*h.End.Sub(h.Start))
 }
 
-// distinguishedNames decodes the names in a certificate request. What is not a name is left out: it is only a hint.
+// distinguishedNames decodes the names in a certificate request. It leaves out what is not a name, as the names are only
+// hints.
 func distinguishedNames(raw [][]byte) []string {
 	const most = 100
 	var names []string

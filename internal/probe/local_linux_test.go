@@ -24,10 +24,10 @@ import (
 
 const limitedVariable = "TLSCHECK_TEST_LIMITED"
 
-// TestTooManyOpenFiles makes its probe in a process of its own, which may open few files.
+// TestTooManyOpenFiles makes its probe in a child process that may open only a few files.
 func TestTooManyOpenFiles(t *testing.T) {
 	if endpoint := os.Getenv(limitedVariable); endpoint != "" {
-		run1(t, at(t, endpoint)) // so that everything is open that will be
+		probeOnce(t, newTarget(t, endpoint)) // opens what stays open after a probe
 		var open []*os.File
 		for {
 			f, err := os.Open(os.DevNull)
@@ -36,7 +36,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 			}
 			open = append(open, f)
 		}
-		o := run1(t, at(t, endpoint))
+		o := probeOnce(t, newTarget(t, endpoint))
 		if o.Failure != nil {
 			assert.Contains(t, o.Failure.Fix, "max_concurrent_probes")
 		}
@@ -56,15 +56,15 @@ func TestTooManyOpenFiles(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
-// inNetwork runs f on a thread with a network of its own, in which there is a loopback interface and no route. It
-// skips the test where that takes more rights than there are.
-func inNetwork(t *testing.T, f func()) {
+// inNewNetwork runs f on a thread in a new network namespace, which has a loopback interface and no routes. It skips the
+// test if the process lacks the necessary privileges.
+func inNewNetwork(t *testing.T, f func()) {
 	t.Helper()
 	var skipped error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocks: the thread ends with its network
+		runtime.LockOSThread() // never unlocked, so that the thread and its network end with the goroutine
 		if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
 			skipped = err
 			return
@@ -88,13 +88,13 @@ func inNetwork(t *testing.T, f func()) {
 	}()
 	<-done
 	if skipped != nil {
-		t.Skipf("a network of one's own takes root: %v", skipped)
+		t.Skipf("a new network namespace needs root: %v", skipped)
 	}
 }
 
 func TestNoFreePorts(t *testing.T) {
-	inNetwork(t, func() {
-		// Of the thread's network alone: what stands there depends on who looks.
+	inNewNetwork(t, func() {
+		// This changes only the thread's own network namespace.
 		if !assert.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("40000 40001"), 0)) {
 			return
 		}
@@ -107,7 +107,7 @@ func TestNoFreePorts(t *testing.T) {
 			}
 			defer conn.Close()
 		}
-		o := run1(t, at(t, s.Endpoint()))
+		o := probeOnce(t, newTarget(t, s.Endpoint()))
 		if assert.NotNil(t, o.Failure) {
 			assert.Equal(t, failure.NoFreePorts, o.Failure.Type, o.Failure.Message)
 			assert.Equal(t, failure.Local, o.Failure.Step)
@@ -116,8 +116,8 @@ func TestNoFreePorts(t *testing.T) {
 	})
 }
 
-// Whoever has a name in DNS could name thousands of hosts to be connected to.
-func TestAddressesThatAreTriedAreBounded(t *testing.T) {
+// The owner of a DNS name could make the prober connect to thousands of hosts.
+func TestNumberOfAddressesIsBounded(t *testing.T) {
 	var addrs []netip.Addr
 	for i := range 40 {
 		addrs = append(addrs, netip.AddrFrom4([4]byte{127, 0, 1, byte(i)}))
@@ -125,19 +125,19 @@ func TestAddressesThatAreTriedAreBounded(t *testing.T) {
 	resolver, stop := tlsfarm.Resolver(map[string][]netip.Addr{"many.example.": addrs})
 	t.Cleanup(stop)
 	refused := netip.MustParseAddrPort(tlsfarm.Refused())
-	o := (&Prober{Resolver: resolver}).ProbeEndpoint(t.Context(), at(t, fmt.Sprintf("many.example:%d", refused.Port())))
+	o := (&Prober{Resolver: resolver}).ProbeEndpoint(t.Context(), newTarget(t, fmt.Sprintf("many.example:%d", refused.Port())))
 	require.NotNil(t, o.Failure)
 	assert.Len(t, o.Dials, resolve.MaxAddresses)
 	assert.Len(t, o.Lookups[0].Addrs, resolve.MaxAddresses)
 }
 
-// Where IPv6 is switched off connecting fails with the errno of used up ports.
-func TestIPv6SwitchedOffIsNoLackOfPorts(t *testing.T) {
-	inNetwork(t, func() {
+// If IPv6 is disabled, connecting fails with the same errno as if all ports are in use.
+func TestDisabledIPv6(t *testing.T) {
+	inNewNetwork(t, func() {
 		if !assert.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)) {
 			return
 		}
-		o := run1(t, at(t, "[::1]:443"))
+		o := probeOnce(t, newTarget(t, "[::1]:443"))
 		if assert.NotNil(t, o.Failure) {
 			assert.Equal(t, failure.NetworkUnreachable, o.Failure.Type, o.Failure.Message)
 			assert.Contains(t, o.Failure.Message, "no address that could reach it")
@@ -146,7 +146,7 @@ func TestIPv6SwitchedOffIsNoLackOfPorts(t *testing.T) {
 }
 
 func TestNetworkUnreachable(t *testing.T) {
-	inNetwork(t, func() {
+	inNewNetwork(t, func() {
 		for _, endpoint := range []string{"192.0.2.1:443", "[2001:db8::1]:443"} { // RFC 5737, RFC 3849
 			e, err := target.ParseEndpoint(endpoint)
 			assert.NoError(t, err)
@@ -157,13 +157,13 @@ func TestNetworkUnreachable(t *testing.T) {
 			}
 		}
 	})
-	// Without its zone a link-local address is nowhere (RFC 4007, section 6).
-	o := run1(t, at(t, "[fe80::1]:443"))
+	// A link-local address cannot be reached without its zone (RFC 4007, section 6).
+	o := probeOnce(t, newTarget(t, "[fe80::1]:443"))
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.NetworkUnreachable, o.Failure.Type, o.Failure.Message)
 }
 
-func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
+func TestNextAddressIsTriedAfterABlackhole(t *testing.T) {
 	hole, stop := tlsfarm.Blackhole()
 	t.Cleanup(stop)
 	addr := netip.MustParseAddrPort(hole)
@@ -175,14 +175,14 @@ func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
 	})
 	t.Cleanup(stopDNS)
 	p := &Prober{Resolver: resolver}
-	two := at(t, fmt.Sprintf("two.example:%d", addr.Port()))
+	two := newTarget(t, fmt.Sprintf("two.example:%d", addr.Port()))
 	two.TLS.ServerName, two.Timeout = "localhost", time.Second
 	o := p.ProbeEndpoint(t.Context(), two)
 	require.Nil(t, o.Failure)
 	require.Len(t, o.Dials, 2)
 	assert.Equal(t, failure.ConnectionTimeout, o.Dials[0].Failure.Type)
 
-	one := at(t, fmt.Sprintf("one.example:%d", addr.Port()))
+	one := newTarget(t, fmt.Sprintf("one.example:%d", addr.Port()))
 	one.Timeout = 300 * time.Millisecond
 	o = p.ProbeEndpoint(t.Context(), one)
 	require.NotNil(t, o.Failure)
@@ -195,9 +195,9 @@ func TestBlackHoleDoesNotKeepTheNextAddressFromBeingTried(t *testing.T) {
 func TestConnectTimeout(t *testing.T) {
 	hole, stop := tlsfarm.Blackhole()
 	t.Cleanup(stop)
-	tt := at(t, hole)
+	tt := newTarget(t, hole)
 	tt.Timeout, tt.ConnectTimeout = 10*time.Second, 10*time.Millisecond
-	f := run1(t, tt).Failure
+	f := probeOnce(t, tt).Failure
 	require.NotNil(t, f)
 	assert.Equal(t, failure.ConnectionTimeout, f.Type)
 	assert.Contains(t, f.Cause, "within 10ms")

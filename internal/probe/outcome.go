@@ -12,26 +12,26 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// Outcome is what was found of one place. It is an *EndpointOutcome, an *AddressOutcome, a *FileOutcome or a *Gone, and is
-// not changed once it has been returned.
+// Outcome is the result of a probe for one place. It is an *EndpointOutcome, an *AddressOutcome, a *FileOutcome or a *Gone.
+// It must not be changed.
 type Outcome interface {
-	// Common returns what every outcome has.
+	// Common returns the part that every outcome has.
 	Common() *About
 }
 
-// About says what an outcome is about, when it was found, and what is wrong.
+// About is the part that every outcome has: its place, its times, and its failure.
 type About struct {
 	Target  *target.Target
 	Place   target.Place
 	Start   time.Time
 	End     time.Time
-	Failure *failure.Failure // nil where nothing is wrong
+	Failure *failure.Failure // nil if nothing is wrong
 }
 
 // Common implements Outcome.
 func (a *About) Common() *About { return a }
 
-// Name returns the endpoint, followed by the one address of it that was probed, or the path of the file.
+// Name returns the endpoint, the endpoint and the address, or the path of the file, depending on the place.
 func (a *About) Name() string {
 	switch {
 	case a.Place.Path != "":
@@ -42,7 +42,7 @@ func (a *About) Name() string {
 	return a.Target.Endpoint.String()
 }
 
-// Port returns the port that was probed: the endpoint's or, of a service, that of its server. It is 0 where there is none.
+// Port returns the port of the address or of the endpoint. It is 0 if there is none.
 func (a *About) Port() uint16 {
 	if a.Place.Peer.IsValid() {
 		return a.Place.Peer.Port()
@@ -50,47 +50,46 @@ func (a *About) Port() uint16 {
 	return a.Target.Endpoint.Port
 }
 
-// EndpointOutcome is about an endpoint: the attempt at the first of its addresses that accepts a connection or, where each
-// address is probed, the look-ups and what the addresses have in common.
+// EndpointOutcome is about an endpoint. It has the attempt with the first of its addresses that accepts a connection. If
+// each address is probed, the attempt has only the look-ups, and the Pool has the addresses.
 type EndpointOutcome struct {
 	About
 	Attempt
-	Pool *Pool // nil where not each address is probed, or none was found
+	Pool *Pool // nil unless each address is probed, or if the look-up failed
 }
 
-// AddressOutcome is about one address of an endpoint of which each is probed.
+// AddressOutcome is about one address of an endpoint whose addresses are all probed.
 type AddressOutcome struct {
 	About
 	Attempt
 }
 
-// FileOutcome is about a certificate file, or about a pattern that matches none.
+// FileOutcome is about a certificate file, or about a pattern that has failed or recovered.
 type FileOutcome struct {
 	About
-	Certificates []*x509.Certificate // in the file's order
-	Bad          int                 // how many blocks of it could not be read
-	FirstBad     string              // which is the first of them, and why, clean; empty where there is none
+	Certificates []*x509.Certificate // in the order of the file
+	Bad          int                 // number of certificates that could not be parsed
+	FirstBad     string              // the first of them and its error, cleaned; empty if there are none
 	Warnings     []failure.Type      // near_expiry, malformed_certificate
 }
 
-// Gone says that a place is no longer watched: nothing more will be found of it.
+// Gone says that there will be no more outcomes for a place: an address or a file is gone, or a target was removed.
 type Gone struct{ About }
 
-// Attempt is how far a probe came, step by step.
+// Attempt is what happened in an attempt, step by step.
 type Attempt struct {
-	Lookups   []Lookup   // of the endpoint's name or, of a service, of its servers' names too; none of an address
-	Dials     []Dial     // one for each address tried, in turn
-	StartTLS  *Step      // nil where TLS is spoken from the first byte, or the probe did not come to it
-	Handshake *Handshake // nil where the probe did not come to it
+	Lookups   []Lookup   // for the endpoint's name, or for a service and its servers; none if the endpoint is an address
+	Dials     []Dial     // one for each address that was tried, in order
+	StartTLS  *Step      // nil if STARTTLS is not used or was not reached
+	Handshake *Handshake // nil if it was not reached
 
-	// ClientCert is the certificate that is configured for this target; nil where there is none.
+	// ClientCert is the client certificate that is configured for the target; nil if there is none.
 	ClientCert *x509.Certificate
-	// Explanation is what was tried to find out what would work; nil where nothing was.
+	// Explanation holds the further handshakes that were made to explain the failure; nil if there were none.
 	Explanation *Explanation
 }
 
-// AttemptOf returns the attempt of an outcome, nil where there was none because it is about a file or about a place that is
-// gone.
+// AttemptOf returns the attempt of an outcome, or nil if the outcome is a *FileOutcome or a *Gone.
 func AttemptOf(o Outcome) *Attempt {
 	switch o := o.(type) {
 	case *EndpointOutcome:
@@ -101,7 +100,8 @@ func AttemptOf(o Outcome) *Attempt {
 	return nil
 }
 
-// Leaf returns the certificate that the server presented for itself, or the first one of the file; nil where there is none.
+// Leaf returns the server's own certificate or, for a *FileOutcome, the file's first certificate. It returns nil if there is
+// none.
 func Leaf(o Outcome) *x509.Certificate {
 	if a := AttemptOf(o); a != nil {
 		return a.Handshake.Leaf()
@@ -112,18 +112,18 @@ func Leaf(o Outcome) *x509.Certificate {
 	return nil
 }
 
-// Pool is the addresses of an endpoint, in order, and what each of them serves.
+// Pool holds the addresses of an endpoint.
 type Pool struct {
-	Peers []PoolPeer
+	Peers []PoolPeer // sorted by address
 }
 
 // PoolPeer is one address of a pool.
 type PoolPeer struct {
 	Addr netip.AddrPort
-	Leaf *x509.Certificate // nil where it sent none
+	Leaf *x509.Certificate // what it serves; nil if it sent no certificate
 }
 
-// Certificates returns how many different leaves are served.
+// Certificates returns the number of different leaves that the addresses serve.
 func (p *Pool) Certificates() int {
 	var leaves []*x509.Certificate
 	for _, peer := range p.Peers {
@@ -134,8 +134,8 @@ func (p *Pool) Certificates() int {
 	return len(leaves)
 }
 
-// Judged are the certificates whose expiry matters: the leaves; where the file begins with a CA certificate, and so is a
-// bundle of them, all.
+// Judged returns the certificates whose expiry matters. If the file begins with a CA certificate, it is a bundle of CAs, and
+// all of them matter. Otherwise the leaves do.
 func (f *FileOutcome) Judged() []*x509.Certificate {
 	if len(f.Certificates) == 0 || f.Certificates[0].IsCA {
 		return f.Certificates
@@ -143,27 +143,27 @@ func (f *FileOutcome) Judged() []*x509.Certificate {
 	return slices.DeleteFunc(slices.Clone(f.Certificates), func(c *x509.Certificate) bool { return c.IsCA })
 }
 
-// OnDisk is a certificate file beside what the endpoint serves.
+// OnDisk is a certificate file compared with what the endpoint serves.
 type OnDisk struct {
 	Path   string
-	Served bool              // whether the file has the leaf that is served
-	Leaf   *x509.Certificate // the first one of the file that could be served; nil where Served, and that is a CA's
-	Since  time.Time         // when they began to differ, as far as can be told; zero where Served
+	Served bool              // whether the file has the served leaf
+	Leaf   *x509.Certificate // the file's first certificate that could be served; nil if Served
+	Since  time.Time         // since when the file and the endpoint have differed, as far as known; zero if Served
 }
 
-// Step is when a part of the probe began and ended, and why it failed, nil where it did not.
+// Step is one step of an attempt.
 type Step struct {
 	Start   time.Time
 	End     time.Time
-	Failure *failure.Failure
+	Failure *failure.Failure // nil if the step succeeded
 }
 
-// Lookup is one question to DNS: for the addresses of a name, or for the servers of a service.
+// Lookup is one DNS look-up, of the addresses of a name or of the servers of a service.
 type Lookup struct {
 	Step
-	Name    string       // that was looked up
-	Addrs   []netip.Addr // none where it failed or was for servers
-	Servers []string     // host:port of each server; none where it failed or was for addresses
+	Name    string       // the name that was looked up
+	Addrs   []netip.Addr // none if the look-up failed or was for servers
+	Servers []string     // host:port of each server; none if the look-up failed or was for addresses
 }
 
 // Dial is an attempt to connect to one address.
@@ -177,19 +177,20 @@ type Dial struct {
 type Handshake struct {
 	handshake.Facts
 
-	FromCache bool // whether the verdict did not have to be found anew
-	// Finding explains a verdict that is not valid. It is the failure as well, unless verification is skipped.
+	FromCache bool // whether the verdict came from the cache
+	// Finding explains what is wrong with the server's certificate; nil if nothing is. It is also the Failure, unless
+	// insecure_skip_verify is set.
 	Finding *failure.Failure
-	// OnDisk are the target's files that could be read; nil where the server sent no certificate.
+	// OnDisk compares the target's files with the served certificate. It is nil if the server sent none.
 	OnDisk []OnDisk
 }
 
-// mismatch reports whether what is served is in none of the files.
+// mismatch reports whether there are files to compare with, and none of them has the served leaf.
 func (h *Handshake) mismatch() bool {
 	return len(h.OnDisk) > 0 && !slices.ContainsFunc(h.OnDisk, func(f OnDisk) bool { return f.Served })
 }
 
-// Leaf returns the certificate that the server presented for itself, nil where it sent none. The handshake may be nil.
+// Leaf returns the server's own certificate, or nil if the server sent none. h may be nil.
 func (h *Handshake) Leaf() *x509.Certificate {
 	if h == nil {
 		return nil

@@ -1,5 +1,6 @@
-// Package probe makes one probe of one target: resolve, connect, STARTTLS, handshake, verify; and reads its certificate
-// files. It returns Outcomes, whatever the server does, and within the target's timeout.
+// Package probe makes one probe of one target: it looks up the name, connects, starts TLS, makes the handshake and verifies
+// the certificate. It also reads the target's certificate files. It always returns within the target's timeout, with
+// outcomes that say what was found.
 package probe
 
 import (
@@ -14,9 +15,10 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// Prober makes probes. Its zero value is ready to use, by any number of goroutines, each for another target.
+// Prober makes probes. Its zero value is ready to use. Several goroutines may use it at the same time, but not for the same
+// target.
 type Prober struct {
-	// Resolver looks names up. Nil means that of the system.
+	// Resolver looks up names. Nil means the system's resolver.
 	Resolver *net.Resolver
 
 	histories     sync.Map // *target.Target to *history
@@ -24,18 +26,18 @@ type Prober struct {
 	names         resolve.Cache
 }
 
-// history is what is kept of a target from one probe to the next. The probes of one target never overlap.
+// history is what is kept about a target between probes. The probes of one target never overlap.
 type history struct {
 	verdict certs.VerdictCache
-	// explained has the explanations of the failures that were met since the target last succeeded.
-	explained map[symptom]*Explanation
-	files     map[string]*onDisk // by path
-	addresses map[netip.AddrPort]*history
+	// explanations are those of the failures since the target's last success.
+	explanations map[failureKey]*Explanation
+	files        map[string]*fileHistory // by path
+	addresses    map[netip.AddrPort]*history
 }
 
-// Probe probes t once: its files, then its endpoint or each address of that. It returns no outcomes where ctx is cancelled
-// before the probe is complete, as a cancelled probe shows nothing about its target. again is after how long t should be
-// probed again whatever its interval, 0 where there is no need.
+// Probe probes t once: its files, and its endpoint or each of the endpoint's addresses. If ctx is cancelled, it returns only
+// the outcomes of what was complete by then. again is the time after which t should be probed again, even if its interval is
+// longer; 0 means that the interval is enough.
 func (p *Prober) Probe(ctx context.Context, t *target.Target) (outcomes []Outcome, again time.Duration) {
 	outcomes, again = p.ReadFiles(ctx, t)
 	switch {
@@ -50,7 +52,7 @@ func (p *Prober) Probe(ctx context.Context, t *target.Target) (outcomes []Outcom
 	return outcomes, again
 }
 
-// ProbeEndpoint probes the first address of t's endpoint that accepts a connection. It returns nil where ctx is cancelled
+// ProbeEndpoint probes the first address of t's endpoint that accepts a connection. It returns nil if ctx is cancelled
 // before the probe is complete.
 func (p *Prober) ProbeEndpoint(ctx context.Context, t *target.Target) *EndpointOutcome {
 	o := &EndpointOutcome{About: About{Target: t, Place: t.Place()}}
@@ -60,6 +62,7 @@ func (p *Prober) ProbeEndpoint(ctx context.Context, t *target.Target) *EndpointO
 	return o
 }
 
+// history returns the history of t, which may be a new one.
 func (p *Prober) history(t *target.Target) *history {
 	h, ok := p.histories.Load(t)
 	if !ok {
@@ -68,5 +71,5 @@ func (p *Prober) history(t *target.Target) *history {
 	return h.(*history)
 }
 
-// Forget drops what is kept of a target that is no longer probed.
+// Forget drops the history of a target that is no longer probed.
 func (p *Prober) Forget(t *target.Target) { p.histories.Delete(t) }

@@ -36,8 +36,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var root = tlsfarm.NewAuthority("Farm Root")
 
-// at returns a target that trusts root.
-func at(t *testing.T, endpoint string) *target.Target {
+// newTarget returns a target that trusts root.
+func newTarget(t *testing.T, endpoint string) *target.Target {
 	t.Helper()
 	e, err := target.ParseEndpoint(endpoint)
 	require.NoError(t, err)
@@ -47,25 +47,28 @@ func at(t *testing.T, endpoint string) *target.Target {
 	}
 }
 
-// serve starts a TLS server for the test.
+// serve starts a TLS server and returns a target for it.
 func serve(t *testing.T, config *tls.Config) *target.Target {
 	t.Helper()
 	s := tlsfarm.TLS(config)
 	t.Cleanup(s.Close)
-	return at(t, s.Endpoint())
+	return newTarget(t, s.Endpoint())
 }
 
-func run1(t *testing.T, tt *target.Target) *EndpointOutcome {
+// probeOnce probes a target with a new Prober.
+func probeOnce(t *testing.T, tt *target.Target) *EndpointOutcome {
 	t.Helper()
 	o := (&Prober{}).ProbeEndpoint(t.Context(), tt)
 	require.NotNil(t, o)
 	return o
 }
 
+// healthy returns the configuration of a server without faults.
 func healthy() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{root.Issue("healthy")}}
 }
 
+// keys returns a key of each type.
 func keys(t *testing.T) map[string]crypto.Signer {
 	r, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
@@ -81,12 +84,12 @@ func TestEveryVersionAndKey(t *testing.T) {
 		cert := root.Issue("healthy", tlsfarm.Key(key))
 		for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
 			if name == "Ed25519" && version < tls.VersionTLS12 {
-				continue // RFC 8422, section 5.10: not before TLS 1.2
+				continue // Ed25519 needs TLS 1.2 (RFC 8422, section 5.10)
 			}
 			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
 				tt := serve(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version})
 				tt.TLS.MinVersion = tls.VersionTLS10
-				o := run1(t, tt)
+				o := probeOnce(t, tt)
 				require.Nil(t, o.Failure)
 				h := o.Handshake
 				assert.True(t, h.Established)
@@ -105,26 +108,26 @@ func TestStepsAreTimedInOrder(t *testing.T) {
 	t.Cleanup(s.Close)
 	resolver, stop := tlsfarm.Resolver(map[string][]netip.Addr{"farm.example.": {netip.MustParseAddr("127.0.0.1")}})
 	t.Cleanup(stop)
-	tt := at(t, fmt.Sprintf("farm.example:%d", s.Port()))
+	tt := newTarget(t, fmt.Sprintf("farm.example:%d", s.Port()))
 	tt.TLS.ServerName = "localhost"
 
 	before := time.Now()
 	o := (&Prober{Resolver: resolver}).ProbeEndpoint(t.Context(), tt)
 	require.Nil(t, o.Failure)
 	require.Len(t, o.Dials, 1)
-	moments := []time.Time{
+	times := []time.Time{
 		before, o.Start, o.Lookups[0].Start, o.Lookups[0].End, o.Dials[0].Start, o.Dials[0].End,
 		o.Handshake.Start, o.Handshake.End, o.End, time.Now(),
 	}
-	for i := 1; i < len(moments); i++ {
-		assert.False(t, moments[i].Before(moments[i-1]), "moment %d", i)
+	for i := 1; i < len(times); i++ {
+		assert.False(t, times[i].Before(times[i-1]), "time %d", i)
 	}
 	assert.Positive(t, o.Handshake.End.Sub(o.Handshake.Start))
 	assert.Equal(t, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, o.Lookups[0].Addrs)
 	assert.Equal(t, "localhost", o.Handshake.ServerName)
 }
 
-func TestVerdictFailsTheProbeAndKeepsTheChain(t *testing.T) {
+func TestInvalidCertificate(t *testing.T) {
 	day := 24 * time.Hour
 	for name, c := range map[string]struct {
 		cert tls.Certificate
@@ -138,7 +141,7 @@ func TestVerdictFailsTheProbeAndKeepsTheChain(t *testing.T) {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
 				tt := serve(t, &tls.Config{Certificates: []tls.Certificate{c.cert}, MaxVersion: version})
-				o := run1(t, tt)
+				o := probeOnce(t, tt)
 				require.NotNil(t, o.Failure)
 				assert.Equal(t, failure.Type(c.want), o.Failure.Type)
 				assert.Equal(t, failure.Verify, o.Failure.Step)
@@ -151,34 +154,34 @@ func TestVerdictFailsTheProbeAndKeepsTheChain(t *testing.T) {
 				skipping := *tt
 				skipping.TLS = tt.TLS.Clone()
 				skipping.TLS.InsecureSkipVerify = true
-				o = run1(t, &skipping)
-				assert.Nil(t, o.Failure, "verification is to be skipped")
+				o = probeOnce(t, &skipping)
+				assert.Nil(t, o.Failure, "verification is skipped")
 				assert.True(t, o.Handshake.Established)
-				require.NotNil(t, o.Handshake.Finding, "and the verdict is told all the same")
+				require.NotNil(t, o.Handshake.Finding, "the verdict is reported nevertheless")
 				assert.Equal(t, failure.Type(c.want), o.Handshake.Finding.Type)
 			})
 		}
 	}
 }
 
-func TestServerSeesAnAlertWhenWeRefuseItsCertificate(t *testing.T) {
-	seen := make(chan error, 1)
+func TestServerReceivesAnAlertIfItsCertificateIsInvalid(t *testing.T) {
+	received := make(chan error, 1)
 	config := &tls.Config{Certificates: []tls.Certificate{tlsfarm.SelfSigned("x")}}
-	s := tlsfarm.Serve(func(conn net.Conn) { seen <- tls.Server(conn, config).Handshake() })
+	s := tlsfarm.Serve(func(conn net.Conn) { received <- tls.Server(conn, config).Handshake() })
 	t.Cleanup(s.Close)
-	run1(t, at(t, s.Endpoint()))
-	assert.ErrorContains(t, <-seen, "bad certificate")
+	probeOnce(t, newTarget(t, s.Endpoint()))
+	assert.ErrorContains(t, <-received, "bad certificate")
 }
 
 func TestWarnings(t *testing.T) {
 	soon := root.Issue("x", tlsfarm.Validity(-time.Hour, 10*24*time.Hour))
 	tt := serve(t, &tls.Config{Certificates: []tls.Certificate{soon}})
-	assert.Equal(t, []failure.Type{failure.NearExpiry}, run1(t, tt).Handshake.Warnings)
+	assert.Equal(t, []failure.Type{failure.NearExpiry}, probeOnce(t, tt).Handshake.Warnings)
 	tt.ExpiryWarning = target.WarnBefore(9 * 24 * time.Hour)
-	assert.Empty(t, run1(t, tt).Handshake.Warnings)
+	assert.Empty(t, probeOnce(t, tt).Handshake.Warnings)
 
-	gone := root.Issue("x", tlsfarm.Validity(-2*time.Hour, -time.Hour))
-	assert.Empty(t, run1(t, serve(t, &tls.Config{Certificates: []tls.Certificate{gone}})).Handshake.Warnings, "expired is not near")
+	expired := root.Issue("x", tlsfarm.Validity(-2*time.Hour, -time.Hour))
+	assert.Empty(t, probeOnce(t, serve(t, &tls.Config{Certificates: []tls.Certificate{expired}})).Handshake.Warnings, "an expired certificate is not near its expiry")
 }
 
 func TestClientCertificate(t *testing.T) {
@@ -189,7 +192,7 @@ func TestClientCertificate(t *testing.T) {
 		config.MaxVersion = version
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, clients.Pool()
 		for name, c := range map[string]struct {
-			own  *tls.Certificate
+			cert *tls.Certificate
 			want failure.Type
 		}{
 			"good":    {&good, ""},
@@ -198,14 +201,14 @@ func TestClientCertificate(t *testing.T) {
 		} {
 			t.Run(tls.VersionName(version)+" "+name, func(t *testing.T) {
 				tt := serve(t, config)
-				if c.own != nil {
-					tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.own, nil }
+				if c.cert != nil {
+					tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.cert, nil }
 				}
-				o := run1(t, tt)
+				o := probeOnce(t, tt)
 				assert.True(t, o.Handshake.ClientCertRequested)
 				assert.Equal(t, []string{"CN=Clients,O=Farm"}, o.Handshake.AcceptableCAs)
-				if c.own != nil {
-					assert.Equal(t, c.own.Leaf, o.ClientCert)
+				if c.cert != nil {
+					assert.Equal(t, c.cert.Leaf, o.ClientCert)
 				}
 				if c.want == "" {
 					assert.Nil(t, o.Failure)
@@ -220,26 +223,27 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// slapd closes the connection without a word. crypto/tls has the same error for that as for an orderly end.
-func TestServerThatCutsTheConnectionForLackOfACertificate(t *testing.T) {
+// Some servers, such as slapd, close the connection without an alert. crypto/tls returns the same error for that as for
+// close_notify.
+func TestServerClosesTheConnectionToRefuseTheClientCertificate(t *testing.T) {
 	clients := tlsfarm.NewAuthority("Clients")
-	own := clients.Issue("prober")
+	clientCert := clients.Issue("prober")
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), version, 0)
 		t.Cleanup(s.Close)
-		tt := at(t, s.Endpoint())
+		tt := newTarget(t, s.Endpoint())
 		for _, evidence := range []string{"got none", `got that of "prober"`} {
-			o := run1(t, tt)
+			o := probeOnce(t, tt)
 			require.NotNil(t, o.Failure, tls.VersionName(version))
 			assert.Equal(t, failure.ConnectionClosed, o.Failure.Type)
 			assert.Equal(t, failure.ClientAuth, o.Failure.Step)
 			assert.Contains(t, o.Failure.Cause, "asked for a client certificate, "+evidence+", and closed the connection without giving a reason")
 			assert.Contains(t, o.Failure.Cause, "CN=Clients")
-			tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
+			tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &clientCert, nil }
 		}
 	}
 
-	// One that asks, is content with none, and takes its leave in an orderly way has nothing against us.
+	// A server that sends close_notify has not refused the missing certificate.
 	config := healthy()
 	config.ClientAuth = tls.RequestClientCert
 	s := tlsfarm.Serve(func(conn net.Conn) {
@@ -250,27 +254,27 @@ func TestServerThatCutsTheConnectionForLackOfACertificate(t *testing.T) {
 		}
 	})
 	t.Cleanup(s.Close)
-	assert.Nil(t, run1(t, at(t, s.Endpoint())).Failure)
+	assert.Nil(t, probeOnce(t, newTarget(t, s.Endpoint())).Failure)
 }
 
-// A server that asks for no certificate must not be waited for.
-func TestNoWaitWithoutARequest(t *testing.T) {
+// A server that requests no client certificate cannot refuse one, so the probe must not wait.
+func TestNoWaitWithoutACertificateRequest(t *testing.T) {
 	reads := make(chan struct{}, 1)
 	s := tlsfarm.Serve(func(conn net.Conn) {
 		server := tls.Server(conn, healthy())
 		if server.Handshake() == nil {
-			_, _ = server.Read(make([]byte, 1)) // returns when the client goes
+			_, _ = server.Read(make([]byte, 1)) // returns when the client closes the connection
 			reads <- struct{}{}
 		}
 	})
 	t.Cleanup(s.Close)
-	a := &attempting{Attempt: &Attempt{Handshake: &Handshake{Facts: handshake.Facts{State: tls.ConnectionState{Version: tls.VersionTLS13}}}}}
-	assert.NoError(t, a.lateRefusal(), "without a connection any wait would panic")
-	require.Nil(t, run1(t, at(t, s.Endpoint())).Failure)
+	r := &run{Attempt: &Attempt{Handshake: &Handshake{Facts: handshake.Facts{State: tls.ConnectionState{Version: tls.VersionTLS13}}}}}
+	assert.NoError(t, r.awaitRefusal(), "it would panic if it used the connection, which is nil")
+	require.Nil(t, probeOnce(t, newTarget(t, s.Endpoint())).Failure)
 	<-reads
 }
 
-func TestUnwillingServers(t *testing.T) {
+func TestServersThatDoNotSpeakTLS(t *testing.T) {
 	for name, c := range map[string]struct {
 		server *tlsfarm.Server
 		want   failure.Type
@@ -285,9 +289,9 @@ func TestUnwillingServers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Cleanup(c.server.Close)
-			tt := at(t, c.server.Endpoint())
+			tt := newTarget(t, c.server.Endpoint())
 			tt.Timeout = time.Second
-			o := run1(t, tt)
+			o := probeOnce(t, tt)
 			require.NotNil(t, o.Failure)
 			assert.Equal(t, c.want, o.Failure.Type, o.Failure.Message)
 			assert.Equal(t, c.step, o.Failure.Step)
@@ -298,7 +302,7 @@ func TestUnwillingServers(t *testing.T) {
 }
 
 func TestRefusedConnection(t *testing.T) {
-	o := run1(t, at(t, tlsfarm.Refused()))
+	o := probeOnce(t, newTarget(t, tlsfarm.Refused()))
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ConnectionRefused, o.Failure.Type)
 	assert.Equal(t, failure.Connect, o.Failure.Step)
@@ -320,10 +324,10 @@ func TestEachAddressIsTried(t *testing.T) {
 	t.Cleanup(stop)
 	p := &Prober{Resolver: resolver}
 
-	both := at(t, fmt.Sprintf("both.example:%d", s.Port()))
+	both := newTarget(t, fmt.Sprintf("both.example:%d", s.Port()))
 	both.TLS.ServerName = "localhost"
 	o := p.ProbeEndpoint(t.Context(), both)
-	require.Nil(t, o.Failure, "the server listens on IPv4 alone")
+	require.Nil(t, o.Failure, "the server listens only on IPv4")
 	require.Len(t, o.Dials, 2)
 	assert.Equal(t, v6, o.Dials[0].Addr.Addr())
 	assert.NotNil(t, o.Dials[0].Failure)
@@ -331,7 +335,7 @@ func TestEachAddressIsTried(t *testing.T) {
 	assert.Nil(t, o.Dials[1].Failure)
 
 	refused := netip.MustParseAddrPort(tlsfarm.Refused())
-	o = p.ProbeEndpoint(t.Context(), at(t, fmt.Sprintf("both.example:%d", refused.Port())))
+	o = p.ProbeEndpoint(t.Context(), newTarget(t, fmt.Sprintf("both.example:%d", refused.Port())))
 	require.NotNil(t, o.Failure)
 	assert.Len(t, o.Dials, 2)
 	assert.Equal(t, failure.ConnectionRefused, o.Failure.Type)
@@ -340,17 +344,17 @@ func TestEachAddressIsTried(t *testing.T) {
 func TestIPv6(t *testing.T) {
 	s := tlsfarm.ServeOn("[::1]:0", func(conn net.Conn) { tlsfarm.Handshake(conn, healthy()) })
 	t.Cleanup(s.Close)
-	o := run1(t, at(t, s.Endpoint()))
+	o := probeOnce(t, newTarget(t, s.Endpoint()))
 	require.Nil(t, o.Failure)
 	assert.Empty(t, o.Lookups)
-	assert.Empty(t, o.Handshake.ServerName, "an address is no SNI (RFC 6066, section 3)")
+	assert.Empty(t, o.Handshake.ServerName, "SNI must not be an address (RFC 6066, section 3)")
 }
 
-// net gives out IPv4 addresses from the hosts file as IPv6 ones.
-func TestHostsFileYieldsIPv4AsSuch(t *testing.T) {
+// Package net returns IPv4 addresses from the hosts file as IPv4-mapped IPv6 addresses.
+func TestIPv4AddressesFromTheHostsFile(t *testing.T) {
 	s := tlsfarm.TLS(healthy())
 	t.Cleanup(s.Close)
-	o := run1(t, at(t, fmt.Sprintf("localhost:%d", s.Port())))
+	o := probeOnce(t, newTarget(t, fmt.Sprintf("localhost:%d", s.Port())))
 	require.Nil(t, o.Failure)
 	for _, a := range o.Lookups[0].Addrs {
 		assert.False(t, a.Is4In6(), a)
@@ -376,7 +380,7 @@ func TestNames(t *testing.T) {
 	p := &Prober{Resolver: resolver}
 
 	for _, host := range []string{"münchen.example", "xn--mnchen-3ya.example", "xn--mnchen-3ya.example."} {
-		o := p.ProbeEndpoint(t.Context(), at(t, fmt.Sprintf("%s:%d", host, s.Port())))
+		o := p.ProbeEndpoint(t.Context(), newTarget(t, fmt.Sprintf("%s:%d", host, s.Port())))
 		require.Nil(t, o.Failure, host)
 		assert.Equal(t, "xn--mnchen-3ya.example", sni)
 	}
@@ -385,7 +389,7 @@ func TestNames(t *testing.T) {
 		"unknown.example.": failure.DNSNotFound,
 		"broken.example.":  failure.DNSError,
 	} {
-		o := p.ProbeEndpoint(t.Context(), at(t, host+":443"))
+		o := p.ProbeEndpoint(t.Context(), newTarget(t, host+":443"))
 		require.NotNil(t, o.Failure, host)
 		assert.Equal(t, want, o.Failure.Type, o.Failure.Message)
 		assert.Equal(t, failure.DNS, o.Failure.Step)
@@ -396,30 +400,30 @@ func TestNames(t *testing.T) {
 	}
 
 	// A name server that never answers.
-	deaf, err := net.ListenPacket("udp", "127.0.0.1:0")
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = deaf.Close() })
+	t.Cleanup(func() { _ = silent.Close() })
 	p.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "udp", deaf.LocalAddr().String())
+		conn, err := (&net.Dialer{}).DialContext(ctx, "udp", silent.LocalAddr().String())
 		if err == nil {
-			t.Cleanup(func() { _ = conn.Close() }) // net would wait on for 5 s after we have left
+			t.Cleanup(func() { _ = conn.Close() }) // package net would wait for 5 s more
 		}
 		return conn, err
 	}}
-	tt := at(t, "slow.example.:443")
+	tt := newTarget(t, "slow.example.:443")
 	tt.Timeout = 300 * time.Millisecond
 	o := p.ProbeEndpoint(t.Context(), tt)
 	assert.Equal(t, failure.DNSTimeout, o.Failure.Type)
 	assert.Contains(t, o.Failure.Cause, "slow.example.")
 }
 
-// PostgreSQL 17 takes TLS from the first byte from clients that offer its ALPN protocol: there is no preamble then.
-func TestDirectTLSWithPostgreSQLsALPN(t *testing.T) {
+// PostgreSQL 17 accepts TLS without STARTTLS from clients that offer its ALPN protocol.
+func TestPostgreSQLWithoutSTARTTLS(t *testing.T) {
 	config := healthy()
 	config.NextProtos = []string{"postgresql"}
 	tt := serve(t, config)
 	tt.TLS.NextProtos = []string{"postgresql"}
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.Nil(t, o.Failure)
 	assert.Equal(t, "postgresql", o.Handshake.State.NegotiatedProtocol)
 	assert.Nil(t, o.StartTLS)
@@ -430,17 +434,17 @@ func TestALPN(t *testing.T) {
 	config.NextProtos = []string{"h2", "http/1.1"}
 	tt := serve(t, config)
 	tt.TLS.NextProtos = []string{"http/1.1"}
-	assert.Equal(t, "http/1.1", run1(t, tt).Handshake.State.NegotiatedProtocol)
+	assert.Equal(t, "http/1.1", probeOnce(t, tt).Handshake.State.NegotiatedProtocol)
 
 	tt.TLS.NextProtos = []string{"imap"}
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ALPNMismatch, o.Failure.Type)
 }
 
-// What crypto/tls itself finds wrong with a server's choice, for which it has words and no types.
-func TestServerThatChoosesWhatWasNotOffered(t *testing.T) {
-	tls13 := map[uint16][]byte{43: {3, 4}, 51: append([]byte{0x12, 0x34, 0, 1}, 0)} // a group that nobody has
+// crypto/tls refuses these choices with errors that have a text but no type of their own.
+func TestServerChoosesWhatWasNotOffered(t *testing.T) {
+	tls13 := map[uint16][]byte{43: {3, 4}, 51: append([]byte{0x12, 0x34, 0, 1}, 0)} // an unknown group
 	for name, c := range map[string]struct {
 		server *tlsfarm.Server
 		want   failure.Type
@@ -452,9 +456,9 @@ func TestServerThatChoosesWhatWasNotOffered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Cleanup(c.server.Close)
-			tt := at(t, c.server.Endpoint())
+			tt := newTarget(t, c.server.Endpoint())
 			tt.TLS.NextProtos = []string{"h2"}
-			o := run1(t, tt)
+			o := probeOnce(t, tt)
 			require.NotNil(t, o.Failure)
 			assert.Equal(t, c.want, o.Failure.Type, o.Failure.Message)
 			assert.Equal(t, failure.Handshake, o.Failure.Step)
@@ -466,7 +470,7 @@ func TestVersionMismatch(t *testing.T) {
 	config := healthy()
 	config.MaxVersion = tls.VersionTLS11
 	config.MinVersion = tls.VersionTLS10
-	o := run1(t, serve(t, config))
+	o := probeOnce(t, serve(t, config))
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.ProtocolMismatch, o.Failure.Type)
 	assert.Equal(t, uint8(70), o.Failure.Alert)
@@ -474,24 +478,23 @@ func TestVersionMismatch(t *testing.T) {
 	assert.Equal(t, uint16(tls.VersionTLS13), o.Handshake.MaxVersion)
 }
 
-// A certificate with a subject that is no UTF-8: what crypto/x509 cannot parse is a failed probe with a type, what it
-// can is cleaned.
-func TestCertificateThatIsNoUTF8(t *testing.T) {
+// crypto/x509 cannot parse a certificate whose subject is not valid UTF-8.
+func TestCertificateWithInvalidUTF8(t *testing.T) {
 	marker := "INVALID-UTF8-HERE"
 	cert := root.Issue(marker)
 	for i, der := range cert.Certificate {
 		cert.Certificate[i] = bytes.ReplaceAll(der, []byte(marker), []byte("INVALID\xff\xfe\xc3\x28-HERE!"[:len(marker)]))
 	}
-	o := run1(t, serve(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: cert.PrivateKey}}}))
+	o := probeOnce(t, serve(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: cert.PrivateKey}}}))
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.Type(certs.Malformed), o.Failure.Type, o.Failure.Message)
 	assert.Equal(t, failure.Verify, o.Failure.Step)
 }
 
-func TestOwnCertificateThatCannotBeLoadedIsNotTheTargetsFault(t *testing.T) {
+func TestClientCertificateThatCannotBeLoaded(t *testing.T) {
 	tt := serve(t, healthy())
 	tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, os.ErrPermission }
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.LocalError, o.Failure.Type)
 	assert.Equal(t, failure.Local, o.Failure.Step)
@@ -500,18 +503,18 @@ func TestOwnCertificateThatCannotBeLoadedIsNotTheTargetsFault(t *testing.T) {
 func TestDeadlineCoversTheWholeProbe(t *testing.T) {
 	s := tlsfarm.Silent()
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.Timeout = 200 * time.Millisecond
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	assert.GreaterOrEqual(t, o.End.Sub(o.Start), tt.Timeout)
 	assert.Contains(t, o.Failure.Cause, "200ms")
 }
 
-func TestProbeThatIsCalledOffSaysNothing(t *testing.T) {
+func TestCancelledProbeHasNoOutcome(t *testing.T) {
 	s := tlsfarm.Silent()
 	t.Cleanup(s.Close)
 	ctx, cancel := context.WithCancel(t.Context())
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.Timeout = time.Hour
 	go func() {
 		time.Sleep(50 * time.Millisecond)
@@ -520,14 +523,14 @@ func TestProbeThatIsCalledOffSaysNothing(t *testing.T) {
 	assert.Nil(t, (&Prober{}).ProbeEndpoint(ctx, tt))
 }
 
-func TestPanicIsThatProbesFailure(t *testing.T) {
+func TestPanicFailsTheProbe(t *testing.T) {
 	tt := serve(t, healthy())
 	tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { panic("broken parser") }
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Contains(t, o.Failure.Message, "broken parser")
 
-	// In the middle of the handshake: the step ends there, and has the failure.
+	// A panic during the handshake ends that step, which gets the failure.
 	config := healthy()
 	config.ClientAuth = tls.RequestClientCert
 	tt = serve(t, config)
@@ -537,7 +540,7 @@ func TestPanicIsThatProbesFailure(t *testing.T) {
 		calls++
 		panic("broken verifier")
 	})
-	o = run1(t, tt)
+	o = probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Positive(t, calls)
 	assert.Contains(t, o.Failure.Message, "broken verifier")
@@ -549,25 +552,25 @@ func TestPanicIsThatProbesFailure(t *testing.T) {
 func TestSharedConfigIsNotChanged(t *testing.T) {
 	tt := serve(t, healthy())
 	before := fmt.Sprintf("%p %p %v %q", tt.TLS.VerifyConnection, tt.TLS.GetClientCertificate, tt.TLS.InsecureSkipVerify, tt.TLS.ServerName)
-	run1(t, tt)
+	probeOnce(t, tt)
 	assert.Equal(t, before, fmt.Sprintf("%p %p %v %q", tt.TLS.VerifyConnection, tt.TLS.GetClientCertificate, tt.TLS.InsecureSkipVerify, tt.TLS.ServerName))
 }
 
 func TestLongBannerIsBounded(t *testing.T) {
 	s := tlsfarm.Plaintext(strings.Repeat("x", 1<<20))
 	t.Cleanup(s.Close)
-	o := run1(t, at(t, s.Endpoint()))
+	o := probeOnce(t, newTarget(t, s.Endpoint()))
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.NotTLS, o.Failure.Type)
 	assert.Less(t, len(o.Failure.Cause), 500)
 }
 
-// Alerts on client certificates come in the handshake in TLS 1.2, after it in TLS 1.3.
-func TestEveryAlertOnTheClientCertificate(t *testing.T) {
+// A client certificate is refused during the handshake in TLS 1.2, and after it in TLS 1.3.
+func TestEveryAlertThatRefusesTheClientCertificate(t *testing.T) {
 	clients := tlsfarm.NewAuthority("Clients")
-	own := clients.Issue("prober")
-	type answer struct{ sent, none failure.Type }
-	for alert, want := range map[uint8]answer{
+	clientCert := clients.Issue("prober")
+	type types struct{ withCert, withoutCert failure.Type }
+	for alert, want := range map[uint8]types{
 		40:  {failure.HandshakeFailure, failure.MissingClientCert},
 		41:  {failure.MissingClientCert, failure.MissingClientCert},
 		42:  {failure.BadCertificate, failure.MissingClientCert},
@@ -584,34 +587,34 @@ func TestEveryAlertOnTheClientCertificate(t *testing.T) {
 			t.Run(fmt.Sprintf("%d %s", alert, tls.VersionName(version)), func(t *testing.T) {
 				s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), version, alert)
 				t.Cleanup(s.Close)
-				tt := at(t, s.Endpoint())
+				tt := newTarget(t, s.Endpoint())
 				tt.Explain = target.ExplainOnChange
 				check := func(want failure.Type) *failure.Failure {
-					o := run1(t, tt)
+					o := probeOnce(t, tt)
 					require.NotNil(t, o.Failure)
 					assert.Equal(t, want, o.Failure.Type, o.Failure.Message)
 					assert.Equal(t, alert, o.Failure.Alert)
 					assert.True(t, o.Failure.HasAlert)
 					assert.True(t, o.Handshake.ClientCertRequested)
 					assert.Equal(t, version == tls.VersionTLS13, o.Handshake.Established)
-					assert.Nil(t, o.Explanation, "it is about a certificate, which no other handshake would mend")
+					assert.Nil(t, o.Explanation, "no other handshake would fix the client certificate")
 					return o.Failure
 				}
-				none := check(want.none)
-				assert.Contains(t, none.Cause+none.Fix, "certificate")
-				assert.Contains(t, none.Cause, "CN=Clients")
-				tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
-				sent := check(want.sent)
-				if sent.Step == failure.ClientAuth {
-					assert.Contains(t, sent.Cause, `the client certificate of "prober", issued by "Clients"`)
-					assert.Contains(t, sent.Cause, "It accepts certificates from CN=Clients")
+				without := check(want.withoutCert)
+				assert.Contains(t, without.Cause+without.Fix, "certificate")
+				assert.Contains(t, without.Cause, "CN=Clients")
+				tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &clientCert, nil }
+				with := check(want.withCert)
+				if with.Step == failure.ClientAuth {
+					assert.Contains(t, with.Cause, `the client certificate of "prober", issued by "Clients"`)
+					assert.Contains(t, with.Cause, "It accepts certificates from CN=Clients")
 				}
 			})
 		}
 	}
 }
 
-func TestTargetsOfOneHostShareItsLookUp(t *testing.T) {
+func TestTargetsWithTheSameHostShareTheLookUp(t *testing.T) {
 	server := tlsfarm.TLS(healthy())
 	t.Cleanup(server.Close)
 	var queries atomic.Int64
@@ -623,7 +626,7 @@ func TestTargetsOfOneHostShareItsLookUp(t *testing.T) {
 	p := &Prober{Resolver: resolver}
 	outcomes := make(chan *EndpointOutcome)
 	for range 5 {
-		target := at(t, fmt.Sprintf("a.example.:%d", server.Port()))
+		target := newTarget(t, fmt.Sprintf("a.example.:%d", server.Port()))
 		target.TLS.ServerName, target.Timeout = "localhost", time.Minute
 		go func() {
 			p.ProbeEndpoint(t.Context(), target)
@@ -635,5 +638,5 @@ func TestTargetsOfOneHostShareItsLookUp(t *testing.T) {
 		assert.Nil(t, o.Failure)
 		assert.Equal(t, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, o.Lookups[0].Addrs)
 	}
-	assert.EqualValues(t, 2, queries.Load(), "for the addresses of both kinds, once")
+	assert.EqualValues(t, 2, queries.Load(), "one query for IPv4 and one for IPv6 addresses")
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-func TestStapleOfTheServer(t *testing.T) {
+func TestStaple(t *testing.T) {
 	const day = 24 * time.Hour
 	ca := root.Intermediate("Stapling CA")
 	cert, demanding := ca.Issue("x"), ca.Issue("x", tlsfarm.MustStaple)
@@ -26,26 +26,26 @@ func TestStapleOfTheServer(t *testing.T) {
 		problem  certs.StapleProblem
 		reasons  []failure.Type
 		warnings []failure.Type
-		said     string
+		message  string // part of the explanation
 	}{
 		"none":            {cert: cert},
 		"good":            {cert: cert, staple: ca.Staple(cert), status: "good"},
 		"by a responder":  {cert: cert, staple: ca.StapleBy(ca.Issue("OCSP", tlsfarm.Responder), cert), status: "good"},
 		"unknown":         {cert: cert, staple: ca.Staple(cert, func(r *ocsp.Response) { r.Status = ocsp.Unknown }), status: "unknown"},
 		"revoked":         {cert: cert, staple: ca.Staple(cert, tlsfarm.RevokedFor(0)), status: "revoked", reasons: []failure.Type{"cert_revoked"}},
-		"stale":           {cert: cert, staple: ca.Staple(cert, tlsfarm.StapleDates(-2*day, -day)), problem: "stale", warnings: []failure.Type{"invalid_staple"}, said: `it expired on ` + time.Now().Add(-day).UTC().Format(time.DateOnly)},
-		"forged":          {cert: cert, staple: ca.StapleBy(tlsfarm.SelfSigned("OCSP", tlsfarm.Responder), cert), problem: "forged", warnings: []failure.Type{"invalid_staple"}, said: "it is signed neither by the certificate's issuer"},
-		"garbage":         {cert: cert, staple: []byte("garbage"), problem: "malformed", warnings: []failure.Type{"invalid_staple"}, said: "asn1"},
-		"large":           {cert: cert, staple: make([]byte, 60_000), problem: "too_large", warnings: []failure.Type{"invalid_staple"}, said: "60000 bytes"},
-		"demanded, none":  {cert: demanding, problem: "missing", warnings: []failure.Type{"missing_staple"}, said: "must-staple"},
+		"stale":           {cert: cert, staple: ca.Staple(cert, tlsfarm.StapleDates(-2*day, -day)), problem: "stale", warnings: []failure.Type{"invalid_staple"}, message: `it expired on ` + time.Now().Add(-day).UTC().Format(time.DateOnly)},
+		"forged":          {cert: cert, staple: ca.StapleBy(tlsfarm.SelfSigned("OCSP", tlsfarm.Responder), cert), problem: "forged", warnings: []failure.Type{"invalid_staple"}, message: "it is signed neither by the certificate's issuer"},
+		"garbage":         {cert: cert, staple: []byte("garbage"), problem: "malformed", warnings: []failure.Type{"invalid_staple"}, message: "asn1"},
+		"large":           {cert: cert, staple: make([]byte, 60_000), problem: "too_large", warnings: []failure.Type{"invalid_staple"}, message: "60000 bytes"},
+		"demanded, none":  {cert: demanding, problem: "missing", warnings: []failure.Type{"missing_staple"}, message: "must-staple"},
 		"demanded, good":  {cert: demanding, staple: ca.Staple(demanding), status: "good"},
-		"demanded, other": {cert: demanding, staple: ca.Staple(cert), problem: "wrong_certificate", warnings: []failure.Type{"invalid_staple"}, said: "After a renewal"},
+		"demanded, other": {cert: demanding, staple: ca.Staple(cert), problem: "wrong_certificate", warnings: []failure.Type{"invalid_staple"}, message: "After a renewal"},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
 				c.cert.OCSPStaple = c.staple
 				tt := serve(t, &tls.Config{Certificates: []tls.Certificate{c.cert}, MinVersion: version, MaxVersion: version})
-				o := run1(t, tt)
+				o := probeOnce(t, tt)
 				h := o.Handshake
 				assert.Equal(t, c.reasons == nil, h.Established)
 				assert.Equal(t, c.warnings, h.Warnings)
@@ -62,8 +62,8 @@ func TestStapleOfTheServer(t *testing.T) {
 				require.NotNil(t, h.Staple)
 				assert.Equal(t, c.status, h.Staple.Status)
 				assert.Equal(t, c.problem, h.Staple.Problem)
-				assert.Equal(t, c.said == "", failure.Staple(h.Staple) == "")
-				assert.Contains(t, failure.Staple(h.Staple), c.said)
+				assert.Equal(t, c.message == "", failure.Staple(h.Staple) == "")
+				assert.Contains(t, failure.Staple(h.Staple), c.message)
 			})
 		}
 	}
@@ -78,7 +78,7 @@ func TestRevokedCertificate(t *testing.T) {
 		return &tls.Config{Certificates: []tls.Certificate{cert}}
 	}
 	tt := serve(t, revoked(ocsp.KeyCompromise))
-	f := run1(t, tt).Failure
+	f := probeOnce(t, tt).Failure
 	require.NotNil(t, f)
 	assert.Equal(t, failure.Verify, f.Step)
 	assert.Equal(t, failure.Type("cert_revoked"), f.Type)
@@ -90,22 +90,22 @@ func TestRevokedCertificate(t *testing.T) {
 	assert.Contains(t, f.Fix, "a new certificate with a new key")
 
 	tt.TLS.InsecureSkipVerify = true
-	o := run1(t, tt)
-	assert.Nil(t, o.Failure, "verification is to be skipped")
+	o := probeOnce(t, tt)
+	assert.Nil(t, o.Failure, "verification is skipped")
 	assert.True(t, o.Handshake.Established)
-	require.NotNil(t, o.Handshake.Finding, "and the verdict is told all the same")
+	require.NotNil(t, o.Handshake.Finding, "the verdict is reported nevertheless")
 	assert.Equal(t, failure.Type("cert_revoked"), o.Handshake.Finding.Type)
 
-	assert.NotContains(t, run1(t, serve(t, revoked(0))).Failure.Cause, "(")
+	assert.NotContains(t, probeOnce(t, serve(t, revoked(0))).Failure.Cause, "(")
 
-	f = run1(t, serve(t, revoked(0, tlsfarm.Validity(-2*day, -day), tlsfarm.Names("other.example"), func(c *x509.Certificate) {
+	f = probeOnce(t, serve(t, revoked(0, tlsfarm.Validity(-2*day, -day), tlsfarm.Names("other.example"), func(c *x509.Certificate) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	}))).Failure
 	assert.Equal(t, []failure.Type{"cert_expired", "hostname_mismatch", "cert_revoked", "wrong_key_usage"}, f.Reasons)
 	assert.Equal(t, 10, f.VerifyCode)
 }
 
-// The issuer whom the server forgot to send is known by another server, and so the staple can be checked.
+// The issuer's certificate is needed to verify the staple. If the server does not send it, another server may have.
 func TestStapleWithoutTheIssuer(t *testing.T) {
 	ca := root.Intermediate("Forgotten CA")
 	whole, alone := ca.Issue("whole"), ca.Issue("alone")

@@ -23,7 +23,7 @@ func smtpServer(t *testing.T, reply string, heard chan<- string) *target.Target 
 	t.Helper()
 	s := tlsfarm.SMTP(reply, &tls.Config{Certificates: []tls.Certificate{root.Issue("mail")}, NextProtos: []string{"smtp"}}, heard)
 	t.Cleanup(s.Close)
-	tt := at(t, fmt.Sprintf("localhost:%d", s.Port()))
+	tt := newTarget(t, fmt.Sprintf("localhost:%d", s.Port()))
 	tt.StartTLS = "smtp"
 	return tt
 }
@@ -32,14 +32,14 @@ func TestSTARTTLS(t *testing.T) {
 	heard := make(chan string, 1)
 	tt := smtpServer(t, "220 go ahead\r\n", heard)
 	tt.TLS.NextProtos = []string{"smtp"}
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.Nil(t, o.Failure)
 	assert.Equal(t, "smtp", o.Handshake.State.NegotiatedProtocol, "with ALPN as well")
 	assert.Equal(t, "mail", o.Handshake.Leaf().Subject.CommonName)
 	require.NotNil(t, o.StartTLS)
 	assert.False(t, o.StartTLS.Start.Before(o.Dials[len(o.Dials)-1].End))
 	assert.False(t, o.Handshake.Start.Before(o.StartTLS.End))
-	assert.Equal(t, "QUIT\r\n", <-heard, "it goes politely")
+	assert.Equal(t, "QUIT\r\n", <-heard, "it says goodbye before it closes the connection")
 }
 
 func TestSTARTTLSThatFails(t *testing.T) {
@@ -62,7 +62,7 @@ func TestSTARTTLSThatFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.target.Timeout = 500 * time.Millisecond
-			o := run1(t, c.target)
+			o := probeOnce(t, c.target)
 			require.NotNil(t, o.Failure)
 			assert.Equal(t, c.typ, o.Failure.Type, o.Failure.Message)
 			assert.Equal(t, failure.StartTLS, o.Failure.Step)
@@ -91,47 +91,47 @@ func TestSTARTTLSThatFails(t *testing.T) {
 		}
 	})
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.StartTLS = "smtp"
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSUnsupported, o.Failure.Type)
 	assert.Contains(t, o.Failure.Cause, `does not offer TLS. Expected 220 in reply to STARTTLS, got "502 not implemented".`)
 
-	// TLS from the first byte, where plain text is expected: both sides wait for the other.
+	// A server that expects TLS from the first byte: each side waits for the other.
 	tt = serve(t, healthy())
 	tt.StartTLS, tt.Timeout = "smtp", 300*time.Millisecond
-	o = run1(t, tt)
+	o = probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSTimeout, o.Failure.Type)
 	assert.Contains(t, o.Failure.Cause, ", got nothing.")
 }
 
-func TestExplainingSpeaksThePreambleAndTakesLeaveToo(t *testing.T) {
+func TestExplanationUsesSTARTTLS(t *testing.T) {
 	heard := make(chan string, 1)
 	s := tlsfarm.SMTP("220 go ahead\r\n", &tls.Config{
 		Certificates: []tls.Certificate{root.Issue("mail")}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10,
 	}, heard)
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.StartTLS, tt.Explain = "smtp", target.ExplainOnChange
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Contains(t, o.Failure.Cause, "speaks only TLS 1.0")
 	assert.Equal(t, "QUIT\r\n", <-heard)
 }
 
-func TestWrongSTARTTLSNamesTheRightOne(t *testing.T) {
+func TestWrongSTARTTLSProtocol(t *testing.T) {
 	tt := smtpServer(t, "220 go ahead\r\n", nil)
 	tt.StartTLS = "imap"
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSProtocolError, o.Failure.Type)
 	assert.Contains(t, o.Failure.Cause, `does not speak imap correctly. Expected the IMAP greeting "* OK", got "220 mail.example ESMTP"`)
 	assert.Contains(t, o.Failure.Fix, "Set starttls: smtp on this target.")
 }
 
-// Bytes that come after the go-ahead was read are met by the handshake, and are an injection all the same.
+// Injected bytes that arrive after the STARTTLS dialogue are found by the handshake.
 func TestLateInjection(t *testing.T) {
 	s := tlsfarm.Serve(func(conn net.Conn) {
 		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
@@ -145,9 +145,9 @@ func TestLateInjection(t *testing.T) {
 		_, _ = io.Copy(io.Discard, in)
 	})
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	tt.StartTLS = "smtp"
-	o := run1(t, tt)
+	o := probeOnce(t, tt)
 	require.NotNil(t, o.Failure)
 	assert.Equal(t, failure.StartTLSProtocolError, o.Failure.Type)
 	assert.Equal(t, failure.StartTLS, o.Failure.Step)

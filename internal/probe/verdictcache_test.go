@@ -13,31 +13,31 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-func TestVerdictIsRememberedUntilTheChainChanges(t *testing.T) {
+func TestVerdictIsCachedUntilTheChainChanges(t *testing.T) {
 	certificates := []tls.Certificate{root.Issue("old"), root.Issue("new"), root.Issue("bad", tlsfarm.Names("other.example"))}
 	var serving atomic.Int32
 	s := tlsfarm.Serve(func(conn net.Conn) {
 		tlsfarm.Handshake(conn, &tls.Config{Certificates: certificates[serving.Load():][:1]})
 	})
 	t.Cleanup(s.Close)
-	tt := at(t, s.Endpoint())
+	tt := newTarget(t, s.Endpoint())
 	var p Prober
 	for i, step := range []struct {
-		serving    int32
-		remembered bool
-		failure    failure.Type
+		serving   int32
+		fromCache bool
+		failure   failure.Type
 	}{
 		{0, false, ""},
 		{0, true, ""},
 		{1, false, ""},
 		{1, true, ""},
 		{2, false, "hostname_mismatch"},
-		{2, false, "hostname_mismatch"}, // what is not valid is judged anew each time
+		{2, false, "hostname_mismatch"}, // an invalid certificate is verified again each time
 		{0, false, ""},
 	} {
 		serving.Store(step.serving)
 		o := p.ProbeEndpoint(t.Context(), tt)
-		assert.Equal(t, step.remembered, o.Handshake.FromCache, "step %d", i)
+		assert.Equal(t, step.fromCache, o.Handshake.FromCache, "step %d", i)
 		assert.Equal(t, certificates[step.serving].Leaf.Subject.CommonName, o.Handshake.Leaf().Subject.CommonName)
 		if step.failure == "" {
 			require.Nil(t, o.Failure)
@@ -46,6 +46,6 @@ func TestVerdictIsRememberedUntilTheChainChanges(t *testing.T) {
 			assert.Equal(t, step.failure, o.Failure.Type)
 		}
 	}
-	other := at(t, s.Endpoint())
-	assert.False(t, p.ProbeEndpoint(t.Context(), other).Handshake.FromCache, "each target has a memory of its own")
+	other := newTarget(t, s.Endpoint())
+	assert.False(t, p.ProbeEndpoint(t.Context(), other).Handshake.FromCache, "each target has its own cache")
 }

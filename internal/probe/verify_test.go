@@ -18,9 +18,9 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// Every way in which a server's certificate can be wrong: what the failure is called, OpenSSL's number for it, and that
-// cause and fix hold the evidence. internal/certs has the tests of the verdict itself.
-func TestEveryFaultOfTheServersCertificate(t *testing.T) {
+// For every fault of a server's certificate, the failure has a type, OpenSSL's number and message, and the evidence in its
+// cause and fix. The verdicts themselves are tested in internal/certs.
+func TestEveryFaultOfAServerCertificate(t *testing.T) {
 	const day = 24 * time.Hour
 	edit := func(f func(*x509.Certificate)) tlsfarm.Edit { return f }
 	stranger := tlsfarm.NewAuthority("Stranger Root")
@@ -146,7 +146,7 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 			code: 34, message: "unhandled critical extension", reasons: []failure.Type{"unhandled_critical_extension"},
 			cause: "1.2.3.4", fix: "without marking that extension as critical",
 		},
-		"all at once": {
+		"several faults": {
 			cert: stranger.Issue("x", tlsfarm.Names("other.example"), tlsfarm.Validity(-30*day, -3*day)),
 			code: 20, message: "unable to get local issuer certificate",
 			reasons: []failure.Type{"untrusted_ca", "cert_expired", "hostname_mismatch"},
@@ -160,7 +160,7 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 			if host == "" {
 				host = "localhost"
 			}
-			o := run1(t, at(t, fmt.Sprintf("%s:%d", host, s.Port())))
+			o := probeOnce(t, newTarget(t, fmt.Sprintf("%s:%d", host, s.Port())))
 			f := o.Failure
 			require.NotNil(t, f)
 			assert.Equal(t, failure.Verify, f.Step)
@@ -176,13 +176,13 @@ func TestEveryFaultOfTheServersCertificate(t *testing.T) {
 	}
 
 	t.Run("weak key", func(t *testing.T) {
-		o := run1(t, serve(t, &tls.Config{Certificates: []tls.Certificate{root.Issue("x", tlsfarm.Key(small))}}))
+		o := probeOnce(t, serve(t, &tls.Config{Certificates: []tls.Certificate{root.Issue("x", tlsfarm.Key(small))}}))
 		assert.Nil(t, o.Failure, "clients still accept it")
 		assert.Equal(t, []failure.Type{"weak_key"}, o.Handshake.Warnings)
 	})
 }
 
-func TestForgottenIntermediateThatAnotherServerSends(t *testing.T) {
+func TestMissingIntermediateThatAnotherServerSends(t *testing.T) {
 	intermediate := root.Intermediate("Shared Intermediate")
 	whole, alone := intermediate.Issue("whole"), intermediate.Issue("alone")
 	alone.Certificate = alone.Certificate[:1]

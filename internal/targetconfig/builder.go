@@ -12,46 +12,46 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// Builder builds targets of entries, and gives each an ID that no other has. One goroutine uses it at a time.
+// Builder builds targets from entries and gives each a unique ID. Only one goroutine may use it at a time.
 type Builder struct {
 	checkEvery time.Duration
 	blocks     *clienttls.Blocks
-	ids        map[string]int // how many targets were given this one
+	ids        map[string]int // how many targets have asked for this ID
 }
 
-// NewBuilder returns a Builder. Files of tls blocks and target files are looked at again every checkEvery. The log is told of
-// renewed files of tls blocks that cannot be used.
+// NewBuilder returns a Builder. The files of tls blocks, and target files, are checked for changes every checkEvery.
+// Renewed files of tls blocks that cannot be used are logged.
 func NewBuilder(checkEvery time.Duration, log *zap.Logger) *Builder {
 	return &Builder{checkEvery: checkEvery, blocks: clienttls.NewBlocks(checkEvery, log), ids: make(map[string]int)}
 }
 
-// filesOnly stands among the certificate types for the target that reports the files, where they are compared with what
-// is served of each type.
+// filesOnly is used like a certificate type for the target that only reports the files of an entry. Such an entry has one
+// more target for each certificate type, which compares the served certificate with the files.
 const filesOnly = "files"
 
-// Build returns the targets that a complete entry stands for, one for each of its certificate types, or what is wrong with
-// it, each error beginning with the key. They are not to be used until Number or Claim made their IDs unique.
+// Build returns the targets of a complete entry, one for each of its certificate types, or everything that is wrong with
+// it. Each error begins with the key. Number or Claim must make the targets' IDs unique before they are used.
 func (b *Builder) Build(e *Entry) ([]*target.Target, []error) {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	files := target.Files{Pattern: e.FilePath, Format: e.FileFormat, Password: string(e.Password)}
 	if err := files.Check(); err != nil {
-		bad("file_path: %q %w", e.FilePath, err)
+		errorf("file_path: %q %w", e.FilePath, err)
 	}
 	var endpoint target.Endpoint
 	if e.Endpoint != "" || e.FilePath == "" {
 		var err error
 		if endpoint, err = e.parseEndpoint(); err != nil {
-			bad("endpoint: %q %w", e.Endpoint, err)
+			errorf("endpoint: %q %w", e.Endpoint, err)
 		}
 	}
 	errs = append(errs, e.Check()...)
 	if e.CollectionInterval >= time.Millisecond && e.Timeout > e.CollectionInterval {
-		bad("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", e.Timeout, e.CollectionInterval)
+		errorf("timeout: %s is longer than collection_interval, %s; shorten it or lengthen the interval", e.Timeout, e.CollectionInterval)
 	}
-	block := b.blocks.Get(e.tlsWritten, &e.TLS)
+	block := b.blocks.Get(e.tlsKey, &e.TLS)
 	for _, err := range block.Errs() {
-		bad("tls::%w", err)
+		errorf("tls::%w", err)
 	}
 	errs = append(errs, block.CheckCertificateTypes(e.CertificateTypes)...)
 	if len(errs) > 0 {
@@ -65,7 +65,7 @@ func (b *Builder) Build(e *Entry) ([]*target.Target, []error) {
 	return targets, nil
 }
 
-// certificateTypes returns the types to probe, of which an empty one is any.
+// certificateTypes returns the certificate types to make targets for. An empty string means any type.
 func (e *Entry) certificateTypes() []string {
 	switch {
 	case len(e.CertificateTypes) == 0 || e.Endpoint == "":
@@ -76,17 +76,18 @@ func (e *Entry) certificateTypes() []string {
 	return e.CertificateTypes
 }
 
+// target returns the entry's target for one certificate type, or for filesOnly.
 func (e *Entry) target(certificateType string, endpoint target.Endpoint, files target.Files, block *clienttls.Block) *target.Target {
-	asked := certificateType
-	if asked == filesOnly {
-		asked = ""
+	requested := certificateType
+	if requested == filesOnly {
+		requested = ""
 	}
-	offer := clienttls.NewOffer(e.ALPN, asked)
+	offer := clienttls.NewOffer(e.ALPN, requested)
 	t := &target.Target{
 		Endpoint: endpoint, Files: files, ResolveAll: e.SRV || e.Resolve == "all",
 		Interval: e.CollectionInterval, InitialDelay: e.InitialDelay, Timeout: e.Timeout, ConnectTimeout: e.Dialer.Timeout,
 		ExpiryWarning: e.ExpiryWarning, Spans: e.Spans.When, Explain: e.Explain.When, Attributes: e.Attributes,
-		StartTLS: e.StartTLS, CertificateType: asked, TLS: block.With(offer),
+		StartTLS: e.StartTLS, CertificateType: requested, TLS: block.With(offer),
 	}
 	if block.HasFiles() {
 		t.Renewed = block.Renewal(offer)
@@ -105,7 +106,7 @@ func (e *Entry) target(certificateType string, endpoint target.Endpoint, files t
 	return t
 }
 
-// Number makes the targets' IDs unique. Twins are told apart by a number.
+// Number makes the targets' IDs unique: it appends a number to an ID that another target has.
 func (b *Builder) Number(targets []*target.Target) {
 	for _, t := range targets {
 		if b.ids[t.ID]++; b.ids[t.ID] > 1 {
@@ -114,24 +115,24 @@ func (b *Builder) Number(targets []*target.Target) {
 	}
 }
 
-// Claim takes the targets' IDs as they are, or returns an error where another target has one of them: the telemetry of the
-// two could not be told apart.
+// Claim reserves the targets' IDs without changing them. It returns an error if another target has one of them, as the
+// telemetry of the two targets could not be told apart.
 func (b *Builder) Claim(e *Entry, targets []*target.Target) error {
 	for _, t := range targets {
 		if b.ids[t.ID] > 0 {
-			return fmt.Errorf("%s is already a target, with the same attributes, so the two could not be told apart; remove one, or give it other attributes", e)
+			return fmt.Errorf("%s is already a target, with the same attributes, so the two could not be told apart; remove one, or give it different attributes", e)
 		}
 	}
 	b.Number(targets)
 	return nil
 }
 
-// Release makes the IDs of targets that are no longer probed free again.
+// Release frees the IDs of targets that are no longer probed.
 func (b *Builder) Release(targets []*target.Target) {
 	for _, t := range targets {
 		delete(b.ids, t.ID)
 	}
 }
 
-// Sweep drops the tls blocks that no target uses any more.
+// Sweep removes the tls blocks that no target uses any more.
 func (b *Builder) Sweep() { b.blocks.Sweep() }

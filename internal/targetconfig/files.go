@@ -22,20 +22,20 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// Files are the files that hold further targets. What changes in them takes effect and leaves alone what does not. One
-// goroutine uses it at a time.
+// Files holds the targets of target files. When a file changes, only the targets whose entries have changed are replaced.
+// Only one goroutine may use it at a time.
 type Files struct {
 	patterns []string
 	defaults *Defaults
 	builder  *Builder
 	log      *zap.Logger
-	waited   int // how often in a row, for a file that is being written
+	waits    int // how many calls of read in a row did nothing because a file was being written
 
 	files map[string]*targetFile       // by path
-	live  map[entryID][]*target.Target // of all files
+	live  map[entryID][]*target.Target // the targets of all files
 }
 
-// NewFiles returns the files of these patterns, and reads them.
+// NewFiles finds the files that match the patterns and reads them.
 func NewFiles(patterns []string, defaults *Defaults, builder *Builder, log *zap.Logger) *Files {
 	f := newFiles(patterns, defaults, builder, log)
 	f.read()
@@ -49,15 +49,15 @@ func newFiles(patterns []string, defaults *Defaults, builder *Builder, log *zap.
 	}
 }
 
-// Follow reads the files again and again until ctx ends. It calls changed when the targets are others than before, and
-// counted, also at first, with by how much the number of mistakes changed: files that cannot be read, and entries that were
-// refused.
-func (f *Files) Follow(ctx context.Context, changed func(), counted func(difference int64)) {
+// Follow checks the files for changes until ctx ends. It calls changed after the targets have changed. It calls
+// errorsChanged once at the beginning and after each check, with the change in the number of errors: files that cannot be
+// read, and entries that are invalid.
+func (f *Files) Follow(ctx context.Context, changed func(), errorsChanged func(difference int64)) {
 	if len(f.patterns) == 0 {
 		return
 	}
-	mistakes := f.mistakes()
-	counted(mistakes)
+	n := f.errorCount()
+	errorsChanged(n)
 	tick := time.NewTicker(f.builder.checkEvery)
 	defer tick.Stop()
 	for {
@@ -69,16 +69,17 @@ func (f *Files) Follow(ctx context.Context, changed func(), counted func(differe
 		if f.read() {
 			changed()
 		}
-		before := mistakes
-		mistakes = f.mistakes()
-		counted(mistakes - before)
+		before := n
+		n = f.errorCount()
+		errorsChanged(n - before)
 	}
 }
 
-// entryID is a hash of an entry as it is written: the same for the same settings. It is zero for one that is too large.
+// entryID is a hash of an entry's keys and values. It does not depend on the order of the keys. It is zero if the entry is
+// too large.
 type entryID [sha256.Size]byte
 
-// maxEntry is how many bytes an entry may have, with all that its aliases stand for: a few of those can stand for terabytes.
+// maxEntry is the maximum size of an entry in bytes, with its YAML aliases expanded. A few aliases can expand to terabytes.
 const maxEntry = 1 << 20
 
 func idOf(entry map[string]any) (id entryID) {
@@ -92,12 +93,12 @@ func idOf(entry map[string]any) (id entryID) {
 				add(v[key])
 			}
 			add(struct{}{})
-		case map[any]any: // which has a key that is no text
-			texts := make(map[string]any, len(v))
+		case map[any]any: // has a key that is not a string
+			withStringKeys := make(map[string]any, len(v))
 			for key, value := range v {
-				texts[fmt.Sprint(key)] = value
+				withStringKeys[fmt.Sprint(key)] = value
 			}
-			add(texts)
+			add(withStringKeys)
 		case []any:
 			for i := 0; i < len(v) && left > 0; i++ {
 				add(v[i])
@@ -107,7 +108,7 @@ func idOf(entry map[string]any) (id entryID) {
 			if left -= len(v) + 1; left > 0 {
 				fmt.Fprintf(h, "%q", v)
 			}
-		default: // numbers and the like, and marks of where lists and maps end
+		default: // a number, a boolean, nil, a time, or the mark at the end of a list or map
 			left -= 8
 			fmt.Fprintf(h, "%T %v ", v, v)
 		}
@@ -122,40 +123,42 @@ func idOf(entry map[string]any) (id entryID) {
 // targetFile is a file as it was last read.
 type targetFile struct {
 	version diskfile.Version
-	entries []entryID // those that were refused too
-	refused []fileEntry
-	logged  string // what was logged of it; empty where nothing is wrong
+	ids     []entryID   // of all entries, including invalid ones
+	invalid []fileEntry // the entries for which no target could be built
+	logged  string      // the last logged error; empty if the file is valid
 }
 
-// fileEntry is an entry as it is written, with its place in the file and, once it was refused, the reason.
+// fileEntry is an entry of a file.
 type fileEntry struct {
-	index   int
-	written map[string]any
-	err     error
+	index  int // in the file; each target of a group counts
+	fields map[string]any
+	err    error // why it is invalid; nil if it has not been built yet
 }
 
-// maxWaits bounds how often in a row nothing is read because a file is being written.
+// maxWaits is how many checks in a row may be skipped because a file is being written.
 const maxWaits = 10
 
-// maxRetries bounds how many refused entries of a file are looked at again each time, as what stood in their way may have
-// gone: a certificate that was not there yet, or another target that was the same.
+// maxRetries is how many invalid entries of a file are built again at each check. They may have become valid: a missing
+// certificate file may exist now, or a target with the same ID may be gone.
 const maxRetries = 100
 
-// maxTargetFile is how many bytes a file of targets may have: about half a million targets.
+// maxTargetFile is the maximum size of a target file in bytes, enough for about half a million targets.
 const maxTargetFile = 64 << 20
 
-// read reads the files that changed, and reports whether the targets did.
+// read reads the files that have changed, and reports whether the targets have changed.
 func (f *Files) read() (changed bool) {
-	paths, unsure := f.find()
-	// What moves from one file to another is to be seen in both. So while one is being written, all wait, if not for ever.
-	if f.waited < maxWaits && slices.ContainsFunc(slices.Collect(maps.Keys(paths)), f.beingWritten) {
-		f.waited++
+	paths, complete := f.find()
+	// An entry may move from one file to another. Both files must be read at the same time, or its target would be removed
+	// and built again. So if one file is being written, no file is read.
+	if f.waits < maxWaits && slices.ContainsFunc(slices.Collect(maps.Keys(paths)), f.beingWritten) {
+		f.waits++
 		return false
 	}
-	f.waited = 0
-	gone, parsed := f.forgetGone(paths, unsure), f.readChanged(paths)
-	if len(parsed) > 0 || gone {
-		changed = f.drop()
+	f.waits = 0
+	removed := complete && f.removeMissing(paths)
+	parsed := f.readChanged(paths)
+	if len(parsed) > 0 || removed {
+		changed = f.removeTargets()
 		f.builder.Sweep()
 	}
 	for _, path := range slices.Sorted(maps.Keys(f.files)) {
@@ -163,37 +166,37 @@ func (f *Files) read() (changed bool) {
 		entries, isNew := parsed[path]
 		var rest []fileEntry
 		if !isNew {
-			retried := min(len(file.refused), maxRetries)
-			entries, rest = file.refused[:retried], file.refused[retried:]
+			retried := min(len(file.invalid), maxRetries)
+			entries, rest = file.invalid[:retried], file.invalid[retried:]
 		}
-		built := f.take(file, entries)
-		file.refused = append(file.refused, rest...)
+		built := f.buildEntries(file, entries)
+		file.invalid = append(file.invalid, rest...)
 		changed = changed || built
 		if built || isNew {
-			f.logMistakes(path, file, file.describeMistakes())
+			f.logError(path, file, file.describeInvalid())
 		}
 	}
 	return changed
 }
 
-// forgetGone forgets the files that are no longer there, and reports whether there were any.
-func (f *Files) forgetGone(paths map[string]bool, unsure bool) (any bool) {
+// removeMissing removes the files that are not among paths, and reports whether there were any.
+func (f *Files) removeMissing(paths map[string]bool) (removed bool) {
 	for path, file := range f.files {
-		if paths[path] || unsure {
+		if paths[path] {
 			continue
 		}
-		if len(file.entries) > 0 {
-			f.log.Info("A target file is gone, and its targets with it.", zap.String("file", path))
+		if len(file.ids) > 0 {
+			f.log.Info("A target file was removed, and its targets with it.", zap.String("file", path))
 		} else {
-			f.logMistakes(path, file, "")
+			f.logError(path, file, "")
 		}
 		delete(f.files, path)
-		any = true
+		removed = true
 	}
-	return any
+	return removed
 }
 
-// readChanged returns the entries of the files that changed and can be read.
+// readChanged returns the entries of the files that have changed and can be read, by path.
 func (f *Files) readChanged(paths map[string]bool) map[string][]fileEntry {
 	changed := make(map[string][]fileEntry)
 	for path := range paths {
@@ -208,24 +211,24 @@ func (f *Files) readChanged(paths map[string]bool) map[string][]fileEntry {
 		entries, err := readTargetFile(path)
 		if err != nil {
 			if errors.As(err, new(syscall.Errno)) {
-				file.version = diskfile.Version{} // the file does not change when it becomes readable
+				file.version = diskfile.Version{} // read it again: a file that becomes readable does not change
 			}
-			file.refused = nil
-			f.logMistakes(path, file, oneLine(err)+"; its targets stay as they were")
+			file.invalid = nil
+			f.logError(path, file, oneLine(err)+"; its targets are kept")
 			continue
 		}
-		changed[path], file.entries = entries, make([]entryID, len(entries))
+		changed[path], file.ids = entries, make([]entryID, len(entries))
 		for i, e := range entries {
-			file.entries[i] = idOf(e.written)
+			file.ids[i] = idOf(e.fields)
 		}
 	}
 	return changed
 }
 
-// beingWritten reports whether a file with targets changed so lately that more of it may be to come.
+// beingWritten reports whether a file with targets has changed so recently that it may not be complete yet.
 func (f *Files) beingWritten(path string) bool {
 	file := f.files[path]
-	if file == nil || len(file.entries) == 0 || file.version.Equal(diskfile.VersionOf(path)) {
+	if file == nil || len(file.ids) == 0 || file.version.Equal(diskfile.VersionOf(path)) {
 		return false
 	}
 	info, err := os.Stat(path)
@@ -233,34 +236,35 @@ func (f *Files) beingWritten(path string) bool {
 		return false
 	}
 	age := time.Since(info.ModTime())
-	return age >= 0 && age < diskfile.Settled // a time that lies ahead says nothing
+	return age >= 0 && age < diskfile.Settled // a time in the future means nothing
 }
 
-// find returns the paths of the files. It is unsure where a pattern stands for more than can be: then none counts as gone.
-func (f *Files) find() (paths map[string]bool, unsure bool) {
-	paths = make(map[string]bool)
+// find returns the paths of the files. They are not complete if a pattern could not be matched or matches too many files:
+// then no file may be removed because its path is missing.
+func (f *Files) find() (paths map[string]bool, complete bool) {
+	paths, complete = make(map[string]bool), true
 	for _, pattern := range f.patterns {
 		matched, err := target.Files{Pattern: pattern}.Match()
 		if err != nil {
-			unsure = true
+			complete = false
 			if f.files[pattern] == nil {
 				f.files[pattern] = &targetFile{}
 			}
-			f.logMistakes(pattern, f.files[pattern], err.Error()+"; its targets stay as they were")
+			f.logError(pattern, f.files[pattern], err.Error()+"; its targets are kept")
 			continue
 		}
 		for _, path := range matched {
 			paths[path] = true
 		}
 	}
-	return paths, unsure
+	return paths, complete
 }
 
-// drop removes the entries that are in no file any more, and reports whether there were any.
-func (f *Files) drop() (dropped bool) {
+// removeTargets removes the targets whose entries are in no file any more, and reports whether there were any.
+func (f *Files) removeTargets() (removed bool) {
 	wanted := make(map[entryID]bool, len(f.live))
 	for _, file := range f.files {
-		for _, id := range file.entries {
+		for _, id := range file.ids {
 			wanted[id] = true
 		}
 	}
@@ -268,59 +272,60 @@ func (f *Files) drop() (dropped bool) {
 		if !wanted[id] {
 			f.builder.Release(targets)
 			delete(f.live, id)
-			dropped = true
+			removed = true
 		}
 	}
-	return dropped
+	return removed
 }
 
-// take builds targets of the new entries of a file, or of those that were refused before, and reports whether it built any.
-// An entry that is there twice is one.
-func (f *Files) take(file *targetFile, entries []fileEntry) (built bool) {
-	var refused []fileEntry
+// buildEntries builds the targets of entries, which are those of file or some of them, and reports whether it built any. It
+// keeps the entries that are invalid. Equal entries, in the same file or in several, have one target.
+func (f *Files) buildEntries(file *targetFile, entries []fileEntry) (built bool) {
+	var invalid []fileEntry
 	for _, e := range entries {
-		id := file.entries[e.index]
+		id := file.ids[e.index]
 		if f.live[id] != nil {
 			continue
 		}
 		var targets []*target.Target
-		e.err = fmt.Errorf("has more than %d KiB", maxEntry>>10)
+		e.err = fmt.Errorf("is larger than %d KiB", maxEntry>>10)
 		if id != (entryID{}) {
-			targets, e.err = f.build(e.written)
+			targets, e.err = f.build(e.fields)
 		}
 		if e.err != nil {
-			refused = append(refused, e)
+			invalid = append(invalid, e)
 			continue
 		}
 		f.live[id], built = targets, true
 	}
-	file.refused = refused
+	file.invalid = invalid
 	return built
 }
 
-// oneLine says what is wrong in a line of the log.
+// oneLine returns the text of an error as one line, cleaned and bounded.
 func oneLine(err error) string {
 	return text.Clean(strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; "), 512)
 }
 
-// describeMistakes says what is wrong with the entries. It is empty where nothing is.
-func (file *targetFile) describeMistakes() string {
+// describeInvalid returns what is wrong with the file's entries. It is empty if all are valid.
+func (file *targetFile) describeInvalid() string {
 	const most = 10
 	var all []string
-	for _, e := range file.refused[:min(len(file.refused), most)] {
+	for _, e := range file.invalid[:min(len(file.invalid), most)] {
 		all = append(all, fmt.Sprintf("entry %d: %s", e.index, oneLine(e.err)))
 	}
-	if more := len(file.refused) - most; more > 0 {
+	if more := len(file.invalid) - most; more > 0 {
 		all = append(all, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(all, "; ")
 }
 
-func (f *Files) build(written map[string]any) ([]*target.Target, error) {
-	if err := UnknownKeys(written, reflect.TypeFor[Entry](), ""); err != nil {
+// build builds the targets of one entry.
+func (f *Files) build(fields map[string]any) ([]*target.Target, error) {
+	if err := UnknownKeys(fields, reflect.TypeFor[Entry](), ""); err != nil {
 		return nil, err
 	}
-	e := Entry{conf: confmap.NewFromStringMap(written)}
+	e := Entry{conf: confmap.NewFromStringMap(fields)}
 	if err := e.LayOver(f.defaults); err != nil {
 		return nil, err
 	}
@@ -332,28 +337,29 @@ func (f *Files) build(written map[string]any) ([]*target.Target, error) {
 	return targets, f.builder.Claim(&e, targets)
 }
 
-// logMistakes logs what is wrong with a file, once.
-func (f *Files) logMistakes(path string, file *targetFile, wrong string) {
+// logError logs what is wrong with a file, unless it was the last thing logged for that file. It logs that the file is
+// valid again if problem is empty and was not before.
+func (f *Files) logError(path string, file *targetFile, problem string) {
 	switch {
-	case wrong != "" && wrong != file.logged:
-		f.log.Warn("A target file is invalid: "+wrong, zap.String("file", path))
-	case wrong == "" && file.logged != "":
+	case problem != "" && problem != file.logged:
+		f.log.Warn("A target file is invalid: "+problem, zap.String("file", path))
+	case problem == "" && file.logged != "":
 		f.log.Info("A target file is valid again.", zap.String("file", path))
 	}
-	file.logged = wrong
+	file.logged = problem
 }
 
-// mistakes counts the files that cannot be read and the entries that were refused.
-func (f *Files) mistakes() (n int64) {
+// errorCount returns the number of files that cannot be read plus the number of invalid entries.
+func (f *Files) errorCount() (n int64) {
 	for _, file := range f.files {
 		if file.logged != "" {
-			n += int64(max(1, len(file.refused)))
+			n += int64(max(1, len(file.invalid)))
 		}
 	}
 	return n
 }
 
-// Targets returns all targets, in no particular order.
+// Targets returns the targets of all files, in no particular order.
 func (f *Files) Targets() (all []*target.Target) {
 	for _, targets := range f.live {
 		all = append(all, targets...)
@@ -361,19 +367,20 @@ func (f *Files) Targets() (all []*target.Target) {
 	return all
 }
 
-// readTargetFile returns the entries of a file, YAML or JSON: a list of targets as in the configuration, and of groups
-// as in Prometheus's file_sd (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config),
-// of which each target becomes an entry.
+// readTargetFile returns the entries of a YAML or JSON file. The file is a list. Each element is a target as in the
+// configuration, an endpoint alone, or a group as in Prometheus's file_sd
+// (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config), whose targets each become an
+// entry.
 func readTargetFile(path string) ([]fileEntry, error) {
 	data, err := diskfile.Read(path, maxTargetFile)
 	switch {
 	case errors.Is(err, diskfile.ErrTooLarge):
-		return nil, fmt.Errorf("it has more than %d MiB", maxTargetFile>>20)
+		return nil, fmt.Errorf("it is larger than %d MiB", maxTargetFile>>20)
 	case err != nil:
 		return nil, fmt.Errorf("it cannot be read: %w", err)
 	}
 	if strings.TrimSpace(string(data)) == "" {
-		return nil, errors.New("it is empty; for no targets write []") // more likely it is about to be written
+		return nil, errors.New("it is empty; for no targets, write []") // it is probably about to be written
 	}
 	var list []any
 	if err := yaml.Unmarshal(data, &list); err != nil { // JSON is YAML too
@@ -381,31 +388,31 @@ func readTargetFile(path string) ([]fileEntry, error) {
 	}
 	entries := make([]fileEntry, 0, len(list))
 	for _, element := range list {
-		written, ok := element.(map[string]any)
-		if !ok { // an endpoint alone, or what will be refused
-			written = map[string]any{"endpoint": element}
+		fields, ok := element.(map[string]any)
+		if !ok { // an endpoint alone, or an error that decoding reports
+			fields = map[string]any{"endpoint": element}
 		}
-		group, ok := groupOf(written)
+		group, ok := parseGroup(fields)
 		if !ok {
-			group = []map[string]any{written}
+			group = []map[string]any{fields}
 		}
-		for _, written := range group {
-			entries = append(entries, fileEntry{index: len(entries), written: written})
+		for _, fields := range group {
+			entries = append(entries, fileEntry{index: len(entries), fields: fields})
 		}
 	}
 	return entries, nil
 }
 
-// groupOf returns the entries of a group, and false where it is none, or one with mistakes.
-func groupOf(written map[string]any) (entries []map[string]any, ok bool) {
-	endpoints, ok := written["targets"].([]any)
-	labels, haveLabels := written["labels"].(map[string]any)
-	if !ok || written["labels"] != nil && !haveLabels || len(written) > 2 || len(written) == 2 && written["labels"] == nil {
+// parseGroup returns the entries of a file_sd group. It reports false if fields is not a valid group.
+func parseGroup(fields map[string]any) (entries []map[string]any, ok bool) {
+	endpoints, ok := fields["targets"].([]any)
+	labels, haveLabels := fields["labels"].(map[string]any)
+	if !ok || fields["labels"] != nil && !haveLabels || len(fields) > 2 || len(fields) == 2 && fields["labels"] == nil {
 		return nil, false
 	}
 	attributes := make(map[string]any, len(labels))
 	for name, value := range labels {
-		if !strings.HasPrefix(name, "__") { // those are for Prometheus itself
+		if !strings.HasPrefix(name, "__") { // Prometheus itself uses these
 			attributes[name] = value
 		}
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienttls"
 )
 
-// UnknownKeys returns an error that names each key of a block that struct type t does not have, with its path and the keys
-// that t has. The collector would refuse them too, but with the names of Go types. The values may be secrets, so the error
-// does not have them.
+// UnknownKeys returns an error for each key of a block that the struct type t does not have, or nil. path is the prefix of
+// the keys. The error lists the keys that t has. The collector would refuse unknown keys too, but its errors name Go types.
+// The error does not quote values, as these may be secrets.
 func UnknownKeys(block map[string]any, t reflect.Type, path string) error {
 	known := knownKeys(t)
 	var errs []error
@@ -47,10 +47,11 @@ func unknownKeysIn(value any, t reflect.Type, path string) error {
 		}
 		return errors.Join(errs...)
 	}
-	return nil // a scalar, or of the wrong type, which decoding reports
+	return nil // a scalar, or a value of the wrong type, which decoding reports
 }
 
-var keysByType sync.Map // reflect.Type to what keysOf returns, as there may be many thousand targets
+// keysByType caches what keysOf returns, by reflect.Type, as there may be thousands of targets.
+var keysByType sync.Map
 
 func knownKeys(t reflect.Type) map[string]reflect.Type {
 	keys, ok := keysByType.Load(t)
@@ -60,10 +61,10 @@ func knownKeys(t reflect.Type) map[string]reflect.Type {
 	return keys.(map[string]reflect.Type)
 }
 
-// keysOf returns the keys that configure a struct, with the types of their values.
+// keysOf returns the configuration keys of a struct type, with the types of their values.
 func keysOf(t reflect.Type) map[string]reflect.Type {
 	if t == reflect.TypeFor[clienttls.Config]() {
-		t = reflect.TypeFor[configtls.ClientConfig]() // which it hides
+		t = reflect.TypeFor[configtls.ClientConfig]() // which is in its unexported field
 	}
 	keys := make(map[string]reflect.Type)
 	for i := range t.NumField() {

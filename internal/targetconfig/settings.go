@@ -1,4 +1,5 @@
-// Package targetconfig turns what users write about targets, in the configuration and in target files, into targets.
+// Package targetconfig reads the configuration of targets, from the collector's configuration and from target files, and
+// builds the targets.
 package targetconfig
 
 import (
@@ -19,7 +20,8 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// Settings are the keys that can be used at the top, as defaults, and on a target. README.md describes each.
+// Settings are the keys that can be used both at the top of the configuration, as defaults, and on a target. README.md
+// describes them.
 type Settings struct {
 	CollectionInterval time.Duration        `mapstructure:"collection_interval"`
 	InitialDelay       time.Duration        `mapstructure:"initial_delay"`
@@ -39,22 +41,22 @@ type Settings struct {
 	Attributes         map[string]string    `mapstructure:"attributes"`
 }
 
-// Spans says which probes leave spans.
+// Spans says which probes produce spans.
 type Spans struct {
 	When target.Spans `mapstructure:"when"`
 }
 
-// Explain says when further connections are made to a failing target to find out what would work.
+// Explain says when further connections are made to a failing target, to find out which handshake would succeed.
 type Explain struct {
 	When target.Explain `mapstructure:"when"`
 }
 
-// Dialer limits the time for connecting to one address. Collector-contrib's receiver has this key.
+// Dialer limits the time for connecting to one address. The key is that of collector-contrib's receiver.
 type Dialer struct {
 	Timeout time.Duration `mapstructure:"timeout"`
 }
 
-// DefaultSettings returns the defaults of the keys that nobody set.
+// DefaultSettings returns the built-in defaults.
 func DefaultSettings() Settings {
 	return Settings{
 		CollectionInterval: time.Minute,
@@ -67,38 +69,40 @@ func DefaultSettings() Settings {
 	}
 }
 
-// Over returns s with those of below in the place of zero values.
-func (s Settings) Over(below Settings) Settings {
-	set, unset := reflect.ValueOf(&s).Elem(), reflect.ValueOf(below)
-	for i := range set.NumField() {
-		if set.Field(i).IsZero() {
-			set.Field(i).Set(unset.Field(i))
+// Over returns s, with each zero value replaced by the value in defaults. Attributes are merged one by one.
+func (s Settings) Over(defaults Settings) Settings {
+	own, other := reflect.ValueOf(&s).Elem(), reflect.ValueOf(defaults)
+	for i := range own.NumField() {
+		if own.Field(i).IsZero() {
+			own.Field(i).Set(other.Field(i))
 		}
 	}
-	s.Attributes = merged(below.Attributes, s.Attributes)
+	s.Attributes = mergeAttributes(defaults.Attributes, s.Attributes)
 	return s
 }
 
-// merged returns both, own before those of others of the same name. It may be one of the two.
-func merged(others, own map[string]string) map[string]string {
-	if len(own) == 0 || len(others) == 0 {
-		if len(own) == 0 {
-			return others
-		}
+// mergeAttributes returns the default attributes and the target's own ones, which take precedence. The caller must not
+// change the result, which may be one of the arguments.
+func mergeAttributes(defaults, own map[string]string) map[string]string {
+	switch {
+	case len(own) == 0:
+		return defaults
+	case len(defaults) == 0:
 		return own
 	}
-	all := maps.Clone(others)
+	all := maps.Clone(defaults)
 	maps.Copy(all, own)
 	return all
 }
 
-// Defaults are the settings at the top.
+// Defaults are the settings at the top of the configuration.
 type Defaults struct {
 	Settings
-	TimeoutSet bool // whether somebody set timeout, or it is the built-in default
+	TimeoutSet bool // whether timeout was set there, and is not the built-in default
 }
 
-// Shorten returns the settings with a timeout that gives way to a short interval, unless somebody set it.
+// Shorten returns the settings with a timeout that is no longer than the interval. If timeoutSet, the timeout was set
+// explicitly and stays as it is.
 func (s Settings) Shorten(timeoutSet bool) Settings {
 	if !timeoutSet && s.CollectionInterval >= time.Millisecond {
 		s.Timeout = min(s.Timeout, s.CollectionInterval)
@@ -106,56 +110,57 @@ func (s Settings) Shorten(timeoutSet bool) Settings {
 	return s
 }
 
-// Entry is a target as it is written: an endpoint, certificate files, or both, and settings of its own.
+// Entry is a target as it is configured: an endpoint, certificate files, or both, with its own settings.
 type Entry struct {
 	Endpoint string `mapstructure:"endpoint"`
 	FilePath string `mapstructure:"file_path"`
 
 	Settings `mapstructure:",squash"`
 
-	conf       *confmap.Conf // as decoded, until it is laid over the defaults
-	defaults   *Defaults     // over which it was laid; nil of an entry that was made in Go
-	tlsWritten string        // what was written of tls, the same text for the same settings; empty where nothing was
+	conf     *confmap.Conf // what Unmarshal was given; nil after LayOver
+	defaults *Defaults     // from LayOver or Complete; nil before that
+	tlsKey   string        // the same for the same tls block, and different for different ones; empty if the entry has none
 }
 
-// Unmarshal implements confmap.Unmarshaler. The entry is complete after LayOver.
+// Unmarshal implements confmap.Unmarshaler. It only keeps conf: LayOver decodes it.
 func (e *Entry) Unmarshal(conf *confmap.Conf) error {
 	e.conf = conf
 	return nil
 }
 
-// LayOver lays what was decoded over the defaults, key by key. It does nothing to an entry that was made in Go.
+// LayOver sets the entry's settings to the defaults and then decodes the entry's own keys into them. It does nothing if
+// Unmarshal was not called, because the entry was made in Go.
 func (e *Entry) LayOver(defaults *Defaults) error {
 	if e.conf == nil {
 		return nil
 	}
-	written := e.conf
-	e.Settings, e.defaults, e.conf = defaults.Settings, defaults, nil // the collector keeps the configuration in memory
-	if endpoint, ok := written.Get("endpoint").(string); ok && len(written.AllKeys()) == 1 {
-		e.Endpoint = endpoint // as with most of ten thousand
+	conf := e.conf
+	e.Settings, e.defaults, e.conf = defaults.Settings, defaults, nil // nil saves memory: the collector keeps the entry
+	if endpoint, ok := conf.Get("endpoint").(string); ok && len(conf.AllKeys()) == 1 {
+		e.Endpoint = endpoint // most entries are like this, and decoding is slow
 		return nil
 	}
 	e.Attributes = nil
-	type plain Entry // without Unmarshal
-	if err := written.Unmarshal((*plain)(e)); err != nil {
+	type plain Entry // without the method Unmarshal
+	if err := conf.Unmarshal((*plain)(e)); err != nil {
 		return err
 	}
-	e.Settings = e.Shorten(defaults.TimeoutSet || written.IsSet("timeout"))
-	if tls := written.Get("tls"); tls != nil {
-		e.tlsWritten = fmt.Sprintf("%#v", tls) // fmt sorts the keys of maps
+	e.Settings = e.Shorten(defaults.TimeoutSet || conf.IsSet("timeout"))
+	if tls := conf.Get("tls"); tls != nil {
+		e.tlsKey = fmt.Sprintf("%#v", tls) // fmt sorts the keys of maps
 	}
-	e.Attributes = merged(defaults.Attributes, e.Attributes)
+	e.Attributes = mergeAttributes(defaults.Attributes, e.Attributes)
 	return nil
 }
 
-// Complete returns the entry with all its settings, and with the protocol that starttls: auto stands for. In an entry that
-// was made in Go zero values mean the defaults.
+// Complete returns the entry with all its settings. In an entry that was made in Go, zero values are replaced by the
+// defaults. starttls: auto is replaced by the protocol of the endpoint's port.
 func (e *Entry) Complete(defaults *Defaults) Entry {
 	c := *e
 	if c.defaults == nil {
 		timeoutSet := defaults.TimeoutSet || c.Timeout != 0
 		if !reflect.ValueOf(c.TLS).IsZero() {
-			c.tlsWritten = fmt.Sprintf("in Go at %p", e)
+			c.tlsKey = fmt.Sprintf("in Go at %p", e)
 		}
 		c.Settings, c.defaults = c.Over(defaults.Settings).Shorten(timeoutSet), defaults
 	}
@@ -166,8 +171,8 @@ func (e *Entry) Complete(defaults *Defaults) Entry {
 	return c
 }
 
-// Marshal implements confmap.Marshaler. An entry without settings of its own is printed without any, as the collector prints
-// the whole configuration at each start.
+// Marshal implements confmap.Marshaler. It leaves out the settings if they are the defaults, as the collector prints the
+// whole configuration at each start.
 func (e Entry) Marshal(conf *confmap.Conf) error {
 	if e.defaults == nil || !reflect.DeepEqual(e.Settings, e.defaults.Settings) {
 		settings := confmap.New()
@@ -185,7 +190,7 @@ func (e Entry) Marshal(conf *confmap.Conf) error {
 	return conf.Merge(confmap.NewFromStringMap(own))
 }
 
-// String returns what is probed, with its key.
+// String returns the endpoint or, if there is none, the file path, with its key.
 func (e *Entry) String() string {
 	if e.Endpoint == "" {
 		return fmt.Sprintf("file_path: %q", e.FilePath)
@@ -193,7 +198,8 @@ func (e *Entry) String() string {
 	return fmt.Sprintf("endpoint: %q", e.Endpoint)
 }
 
-// Key is the same for entries that probe the same, however it is written.
+// Key returns a string that is equal for entries with the same endpoint and files, even if the endpoints are spelled
+// differently.
 func (e *Entry) Key() string {
 	endpoint := e.Endpoint
 	if parsed, err := e.parseEndpoint(); err == nil {
@@ -202,8 +208,8 @@ func (e *Entry) Key() string {
 	return endpoint + " " + e.FilePath
 }
 
-// HasOwnTLS reports whether the entry has a tls block of its own.
-func (e *Entry) HasOwnTLS() bool { return e.tlsWritten != "" }
+// HasOwnTLS reports whether the entry has its own tls block.
+func (e *Entry) HasOwnTLS() bool { return e.tlsKey != "" }
 
 func (e *Entry) parseEndpoint() (target.Endpoint, error) {
 	if e.SRV {
@@ -212,80 +218,84 @@ func (e *Entry) parseEndpoint() (target.Endpoint, error) {
 	return target.ParseEndpoint(e.Endpoint)
 }
 
-// Check returns what is wrong with the settings by themselves, each error beginning with the key.
+// Check returns everything that is wrong with the settings, except for the tls block and for combinations that Build checks.
+// Each error begins with the key.
 func (s *Settings) Check() (errs []error) {
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	s.checkTimes(bad)
-	s.checkNames(bad)
-	s.checkLists(bad)
+	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	s.checkTimes(errorf)
+	s.checkNames(errorf)
+	s.checkLists(errorf)
 	return errs
 }
 
-func (s *Settings) checkTimes(bad func(string, ...any)) {
-	// A number without a unit would be nanoseconds.
+func (s *Settings) checkTimes(errorf func(string, ...any)) {
+	// A number without a unit is read as nanoseconds.
 	if s.CollectionInterval < time.Millisecond {
-		bad("collection_interval: %s is not a time between probes; use one of 1ms or more, with its unit, such as 60s", s.CollectionInterval)
+		errorf("collection_interval: %s is too short; use 1ms or more, with its unit, such as 60s", s.CollectionInterval)
 	}
 	if s.InitialDelay < 0 {
-		bad("initial_delay: %s is negative; use 0s or more", s.InitialDelay)
+		errorf("initial_delay: %s is negative; use 0s or more", s.InitialDelay)
 	}
 	if s.Timeout < time.Millisecond {
-		bad("timeout: %s is not a time limit; use one of 1ms or more, with its unit, such as 10s", s.Timeout)
+		errorf("timeout: %s is too short; use 1ms or more, with its unit, such as 10s", s.Timeout)
 	}
 	if s.Dialer.Timeout < 0 {
-		bad("dialer::timeout: %s is negative; use 0s or more", s.Dialer.Timeout)
+		errorf("dialer::timeout: %s is negative; use 0s or more", s.Dialer.Timeout)
 	}
 }
 
-func (s *Settings) checkNames(bad func(string, ...any)) {
+func (s *Settings) checkNames(errorf func(string, ...any)) {
 	if s.Resolve != "one" && s.Resolve != "all" {
-		bad("resolve: %q is not known; use one, which is the first address that answers, or all", s.Resolve)
+		errorf(`resolve: %q is not known; use "one", which probes the first address that accepts a connection, or "all"`, s.Resolve)
 	}
 	if s.FileFormat != "" && !slices.Contains(certs.Formats(), s.FileFormat) {
-		bad("file_format: %q is not known; use one of %s", s.FileFormat, strings.Join(certs.Formats(), ", "))
+		errorf("file_format: %q is not known; use one of %s", s.FileFormat, strings.Join(certs.Formats(), ", "))
 	}
 	switch s.Spans.When {
 	case target.SpansAlways, target.SpansOnFailure, target.SpansOnChange:
 	default:
-		bad("spans::when: %q is not known; use always, on_failure or on_change", s.Spans.When)
+		errorf("spans::when: %q is not known; use always, on_failure or on_change", s.Spans.When)
 	}
 	switch s.Explain.When {
 	case target.ExplainOnChange, target.ExplainNever:
 	default:
-		bad("explain::when: %q is not known; use on_change or never", s.Explain.When)
+		errorf("explain::when: %q is not known; use on_change or never", s.Explain.When)
 	}
 	if s.StartTLS != "" && s.StartTLS != "auto" && !slices.Contains(starttls.Protocols(), s.StartTLS) {
-		bad("starttls: %q is not known; use auto or one of %s", s.StartTLS, strings.Join(starttls.Protocols(), ", "))
+		errorf("starttls: %q is not known; use auto or one of %s", s.StartTLS, strings.Join(starttls.Protocols(), ", "))
 	}
 }
 
-func (s *Settings) checkLists(bad func(string, ...any)) {
+func (s *Settings) checkLists(errorf func(string, ...any)) {
 	for i, t := range s.CertificateTypes {
 		if !clienttls.KnownCertificateType(t) {
-			bad("certificate_types: %q is not known; use ecdsa, rsa or both", t)
+			errorf("certificate_types: %q is not known; use ecdsa, rsa or both", t)
 		} else if slices.Contains(s.CertificateTypes[:i], t) {
-			bad("certificate_types: %q is there twice; remove one", t)
+			errorf("certificate_types: %q is listed twice; remove one", t)
 		}
 	}
 	for k := range s.Attributes {
-		if k == "" || ownAttribute(k) {
-			bad("attributes: %q is a name that the receiver uses itself; use another one", k)
+		switch {
+		case k == "":
+			errorf("attributes: %q is not a name; use one, such as team", k)
+		case reservedAttribute(k):
+			errorf("attributes: %q is reserved for the receiver; use another one", k)
 		}
 	}
 	length := 0
 	for _, p := range s.ALPN {
 		if len(p) == 0 || len(p) > 255 {
-			bad("alpn: %q is %d bytes long; a protocol's name has from 1 to 255, such as h2", p, len(p))
+			errorf("alpn: %q has %d bytes; a protocol name must have 1 to 255, such as h2", p, len(p))
 		}
 		length += 1 + len(p)
 	}
 	if length > 65535 {
-		bad("alpn: the names take %d bytes; at most 65535 fit into a handshake", length)
+		errorf("alpn: the names take %d bytes; a handshake can hold at most 65535", length)
 	}
 }
 
-// ownAttribute reports whether the receiver itself may use an attribute's name.
-func ownAttribute(name string) bool {
+// reservedAttribute reports whether the receiver may use an attribute of this name itself.
+func reservedAttribute(name string) bool {
 	for _, prefix := range []string{"tls.", "certificate.", "server.", "network.", "dns."} {
 		if strings.HasPrefix(name, prefix) {
 			return true

@@ -8,13 +8,13 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// WarnOfTwins logs which of the targets have metrics that cannot be told apart.
+// WarnOfTwins logs a warning for each target whose metrics cannot be told apart from those of another target.
 func WarnOfTwins(targets []*target.Target, log *zap.Logger) {
 	seen := make(map[string]bool, len(targets))
 	warn := func(what, name string, t *target.Target) {
 		identity := fmt.Sprint(name, t.Attributes) // fmt sorts the keys of maps
 		if seen[identity] {
-			log.Warn("Two targets have the same "+what+" and the same attributes: their metrics cannot be told apart. "+
+			log.Warn("Two targets have the same "+what+" and the same attributes, so their metrics cannot be told apart. "+
 				"Give them different attributes.", zap.String(what, name))
 		}
 		seen[identity] = true

@@ -15,28 +15,28 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
 
-// TCP is TLS over TCP, after a STARTTLS dialogue where one is needed.
+// TCP is TLS over TCP, with or without STARTTLS.
 var TCP = Transport{Name: "tcp", Connect: connectTCP}
 
 // bannerWait is how long FirstBytes waits for the rest of a line.
 const bannerWait = 300 * time.Millisecond
 
 type tcpConn struct {
-	ctx      context.Context // of Connect
+	ctx      context.Context // from Connect
 	deadline time.Time       // of ctx
-	stop     func() bool     // ends the watch over ctx
+	stop     func() bool     // releases the AfterFunc on ctx
 
 	conn     sniffConn
-	client   *tls.Conn // nil before the handshake
-	protocol string    // in which TLS was requested; empty where TLS is spoken from the first byte
+	client   *tls.Conn // nil before Handshake
+	protocol string    // the STARTTLS protocol; empty if none was used
 	open     bool      // whether the handshake succeeded and the server has not closed or refused the connection since
 }
 
 func connectTCP(ctx context.Context, addr netip.AddrPort, limit time.Duration) (Conn, error) {
-	connecting, cancel := context.WithTimeout(ctx, limit)
+	dialCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	dialer := net.Dialer{KeepAlive: -1} // the connection does not live long enough for keep-alives
-	conn, err := dialer.DialContext(connecting, "tcp", addr.String())
+	conn, err := dialer.DialContext(dialCtx, "tcp", addr.String())
 	if err != nil {
 		if errors.Is(err, syscall.EADDRNOTAVAIL) && !hasAddressFor(addr) {
 			err = fmt.Errorf("%w: this host has no address that could reach it", syscall.ENETUNREACH)
@@ -46,13 +46,13 @@ func connectTCP(ctx context.Context, addr netip.AddrPort, limit time.Duration) (
 	c := &tcpConn{ctx: ctx, conn: sniffConn{Conn: conn}}
 	c.deadline, _ = ctx.Deadline()
 	_ = conn.SetDeadline(c.deadline) // fails only on a closed connection, which the next read reports
-	// HandshakeContext would start a goroutine for each handshake. This starts one only if ctx is cancelled.
+	// tls.Conn.HandshakeContext would start a goroutine for each handshake. This starts one only if ctx is cancelled.
 	c.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return c, nil
 }
 
-// hasAddressFor reports whether this host has an address from which it could send to addr. Where it has none, for example
-// with IPv6 disabled, connecting fails in the same way as where all ports are in use.
+// hasAddressFor reports whether this host has an address from which it can send to addr. If it has none, for example
+// because IPv6 is disabled, connecting fails with EADDRNOTAVAIL, just as it does if all local ports are in use.
 func hasAddressFor(addr netip.AddrPort) bool {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr)) // sends nothing
 	if err != nil {
@@ -87,36 +87,36 @@ func (c *tcpConn) AwaitRefusal(limit time.Duration) error {
 	}
 	_, err := c.client.Read(make([]byte, 1))
 	err = failure.FromCryptoTLS(err)
-	var timeout net.Error
 	switch {
-	case err == nil, errors.As(err, &timeout) && timeout.Timeout():
-		return nil // it talks, or waits for the client to
 	case failure.IsRefusal(err):
 		c.open = false
 		return err
-	case c.conn.ended: // crypto/tls returns io.EOF for that and for close_notify alike, but slapd, for one, refuses so
+	case c.conn.eof:
+		// The server closed the TCP connection without close_notify. Some servers, such as slapd, refuse a client in this
+		// way. crypto/tls returns io.EOF both for this and for close_notify.
 		c.open = false
 		return io.ErrUnexpectedEOF
 	}
-	return nil // it closed the connection in an orderly way, so it accepted the certificate
+	return nil // the server sent data or close_notify, or nothing in time
 }
 
 func (c *tcpConn) FirstBytes() []byte {
 	s := &c.conn
-	if !failure.IsPlaintext(s.first[:s.seen]) || !c.readUntil(time.Now().Add(bannerWait)) {
-		return s.first[:s.seen]
+	if !failure.IsPlaintext(s.first[:s.n]) || !c.readUntil(time.Now().Add(bannerWait)) {
+		return s.first[:s.n]
 	}
-	for s.seen < len(s.first) && s.first[s.seen-1] != '\n' {
-		n, err := s.Conn.Read(s.first[s.seen:])
-		s.seen += n
+	for s.n < len(s.first) && s.first[s.n-1] != '\n' {
+		n, err := s.Conn.Read(s.first[s.n:])
+		s.n += n
 		if err != nil {
 			break
 		}
 	}
-	return s.first[:s.seen]
+	return s.first[:s.n]
 }
 
-// readUntil limits reading to t. It reports whether ctx is still in force: a later deadline would undo its end.
+// readUntil sets the read deadline to t, but never beyond the deadline of ctx. It reports whether ctx is still active. If
+// it is not, the caller must not read, as the new deadline may have replaced the one that the end of ctx has set.
 func (c *tcpConn) readUntil(t time.Time) bool {
 	if t.After(c.deadline) {
 		t = c.deadline
@@ -127,34 +127,28 @@ func (c *tcpConn) readUntil(t time.Time) bool {
 
 func (c *tcpConn) Close() {
 	c.stop()
-	if c.open {
-		closeGracefully(c.client, c.protocol)
+	if c.open { // errors do not matter here: the probe is over
+		if bye := starttls.Goodbye(c.protocol); bye != nil {
+			_, _ = c.client.Write(bye)
+		}
+		_ = c.client.Close() // sends close_notify
 	}
 	_ = c.conn.Close()
 }
 
-// closeGracefully says goodbye in the protocol in which TLS was requested, and sends close_notify. Nothing can be done where
-// that fails.
-func closeGracefully(client *tls.Conn, protocol string) {
-	if bye := starttls.Goodbye(protocol); bye != nil {
-		_, _ = client.Write(bye)
-	}
-	_ = client.Close()
-}
-
-// sniffConn keeps the first bytes that were read, and whether the server closed the connection.
+// sniffConn keeps the first bytes that were read, and records whether the server has closed the TCP connection.
 type sniffConn struct {
 	net.Conn
 	first [256]byte
-	seen  int  // how much of first is set
-	ended bool // whether it ended below TLS, which close_notify alone does not do
+	n     int  // how many bytes of first are set
+	eof   bool // whether a read returned io.EOF; close_notify alone does not cause that
 }
 
 func (c *sniffConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.seen < len(c.first) {
-		c.seen += copy(c.first[c.seen:], p[:n])
+	if c.n < len(c.first) {
+		c.n += copy(c.first[c.n:], p[:n])
 	}
-	c.ended = c.ended || errors.Is(err, io.EOF)
+	c.eof = c.eof || errors.Is(err, io.EOF)
 	return n, err
 }

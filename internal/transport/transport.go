@@ -1,5 +1,5 @@
-// Package transport connects to a server and makes one TLS handshake with it. It is all that probing knows of the network
-// below TLS: TCP is in tcp.go, and another transport is another file beside it.
+// Package transport connects to a server and makes one TLS handshake with it. It is the only part of a probe that deals
+// with the network below TLS. TCP is in tcp.go; another transport would be another file beside it.
 package transport
 
 import (
@@ -13,32 +13,33 @@ import (
 type Transport struct {
 	// Name is the value of the attribute network.transport.
 	Name string
-	// Connect connects to one address. The whole life of the connection is bounded by ctx, which must have a deadline;
-	// connecting also by limit. The caller closes the connection.
+	// Connect connects to one address within limit. ctx bounds the whole life of the connection and must have a deadline.
+	// The caller closes the connection.
 	Connect func(ctx context.Context, addr netip.AddrPort, limit time.Duration) (Conn, error)
 }
 
-// Conn is a connection to one address, over which one handshake can be made. One goroutine uses it at a time.
+// Conn is a connection to one address, for one handshake. Only one goroutine may use it at a time.
 type Conn interface {
-	// StartTLS speaks the protocol in which TLS is requested in plain text. serverName is used where the protocol has a
-	// place for it. The error is a *starttls.Error.
+	// StartTLS requests TLS in the given plaintext protocol, one of starttls.Protocols. Some protocols need the server's
+	// name. The error is a *starttls.Error.
 	StartTLS(protocol, serverName string) error
 
-	// Handshake makes the handshake as a client. It does not change cfg. The error is one that package failure can
-	// classify; an alert is a *failure.AlertError.
+	// Handshake makes the TLS handshake as a client. It does not change cfg. An alert is returned as a *failure.AlertError,
+	// any other error of crypto/tls as it is.
 	Handshake(cfg *tls.Config) error
 
-	// State returns what the handshake negotiated. It is complete once Handshake has returned nil.
+	// State returns what the handshake negotiated. It may be called after Handshake, and is complete if that returned nil.
 	State() tls.ConnectionState
 
-	// AwaitRefusal waits, for no longer than limit, for the server to refuse the client certificate after the handshake. It
-	// returns nil where the server does not.
+	// AwaitRefusal waits up to limit for the server to refuse the client certificate. It may be called after a successful
+	// Handshake. It returns nil if the server does not refuse.
 	AwaitRefusal(limit time.Duration) error
 
-	// FirstBytes returns a bounded piece of what the server first sent in place of or as part of the handshake. Where that is
-	// not TLS it waits a moment for the rest of the line.
+	// FirstBytes returns the first bytes that the server sent after StartTLS, at most 256. If they are not TLS, it waits
+	// up to 300 ms for the rest of the line.
 	FirstBytes() []byte
 
-	// Close closes the connection, in the way that the protocol asks for where the handshake succeeded.
+	// Close closes the connection. If the handshake succeeded and the server has not closed or refused the connection
+	// since, it first says goodbye in the STARTTLS protocol and sends close_notify.
 	Close()
 }

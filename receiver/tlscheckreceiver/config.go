@@ -21,67 +21,68 @@ import (
 
 // Config is the receiver's configuration. README.md describes each key.
 //
-// A program that embeds the receiver gets one from the factory's CreateDefaultConfig, or makes one: zero values then mean
-// the defaults, of the whole configuration as well as of each target.
+// A program that embeds the receiver may take one from the factory's CreateDefaultConfig, or may make its own. In its own
+// Config and in its targets, zero values mean the defaults.
 type Config struct {
-	// MaxConcurrentProbes is how many probes run at the same time.
+	// MaxConcurrentProbes is the maximum number of probes that run at the same time.
 	MaxConcurrentProbes int `mapstructure:"max_concurrent_probes"`
 
 	// Settings are the defaults of all targets.
 	Settings `mapstructure:",squash"`
 	Targets  []TargetConfig `mapstructure:"targets"`
 
-	// TargetFiles are patterns of files that hold more targets.
+	// TargetFiles are paths or patterns of files with more targets.
 	TargetFiles []string    `mapstructure:"target_files"`
 	Shard       ShardConfig `mapstructure:"shard"`
 
-	// Storage is the storage extension that remembers over a restart which events were sent; nil where none does.
+	// Storage is the storage extension that keeps the state of events over a restart; nil for none.
 	Storage *component.ID `mapstructure:"storage"`
 
 	// Config switches metrics, events and resource attributes on and off.
 	telemetry.Config `mapstructure:",squash"`
 
-	decoded    bool // whether the configuration was decoded, so that zero values are what somebody wrote
-	timeoutSet bool // whether timeout was written at the top
+	decoded    bool // whether Unmarshal was called, so that zero values were set explicitly
+	timeoutSet bool // whether timeout is set at the top
 }
 
-// ShardConfig is this collector's share of the targets, where several collectors have the same ones. Its zero value is all
-// of them.
+// ShardConfig selects this collector's share of the targets, for several collectors with the same targets. The zero value
+// selects all targets.
 type ShardConfig struct {
-	Index int `mapstructure:"index"` // of this collector, from 0 on
+	Index int `mapstructure:"index"` // of this collector, from 0 to Count-1
 	Count int `mapstructure:"count"` // of collectors
 }
 
-// The types of which a target is made, for programs that embed the receiver.
+// The types of a target's configuration, for programs that embed the receiver.
 type (
-	// Settings are the keys that can be used at the top and on a target. A zero value on a target means the default at the
-	// top. Times are of package time, and Attributes are laid over those at the top one by one.
+	// Settings are the keys that can be used both at the top and on a target. A zero value on a target means the value at
+	// the top. A target's Attributes are added to those at the top and replace those with the same name.
 	Settings = targetconfig.Settings
-	// TargetConfig is one target: an Endpoint ("host:port"), a FilePath (a path or pattern of certificate files), or both, and
-	// Settings of its own.
+	// TargetConfig is one target: an Endpoint ("host:port"), a FilePath (a path or pattern of certificate files), or both,
+	// and its own Settings.
 	TargetConfig = targetconfig.Entry
-	// SpansConfig says which probes leave spans: When is "always", "on_failure" or "on_change".
+	// SpansConfig says which probes produce spans: When is "always", "on_failure" or "on_change".
 	SpansConfig = targetconfig.Spans
-	// ExplainConfig says when further connections find out what a failing server would accept: When is "on_change" or "never".
+	// ExplainConfig says when further connections are made to find out what a failing server would accept: When is
+	// "on_change" or "never".
 	ExplainConfig = targetconfig.Explain
 	// DialerConfig limits the time for connecting to one address.
 	DialerConfig = targetconfig.Dialer
-	// ClientTLS is a tls block; NewClientTLS makes one. It replaces the block at the top as a whole.
+	// ClientTLS is a tls block; NewClientTLS makes one. On a target, it replaces the whole block at the top.
 	ClientTLS = clienttls.Config
 	// ExpiryWarning says when a certificate is near its expiry; WarnBefore and WarnAtShare make one.
 	ExpiryWarning = target.ExpiryWarning
 )
 
-// NewClientTLS returns a tls block with these settings, such as those of configtls.NewDefaultClientConfig with some changed.
+// NewClientTLS returns a tls block with these settings. configtls.NewDefaultClientConfig returns the default ones.
 func NewClientTLS(settings configtls.ClientConfig) ClientTLS { return clienttls.New(settings) }
 
-// WarnBefore returns the warning that begins this long before a certificate expires.
+// WarnBefore returns an ExpiryWarning that begins this long before a certificate expires.
 func WarnBefore(left time.Duration) ExpiryWarning { return target.WarnBefore(left) }
 
-// WarnAtShare returns the warning that begins when this share, from 0 to 1, of a certificate's validity is left.
+// WarnAtShare returns an ExpiryWarning that begins when this share, from 0 to 1, of a certificate's validity period is left.
 func WarnAtShare(left float64) ExpiryWarning { return target.WarnAtShare(left) }
 
-// Unmarshal implements confmap.Unmarshaler. It lays each target over the defaults, key by key.
+// Unmarshal implements confmap.Unmarshaler. It merges the keys of each target into the defaults.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	if err := targetconfig.UnknownKeys(conf.ToStringMap(), reflect.TypeFor[Config](), ""); err != nil {
 		return err
@@ -91,7 +92,7 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	}
 	c.decoded, c.timeoutSet = true, conf.IsSet("timeout")
 	c.Settings = c.Shorten(c.timeoutSet)
-	defaults := c.defaults() // one for all targets
+	defaults := c.defaults() // shared by all targets
 	for i := range c.Targets {
 		if err := c.Targets[i].LayOver(defaults); err != nil {
 			return fmt.Errorf("targets::%d: %w", i, err)
@@ -100,15 +101,15 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	return nil
 }
 
-// Validate implements confmap.Validator. It goes as far as loading every certificate and key, so that what it accepts
-// can be started. It changes nothing.
+// Validate implements confmap.Validator. It also loads every certificate and key, so that a valid configuration can be
+// started. It does not change c.
 func (c *Config) Validate() error {
 	full := c.complete()
 	_, err := full.build(targetconfig.NewBuilder(checkFilesEvery, zap.NewNop()))
 	return err
 }
 
-// complete returns the configuration with the defaults in the place of zero values, where nobody wrote those.
+// complete returns a copy of the configuration. If c was made in Go, zero values are replaced by the defaults.
 func (c *Config) complete() *Config {
 	full := *c
 	if c.decoded {
@@ -118,11 +119,11 @@ func (c *Config) complete() *Config {
 	full.MaxConcurrentProbes = cmp.Or(c.MaxConcurrentProbes, defaults.MaxConcurrentProbes)
 	full.timeoutSet = c.Timeout != 0 && c.Timeout != defaults.Timeout
 	full.Settings = c.Over(defaults.Settings).Shorten(full.timeoutSet)
-	for _, part := range []struct{ set, unset any }{
+	for _, part := range []struct{ value, defaults any }{
 		{&full.Metrics, defaults.Metrics}, {&full.Events, defaults.Events}, {&full.ResourceAttributes, defaults.ResourceAttributes},
 	} {
-		if v := reflect.ValueOf(part.set).Elem(); v.IsZero() {
-			v.Set(reflect.ValueOf(part.unset))
+		if v := reflect.ValueOf(part.value).Elem(); v.IsZero() {
+			v.Set(reflect.ValueOf(part.defaults))
 		}
 	}
 	return &full
@@ -132,48 +133,47 @@ func (c *Config) defaults() *targetconfig.Defaults {
 	return &targetconfig.Defaults{Settings: c.Settings, TimeoutSet: c.timeoutSet}
 }
 
-// build has the builder build the targets, or returns an error that joins all that is wrong with the configuration, which
-// is complete.
+// build builds the targets. c must be complete. The error joins everything that is wrong with the configuration.
 func (c *Config) build(b *targetconfig.Builder) ([]*target.Target, error) {
 	errs := c.checkTop()
-	// What is wrong with the defaults is reported once, at the top, and not again for each target.
+	// An error in the defaults is reported once, at the top, and not again for each target.
 	defaults := c.defaults()
-	wrong := defaults.Check()
-	errs = append(errs, wrong...)
-	reported := make(map[string]bool, len(wrong))
-	for _, err := range wrong {
+	defaultErrs := defaults.Check()
+	errs = append(errs, defaultErrs...)
+	reported := make(map[string]bool, len(defaultErrs))
+	for _, err := range defaultErrs {
 		reported[err.Error()] = true
 	}
 
 	entries := make([]TargetConfig, len(c.Targets))
-	same := make(map[string][]int, len(c.Targets))
+	byKey := make(map[string][]int, len(c.Targets)) // indexes of targets
 	targets := make([]*target.Target, 0, len(c.Targets))
 	for i := range c.Targets {
 		entries[i] = c.Targets[i].Complete(defaults)
 		e, path := &entries[i], fmt.Sprintf("targets::%d::", i)
-		built, wrong := b.Build(e)
-		for _, err := range wrong {
+		built, entryErrs := b.Build(e)
+		for _, err := range entryErrs {
 			text := err.Error()
 			if reported[text] {
 				continue
 			}
-			ofTLS := strings.HasPrefix(text, "tls::")
-			ofDefaults := ofTLS && !e.HasOwnTLS() ||
+			inTLS := strings.HasPrefix(text, "tls::")
+			inDefaults := inTLS && !e.HasOwnTLS() ||
 				strings.HasPrefix(text, "timeout:") && e.Timeout == c.Timeout && e.CollectionInterval == c.CollectionInterval
-			reported[text] = ofTLS || ofDefaults
-			if !ofDefaults {
+			reported[text] = inTLS || inDefaults
+			if !inDefaults {
 				err = fmt.Errorf("%s%w", path, err)
 			}
 			errs = append(errs, err)
 		}
 		key := e.Key()
-		for _, j := range same[key] {
+		for _, j := range byKey[key] {
 			if reflect.DeepEqual(e.Settings, entries[j].Settings) {
-				errs = append(errs, fmt.Errorf("%s%s is that of targets::%d, with the same settings; remove one of the two", path, e, j))
+				errs = append(errs, fmt.Errorf("%s%s is a duplicate of targets::%d, with the same settings; remove one of the two", path, e, j))
 				break
 			}
 		}
-		same[key] = append(same[key], i)
+		byKey[key] = append(byKey[key], i)
 		b.Number(built)
 		targets = append(targets, built...)
 	}
@@ -183,22 +183,22 @@ func (c *Config) build(b *targetconfig.Builder) ([]*target.Target, error) {
 	return targets, nil
 }
 
-// checkTop returns what is wrong with the keys that can be used only at the top.
+// checkTop returns everything that is wrong with the keys that can be used only at the top.
 func (c *Config) checkTop() (errs []error) {
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.MaxConcurrentProbes < 1 {
-		bad("max_concurrent_probes: %d is not a number of probes; use 1 or more, such as 256", c.MaxConcurrentProbes)
+		errorf("max_concurrent_probes: %d is too few; use 1 or more, such as 256", c.MaxConcurrentProbes)
 	}
 	if len(c.Targets)+len(c.TargetFiles) == 0 {
-		bad(`targets: there are none; add at least one, such as "- endpoint: example.com:443", or target_files`)
+		errorf(`targets: there are none; add at least one, such as "- endpoint: example.com:443", or set target_files`)
 	}
 	for i, pattern := range c.TargetFiles {
 		if err := (target.Files{Pattern: pattern}).Check(); err != nil || pattern == "" {
-			bad("target_files::%d: %q %w", i, pattern, cmp.Or(err, errors.New("is not a path; write one, such as /etc/otelcol-tlscheck/targets.d/*.yaml")))
+			errorf("target_files::%d: %q %w", i, pattern, cmp.Or(err, errors.New("is not a path; use one, such as /etc/otelcol-tlscheck/targets.d/*.yaml")))
 		}
 	}
 	if s := c.Shard; s != (ShardConfig{}) && (s.Count < 1 || s.Index < 0 || s.Index >= s.Count) {
-		bad("shard: index %d of count %d is not a shard; count is how many collectors there are, index that of this one, from 0 on", s.Index, s.Count)
+		errorf("shard: index %d of count %d is invalid; count is the number of collectors, and index is the number of this one, from 0 to count-1", s.Index, s.Count)
 	}
 	return errs
 }

@@ -208,7 +208,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: /no/such.key}", cert):                           {`tls::key_file: "/no/such.key"`, "no such file"},
 		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", garbage, key):                             {"tls::cert_file:", garbage},
 		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, garbage):                            {"tls::key_file:", garbage},
-		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, otherKey):                           {"tls::key_file:", otherKey, "not the key of the certificate"},
+		good + fmt.Sprintf("\ntls: {cert_file: %q, key_file: %q}", cert, otherKey):                           {"tls::key_file:", otherKey, "does not belong to the certificate"},
 		fmt.Sprintf(`targets: [{endpoint: "a:1", tls: {cert_file: %q, key_file: %q}}]`, cert, otherKey):      {"targets::0::tls::key_file:", otherKey},
 		good + "\ntls: {reload_interval: -1s}":                                                               {"tls::reload_interval: -1s", "0s or more"},
 		`targets: [{file_path: "/etc/ssl/[a"}]`:                                                              {`targets::0::file_path: "/etc/ssl/[a" is not a valid pattern`, `close each "[" and "{"`},
@@ -216,7 +216,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		`targets: [{file_path: "/etc/\0ssl"}]`:                                                               {`targets::0::file_path: "/etc/\x00ssl"`, "zero byte"},
 		`targets: [{endpoint: "a:1", file_path: "["}]`:                                                       {`targets::0::file_path: "["`},
 		`targets: [{endpoint: a, file_path: /x}]`:                                                            {`targets::0::endpoint: "a"`, "no port"},
-		`targets: [{file_path: /x}, {file_path: /x}]`:                                                        {`targets::1::file_path: "/x" is that of targets::0`, "remove one"},
+		`targets: [{file_path: /x}, {file_path: /x}]`:                                                        {`targets::1::file_path: "/x" is a duplicate of targets::0`, "remove one"},
 		good + "\nfile_path: /x":                                                                             {"file_path: is not known"},
 		good + "\nfile_format: pfx":                                                                          {`file_format: "pfx" is not known`, "auto, pem, der, pkcs12, jks"},
 		`targets: [{file_path: /x, file_format: PEM}]`:                                                       {`targets::0::file_format: "PEM" is not known`},
@@ -224,20 +224,20 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 		`targets: [{endpoint: "a:1", dialer: {timeout: -1s}}]`:                                               {"targets::0::dialer::timeout: -1s"},
 		good + "\ndialer: {timeouts: 1s}":                                                                    {"dialer::timeouts: is not known; use one of timeout"},
 		`targets: [{endpoint: "a:1", certificate_types: [dsa]}]`:                                             {`targets::0::certificate_types: "dsa" is not known`, "ecdsa, rsa or both"},
-		`targets: [{endpoint: "a:1", certificate_types: [rsa, ecdsa, rsa]}]`:                                 {`targets::0::certificate_types: "rsa" is there twice`, "remove one"},
-		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {min_version: "1.3"}}]`:                  {`targets::0::certificate_types: "rsa"`, "only in TLS 1.2", `min_version is "1.3"`, "lower that"},
+		`targets: [{endpoint: "a:1", certificate_types: [rsa, ecdsa, rsa]}]`:                                 {`targets::0::certificate_types: "rsa" is listed twice`, "remove one"},
+		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {min_version: "1.3"}}]`:                  {`targets::0::certificate_types: "rsa"`, "only in TLS 1.2", `min_version is "1.3"`, "lower it"},
 		`targets: [{endpoint: "a:1", certificate_types: [rsa, ecdsa], tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}}]`: {
-			`targets::0::certificate_types: "ecdsa" needs a suite of its own`, "cipher_suites has none", "TLS_ECDHE_ECDSA_WITH_",
+			`targets::0::certificate_types: "ecdsa" needs a cipher suite for this type`, "cipher_suites has none", "TLS_ECDHE_ECDSA_WITH_",
 		},
 		`targets: [{endpoint: "a:1", certificate_types: [rsa], tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}}]`: {
-			`targets::0::certificate_types: "rsa" needs a suite of its own`, "TLS_ECDHE_RSA_WITH_",
+			`targets::0::certificate_types: "rsa" needs a cipher suite for this type`, "TLS_ECDHE_RSA_WITH_",
 		},
 		`target_files: [""]`:                          {`target_files::0: "" is not a path`, "targets.d/*.yaml"},
 		`target_files: [/x, "/etc/[a"]`:               {`target_files::1: "/etc/[a" is not a valid pattern`},
-		`target_files: []`:                            {"targets:", "there are none", "or target_files"},
-		good + "\nshard: {index: 4, count: 4}":        {"shard: index 4 of count 4 is not a shard", "from 0 on"},
+		`target_files: []`:                            {"targets:", "there are none", "or set target_files"},
+		good + "\nshard: {index: 4, count: 4}":        {"shard: index 4 of count 4 is invalid", "from 0 to count-1"},
 		good + "\nshard: {index: -1, count: 4}":       {"shard: index -1 of count 4"},
-		good + "\nshard: {index: 1}":                  {"shard: index 1 of count 0", "count is how many collectors there are"},
+		good + "\nshard: {index: 1}":                  {"shard: index 1 of count 0", "count is the number of collectors"},
 		good + "\nshard: {count: -1}":                 {"shard: index 0 of count -1"},
 		good + "\nshard: {of: 4}":                     {"shard::of: is not known; use one of count, index"},
 		`targets: [{endpoint: "a:1", shard: {}}]`:     {"targets::0::shard: is not known"},
@@ -295,7 +295,7 @@ targets: [{endpoint: a}, {endpoint: "b:0"}]
 tls: {min_version: "9"}
 `)
 	require.Error(t, err)
-	assert.Equal(t, `timeout: 0s is not a time limit; use one of 1ms or more, with its unit, such as 10s
+	assert.Equal(t, `timeout: 0s is too short; use 1ms or more, with its unit, such as 10s
 targets::0::endpoint: "a" has no port; write host:port, such as "example.com:443" or "[::1]:443"
 tls::min_version: "9" is not known; use one of 1.0, 1.1, 1.2, 1.3
 targets::1::endpoint: "b:0" has port "0", which is not a number from 1 to 65535`, err.Error())
@@ -424,7 +424,7 @@ func (brokenStorage) GetClient(context.Context, component.Kind, component.ID, st
 
 func TestStorageMustBeThere(t *testing.T) {
 	id := component.MustNewIDWithName("file_storage", "tls")
-	const none = `storage: "file_storage/tls" is not a storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions`
+	const none = `storage: "file_storage/tls" is not a configured storage extension; add one, such as file_storage, under extensions and under service::extensions`
 	for name, c := range map[string]struct {
 		extensions map[component.ID]component.Component
 		want       string

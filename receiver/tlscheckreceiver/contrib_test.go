@@ -170,8 +170,8 @@ func TestConfigurationsOfContribThatAreTakenOtherwise(t *testing.T) {
 		`targets: [{endpoint: "a:1", file_format: pem, password: x}]`: "",
 		// It takes these.
 		`{collection_interval: 5s, timeout: 10s, targets: [{endpoint: "a:1"}]}`: "timeout: 10s is longer than collection_interval, 5s; shorten it or lengthen the interval",
-		`{timeout: 0s, targets: [{endpoint: "a:1"}]}`:                           "timeout: 0s is not a time limit",
-		`targets: [{endpoint: "a:1"}, {endpoint: "a:1"}]`:                       `targets::1::endpoint: "a:1" is that of targets::0, with the same settings; remove one of the two`,
+		`{timeout: 0s, targets: [{endpoint: "a:1"}]}`:                           "timeout: 0s is too short",
+		`targets: [{endpoint: "a:1"}, {endpoint: "a:1"}]`:                       `targets::1::endpoint: "a:1" is a duplicate of targets::0, with the same settings; remove one of the two`,
 		// Neither takes these.
 		`targets: [{endpoint: "https://a:443"}]`:        "has a scheme",
 		`targets: [{endpoint: a}]`:                      "has no port",

@@ -1,5 +1,5 @@
-// Package tlscheckreceiver is a receiver for the OpenTelemetry Collector that connects to TLS endpoints on an interval,
-// takes the handshake apart, watches certificate files, and sends metrics, traces and events of what it found.
+// Package tlscheckreceiver is a receiver for the OpenTelemetry Collector. At an interval it makes TLS handshakes with
+// endpoints and reads certificate files. It reports its findings as metrics, traces and events.
 package tlscheckreceiver
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/telemetry"
 )
 
-// NewFactory returns the factory of the receiver tls_check, which also answers to its former type, tlscheck.
+// NewFactory returns the factory of the receiver tls_check. The receiver's former type, tlscheck, is a deprecated alias.
 func NewFactory() receiver.Factory {
 	instances := &shared{byConfig: make(map[*Config]*tlsCheck)}
 	return xreceiver.NewFactory(
@@ -38,8 +38,8 @@ func createDefaultConfig() component.Config {
 	return &Config{MaxConcurrentProbes: 256, Settings: settings, Config: telemetry.DefaultConfig()}
 }
 
-// shared holds one instance for each configuration, so that all signals of one receiver come from the same probes. The
-// collector passes the same *Config for each of them.
+// shared holds one instance per configuration, so that all signals of one receiver come from the same probes. The collector
+// passes the same *Config for each signal.
 type shared struct {
 	mu       sync.Mutex
 	byConfig map[*Config]*tlsCheck
@@ -64,18 +64,18 @@ func (s *shared) instance(set receiver.Settings, cfg component.Config) *tlsCheck
 
 func (s *shared) createMetrics(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Metrics) (receiver.Metrics, error) {
 	r := s.instance(set, cfg)
-	r.to.Metrics = next
+	r.next.Metrics = next
 	return r, nil
 }
 
 func (s *shared) createTraces(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Traces) (receiver.Traces, error) {
 	r := s.instance(set, cfg)
-	r.to.Traces = next
+	r.next.Traces = next
 	return r, nil
 }
 
 func (s *shared) createLogs(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Logs) (receiver.Logs, error) {
 	r := s.instance(set, cfg)
-	r.to.Logs = next
+	r.next.Logs = next
 	return r, nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/metadata"
 )
 
-// ownMetrics counts what the receiver itself does, for the collector's own telemetry.
+// ownMetrics records the work of the receiver itself, for the collector's own telemetry. It is an engine.Observer.
 type ownMetrics struct {
 	*metadata.TelemetryBuilder
 }
@@ -22,11 +22,11 @@ func (m ownMetrics) probeEnds() { m.TLSCheckProbesInFlight.Add(context.Backgroun
 
 func (m ownMetrics) probeSkipped() { m.TLSCheckProbesSkipped.Add(context.Background(), 1) }
 
-func (m ownMetrics) targetFileMistakes(difference int64) {
+func (m ownMetrics) targetFileErrors(difference int64) {
 	m.TLSCheckTargetFilesErrors.Add(context.Background(), difference)
 }
 
-// Observe counts how often a verdict was in the cache.
+// Observe counts the hits and misses of the verdict cache.
 func (m ownMetrics) Observe(ctx context.Context, o probe.Outcome) {
 	a := probe.AttemptOf(o)
 	switch {
@@ -38,5 +38,5 @@ func (m ownMetrics) Observe(ctx context.Context, o probe.Outcome) {
 	}
 }
 
-// Flush does nothing: the collector reads these metrics itself.
+// Flush does nothing. The collector collects these metrics itself.
 func (ownMetrics) Flush(context.Context) {}

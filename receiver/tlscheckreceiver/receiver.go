@@ -20,25 +20,25 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/receiver/tlscheckreceiver/internal/telemetry"
 )
 
-// tlsCheck is one receiver, whatever signals it is used for. The collector starts and stops it once for each of them.
+// tlsCheck is one receiver for all its signals. The collector starts and stops it once for each signal.
 type tlsCheck struct {
 	set    receiver.Settings
 	cfg    *Config
-	to     telemetry.Consumers // each nil where unused
-	forget func()              // removes it from the factory's instances
+	next   telemetry.Consumers // the consumers of unused signals are nil
+	forget func()              // removes the receiver from the factory's instances
 	health *health.Health
 
 	startOnce, stopOnce sync.Once
 	startErr            error
 
-	kept          storage.Client // what is remembered over a restart; nil where no storage is configured
+	storage       storage.Client // keeps the state of events over a restart; nil if no storage is configured
 	stopProbing   context.CancelFunc
 	stopObserving context.CancelFunc
-	done          chan struct{} // closed when the last batch is sent; nil before the start
+	done          chan struct{} // closed when the last batch has been sent; nil before the start
 }
 
-// Start begins to probe. Everything that can be refused was when the configuration was validated, except for files that
-// changed since.
+// Start starts probing. Validate has already found the errors in the configuration, so Start fails only if files have
+// changed since, or if the telemetry or the storage cannot be set up.
 func (r *tlsCheck) Start(ctx context.Context, host component.Host) error {
 	r.health.Join(host)
 	r.startOnce.Do(func() { r.startErr = r.start(ctx, host) })
@@ -52,10 +52,10 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 		return err
 	}
 	targetconfig.WarnOfTwins(configured, r.set.Logger)
-	if r.kept, err = r.openStorage(ctx, host); err != nil {
+	if r.storage, err = r.openStorage(ctx, host); err != nil {
 		return err
 	}
-	recorder, err := telemetry.New(r.set, cfg.Config, r.to, r.kept)
+	recorder, err := telemetry.New(r.set, cfg.Config, r.next, r.storage)
 	if err != nil {
 		return err
 	}
@@ -73,20 +73,21 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 		FlushAfter: flushAfter, Log: r.set.Logger,
 	}, targets())
 	r.run(probes, func(ctx context.Context) {
-		files.Follow(ctx, func() { probes.Set(targets()) }, metrics.targetFileMistakes)
+		files.Follow(ctx, func() { probes.Set(targets()) }, metrics.targetFileErrors)
 	}, own.Shutdown)
 	return nil
 }
 
 // Tests shorten these.
 var (
-	flushAfter      = time.Second // how old the first outcome of a batch becomes
-	checkFilesEvery = time.Second // the time between two looks at target files and at the files of a tls block
+	flushAfter      = time.Second // how long the first outcome of a batch waits
+	checkFilesEvery = time.Second // the time between two checks of target files, and of the files of a tls block
 )
 
-// run starts the engine and what follows the target files. Both end with stopProbing, and then stopped is called.
+// run starts the engine and follow, which reads the target files again when they change. Both end with stopProbing. Then
+// run calls stopped.
 func (r *tlsCheck) run(probes *engine.Engine, follow func(context.Context), stopped func()) {
-	// The context that Start is given may end when everything is started; these end at Shutdown.
+	// The context that Start was given may end once everything has started. These contexts end with Shutdown.
 	probing, stopProbing := context.WithCancel(context.Background())
 	observing, stopObserving := context.WithCancel(context.Background())
 	r.stopProbing, r.stopObserving, r.done = stopProbing, stopObserving, make(chan struct{})
@@ -100,17 +101,18 @@ func (r *tlsCheck) run(probes *engine.Engine, follow func(context.Context), stop
 	}()
 }
 
-// grace is how long the next components may take for the last batch, and then how long to return when their context ends.
+// grace is how long the next components may take for the last batch. If they take longer, their context is cancelled, and
+// they have the same time again to return.
 const grace = time.Second
 
-// Shutdown cancels the probes that are running, sends what the others found, and returns. It waits for consumers that
-// block no longer than ctx, and not forever where ctx has no end.
+// Shutdown cancels the running probes, sends the outcomes of the completed ones, and returns. If the next components block,
+// it cancels their context after a second or when ctx ends, and returns an error if they still block a second later.
 func (r *tlsCheck) Shutdown(ctx context.Context) (err error) {
 	r.stopOnce.Do(func() {
 		defer r.forget()
 		defer func() {
-			if r.kept != nil {
-				err = errors.Join(err, r.kept.Close(ctx))
+			if r.storage != nil {
+				err = errors.Join(err, r.storage.Close(ctx))
 			}
 		}()
 		if r.done != nil {
@@ -134,18 +136,18 @@ func (r *tlsCheck) stop(ctx context.Context) error {
 	case <-r.done:
 		return nil
 	case <-time.After(grace):
-		return errors.New("the last batch is lost: the next component in the pipeline blocks and ignores that its context has ended")
+		return errors.New("the last batch is lost: the next component in the pipeline blocks and does not return although its context was cancelled")
 	}
 }
 
-// openStorage returns what keeps the state of events over a restart, nil where that is not configured.
+// openStorage returns the client of the storage extension, or nil if none is configured.
 func (r *tlsCheck) openStorage(ctx context.Context, host component.Host) (storage.Client, error) {
 	if r.cfg.Storage == nil {
 		return nil, nil
 	}
 	extension, ok := host.GetExtensions()[*r.cfg.Storage].(storage.Extension)
 	if !ok {
-		return nil, fmt.Errorf("storage: %q is not a storage extension that is configured; add one, such as file_storage, under extensions and under service::extensions", r.cfg.Storage)
+		return nil, fmt.Errorf("storage: %q is not a configured storage extension; add one, such as file_storage, under extensions and under service::extensions", r.cfg.Storage)
 	}
 	client, err := extension.GetClient(ctx, component.KindReceiver, r.set.ID, "")
 	if err != nil {

@@ -208,7 +208,7 @@ func TestRenewedCAIsVerifiedWith(t *testing.T) {
 }
 
 func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
-	const cannot, can = "The files of a tls block changed and cannot be used", "The files of a tls block can be used again."
+	const cannot, can = "The changed files of a tls block cannot be used", "The files of a tls block can be used again."
 	clients, other := tlsfarm.NewAuthority("Clients"), tlsfarm.NewAuthority("Other")
 	newChain, newKey := tlsfarm.PEM(clients.Issue("new"))
 	for name, c := range map[string]struct {
@@ -216,8 +216,8 @@ func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
 		content []byte // nil where it is deleted
 		told    string
 	}{
-		"certificate renewed, key not yet": {"cert.pem", newChain, "not the key of the certificate"},
-		"key renewed, certificate not yet": {"key.pem", newKey, "not the key of the certificate"},
+		"certificate renewed, key not yet": {"cert.pem", newChain, "does not belong to the certificate"},
+		"key renewed, certificate not yet": {"key.pem", newKey, "does not belong to the certificate"},
 		"certificate half-written":         {"cert.pem", newChain[:len(newChain)/2], "cert.pem"},
 		"certificate about to be written":  {"cert.pem", []byte{}, "cert.pem"},
 		"key half-written":                 {"key.pem", newKey[:len(newKey)/2], "key.pem"},
