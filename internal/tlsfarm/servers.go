@@ -123,13 +123,6 @@ func Alert(number uint8) *Server {
 	return Answering([]byte{21, 3, 3, 0, 2, 2, number})
 }
 
-// Refused returns an endpoint on which nothing listens.
-func Refused() string {
-	s := Silent()
-	defer s.Close()
-	return s.Endpoint()
-}
-
 // drain closes the connection's sending side and waits briefly for the client to go, so that what was sent arrives: a
 // close with unread input is a reset.
 func drain(conn net.Conn) {
