@@ -404,7 +404,7 @@ targets: [{file_path: /x}, {file_path: /y, password: hunter22}]
 	}
 }
 
-// withExtensions is a host that has extensions.
+// withExtensions is a host with extensions.
 type withExtensions struct {
 	component.Host
 	extensions map[component.ID]component.Component

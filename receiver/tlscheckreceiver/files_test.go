@@ -148,7 +148,7 @@ func TestSeriesOfADeletedFileEnd(t *testing.T) {
 	readAgain()
 	stop()
 	require.Greater(t, len(p.points("tls.probe.failures")), before)
-	if time.Since(removed) < 10*time.Second { // for so long it counts as being rewritten; only a very slow machine takes longer
+	if time.Since(removed) < 10*time.Second { // after that it would count as gone; only a very slow machine takes so long
 		assert.NotEqual(t, first, sorted(p.points("tls.probe.failures"))[before], "its counters continue")
 		assert.Equal(t, 1, p.log.FilterMessageSnippet("Certificate file begins to fail").Len())
 	}

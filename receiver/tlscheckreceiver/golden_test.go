@@ -226,7 +226,7 @@ func compareTraces(t *testing.T, name string, got ptrace.Traces, port uint16) {
 	require.NoError(t, ptracetest.CompareTraces(want, got))
 }
 
-// mask replaces what differs from run to run by fixed values: ports, dates, serial numbers.
+// mask replaces what differs from run to run with fixed values: ports, dates, serial numbers.
 func mask(a pcommon.Map, port uint16) {
 	for k, v := range a.All() {
 		switch k {

@@ -26,7 +26,7 @@ func readable(t *testing.T, dir string) {
 	}
 }
 
-// At first only root may read many a new key, until somebody runs chmod.
+// A new key can often be read only by root until somebody runs chmod.
 func TestRenewedKeyIsUsedOnceItCanBeRead(t *testing.T) {
 	certFile, keyFile := keyPair(t, root.Issue("old"))
 	readable(t, filepath.Dir(certFile))

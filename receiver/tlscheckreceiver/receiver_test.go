@@ -33,7 +33,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// Batches and files are looked at often, so that tests need not wait for them.
+// Batches are sent and files are checked often, so that tests do not wait for them.
 func init() { flushAfter, checkFilesEvery = 20*time.Millisecond, 20*time.Millisecond }
 
 // patience is much longer than anything takes, even on a busy machine.
@@ -57,7 +57,8 @@ func inBubble(t *testing.T, f func(t *testing.T)) {
 	})
 }
 
-// inOneBatch makes receivers send all that they find in one batch when they stop. The test must not be parallel.
+// inOneBatch makes receivers send all that they find in one batch when they stop. The test must not be parallel, as others
+// read flushAfter.
 func inOneBatch(t *testing.T) {
 	t.Helper()
 	before := flushAfter
@@ -78,7 +79,7 @@ func healthy() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{root.Issue("healthy")}}
 }
 
-// caFile holds the farm's root.
+// caFile returns the path of a file with the farm's root.
 func caFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ca.pem")

@@ -89,7 +89,7 @@ func TestRenewedClientCertificateIsPresented(t *testing.T) {
 	for name, put := range map[string]func(t *testing.T, file string, round string, content []byte){
 		"written in place": func(t *testing.T, file, _ string, content []byte) { write(t, file, content) },
 		"written in place, with another size and the same time": func(t *testing.T, file, round string, content []byte) {
-			write(t, file, content, []byte(strings.Repeat("\n", len(round)))) // one for each: first, second
+			write(t, file, content, []byte(strings.Repeat("\n", len(round)))) // its length differs from round to round
 			require.NoError(t, os.Chtimes(file, time.Unix(1e9, 0), time.Unix(1e9, 0)))
 		},
 		"renamed": func(t *testing.T, file, _ string, content []byte) {
