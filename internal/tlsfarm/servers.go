@@ -123,13 +123,6 @@ func Alert(number uint8) *Server {
 	return Answering([]byte{21, 3, 3, 0, 2, 2, number})
 }
 
-// Refused returns an endpoint on which nothing listens.
-func Refused() string {
-	s := Silent()
-	defer s.Close()
-	return s.Endpoint()
-}
-
 // drain closes the sending side of the connection and reads until the client closes the other, so that everything sent
 // arrives: closing a connection with unread input resets it.
 func drain(conn net.Conn) {

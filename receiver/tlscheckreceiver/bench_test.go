@@ -37,14 +37,18 @@ import (
 const (
 	benchEndpoints = 1000
 	benchRounds    = 5
-	farmVariable   = "TLSCHECK_BENCH_FARM" // the file for the farm's root, in the process that is the farm
+	farmVariable   = "TLSCHECK_BENCH_FARM" // the path of the farm's root, for the process with the servers
 )
 
-// TestBenchFarm is no test but the other process of BenchmarkProbe: the servers, whose CPU must not be counted.
+// Users have these; tests shorten them.
+var usersFlushAfter, usersCheckFilesEvery = flushAfter, checkFilesEvery
+
+// TestBenchFarm is not a test. It runs the servers for BenchmarkProbe, in a process of their own, as their CPU time must not
+// be counted.
 func TestBenchFarm(t *testing.T) {
 	ca := os.Getenv(farmVariable)
 	if ca == "" {
-		t.Skip("only a part of BenchmarkProbe")
+		t.Skip("a part of BenchmarkProbe")
 	}
 	intermediate := root.Intermediate("Farm Intermediate")
 	require.NoError(t, os.WriteFile(ca, root.PEM(), 0o600))
@@ -59,10 +63,10 @@ func TestBenchFarm(t *testing.T) {
 		fmt.Printf("kind %s %s\n", s.Endpoint(), name)
 	}
 	fmt.Println("ready")
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark is through
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark ends
 }
 
-// kinds are servers that cost a client differently.
+// kinds returns servers with which a handshake costs the client more or less.
 func kinds(ca *tlsfarm.Authority) map[string]*tls.Config {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -109,9 +113,10 @@ func startFarm(b *testing.B) (endpoints []string, byKind map[string]string, ca s
 	return endpoints, byKind, ca
 }
 
-// BenchmarkProbe prints the CPU time that this process spends on one probe, with metrics and traces on, beside that of
-// a bare verified tls.Dialer loop over the same endpoints, and the ratio. The two take turns, as machines are noisy.
+// BenchmarkProbe prints the CPU time that one probe takes, with metrics and traces on, that of a bare verified tls.Dialer loop
+// over the same endpoints, and the ratio. The two take turns, as machines are noisy.
 func BenchmarkProbe(b *testing.B) {
+	flushAfter, checkFilesEvery = usersFlushAfter, usersCheckFilesEvery
 	endpoints, byKind, ca := startFarm(b)
 	var receiver, dialer []float64
 	for range benchRounds {
@@ -122,7 +127,7 @@ func BenchmarkProbe(b *testing.B) {
 	for i := range ratios {
 		ratios[i] = receiver[i] / dialer[i]
 	}
-	b.ReportMetric(0, "ns/op") // one operation is the whole benchmark: its time means nothing
+	b.ReportMetric(0, "ns/op") // an operation is the whole benchmark, so its time means nothing
 	fmt.Printf("\n%d endpoints, %d rounds, %s, %d CPUs\n", benchEndpoints, benchRounds, runtime.Version(), runtime.NumCPU())
 	fmt.Printf("%-34s median %4.0f µs CPU per probe  (%.0f to %.0f)\n", "receiver, metrics and traces on", median(receiver), slices.Min(receiver), slices.Max(receiver))
 	fmt.Printf("%-34s median %4.0f µs CPU per probe  (%.0f to %.0f)\n", "bare verified tls.Dialer loop", median(dialer), slices.Min(dialer), slices.Max(dialer))
@@ -139,7 +144,7 @@ func BenchmarkProbe(b *testing.B) {
 	}
 }
 
-// benchProber returns the microseconds of CPU for one probe without the telemetry.
+// benchProber returns the microseconds of CPU time for one probe without telemetry.
 func benchProber(b *testing.B, endpoint, ca string) float64 {
 	b.Helper()
 	cfg, err := configure(b, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", ca, endpoint))
@@ -156,7 +161,7 @@ func benchProber(b *testing.B, endpoint, ca string) float64 {
 	return float64((cpu() - before).Microseconds()) / turns
 }
 
-// benchDialer returns the microseconds of CPU for one connection.
+// benchDialer returns the microseconds of CPU time for one connection.
 func benchDialer(b *testing.B, endpoints []string, ca string) float64 {
 	b.Helper()
 	pem, err := os.ReadFile(ca)
@@ -178,7 +183,7 @@ func benchDialer(b *testing.B, endpoints []string, ca string) float64 {
 	return float64((cpu() - before).Microseconds()) / float64(turns*len(endpoints))
 }
 
-// benchReceiver returns the microseconds of CPU for one probe, of a certificate that was seen before.
+// benchReceiver returns the microseconds of CPU time for one probe of a certificate that was seen before.
 func benchReceiver(b *testing.B, endpoints []string, ca string) float64 {
 	b.Helper()
 	var yaml strings.Builder
@@ -195,7 +200,7 @@ func benchReceiver(b *testing.B, endpoints []string, ca string) float64 {
 		probes int
 		cpu    time.Duration
 	}
-	samples := []sample{{}} // one at the end of each batch, as counted probes and used CPU belong together there
+	samples := []sample{{}} // one at the end of each batch, when all probes that took CPU time were counted
 	traces, err := consumer.NewTraces(func(_ context.Context, td ptrace.Traces) error {
 		probes := samples[len(samples)-1].probes
 		for _, s := range td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
@@ -226,7 +231,7 @@ func benchReceiver(b *testing.B, endpoints []string, ca string) float64 {
 	return float64((end.cpu - begin.cpu).Microseconds()) / float64(end.probes-begin.probes)
 }
 
-// cpu is what this process has used so far, user and system together.
+// cpu returns the CPU time that this process has used so far, user and system together.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

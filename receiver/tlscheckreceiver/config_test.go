@@ -53,13 +53,13 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, 10*time.Second, tt.Timeout)
 	assert.Equal(t, target.WarnBefore(720*time.Hour), tt.ExpiryWarning)
 	assert.Equal(t, target.SpansAlways, tt.Spans)
-	assert.Nil(t, tt.TLS.RootCAs, "the system's")
-	assert.Nil(t, tt.TLS.CurvePreferences, "Go's own, with the post-quantum ones")
+	assert.Nil(t, tt.TLS.RootCAs, "the system's roots")
+	assert.Nil(t, tt.TLS.CurvePreferences, "Go's default, which includes post-quantum key exchange")
 	assert.Nil(t, tt.TLS.CipherSuites)
 	assert.Equal(t, uint16(tls.VersionTLS12), tt.TLS.MinVersion)
 }
 
-func TestEveryKeyCanStandAtTheTopAndOnATarget(t *testing.T) {
+func TestEveryKeyWorksAtTheTopAndOnATarget(t *testing.T) {
 	ca, other := caFile(t), caFile(t)
 	targets := build(t, fmt.Sprintf(`
 collection_interval: 20s
@@ -114,7 +114,7 @@ targets:
 	assert.Equal(t, uint16(tls.VersionTLS12), c.TLS.MinVersion)
 	assert.Equal(t, "default.example", c.TLS.ServerName, "from the default block")
 	assert.NotNil(t, c.TLS.RootCAs, "from the default block")
-	assert.NotNil(t, d.TLS.RootCAs, "ca_pem takes the place of the default ca_file")
+	assert.NotNil(t, d.TLS.RootCAs, "ca_pem replaces the default ca_file")
 }
 
 func TestAutoPicksTheProtocolByPort(t *testing.T) {
@@ -147,7 +147,7 @@ targets:
 	assert.NotSame(t, targets[0].TLS, targets[4].TLS)
 }
 
-func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
+func TestInvalidConfigurationIsRejectedWithKeyValueAndFix(t *testing.T) {
 	cert, key := keyPair(t, root.Issue("a"))
 	_, otherKey := keyPair(t, root.Issue("b"))
 	garbage := filepath.Join(t.TempDir(), "garbage.pem")
@@ -254,7 +254,7 @@ func TestBadConfigurationIsRefusedWithKeyValueAndRemedy(t *testing.T) {
 	}
 }
 
-func TestEmptyBlockIsRefusedForItsTargets(t *testing.T) {
+func TestEmptyConfigurationIsRejectedForItsLackOfTargets(t *testing.T) {
 	cfg := createDefaultConfig()
 	require.NoError(t, confmap.NewFromStringMap(nil).Unmarshal(cfg))
 	assert.ErrorContains(t, confmap.Validate(cfg), "targets: there are none")
@@ -283,12 +283,12 @@ targets:
 	}
 }
 
-func TestTimeoutIsHeldAgainstTheTargetsOwnInterval(t *testing.T) {
+func TestTimeoutIsComparedWithTheTargetsOwnInterval(t *testing.T) {
 	_, err := configure(t, `{timeout: 2m, targets: [{endpoint: "a.example:443", collection_interval: 5m}]}`)
 	assert.NoError(t, err)
 }
 
-func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
+func TestAllMistakesAreReportedTogether(t *testing.T) {
 	_, err := configure(t, `
 timeout: 0s
 targets: [{endpoint: a}, {endpoint: "b:0"}]
@@ -301,7 +301,7 @@ tls::min_version: "9" is not known; use one of 1.0, 1.1, 1.2, 1.3
 targets::1::endpoint: "b:0" has port "0", which is not a number from 1 to 65535`, err.Error())
 }
 
-func TestGoodConfigurationIsAccepted(t *testing.T) {
+func TestValidConfigurationIsAccepted(t *testing.T) {
 	cert, key := keyPair(t, root.Issue("a"))
 	for _, yaml := range []string{
 		`targets: [{endpoint: "[::1]:443"}]`,
@@ -321,7 +321,7 @@ func TestGoodConfigurationIsAccepted(t *testing.T) {
 		`target_files: [/etc/tlscheck/*.yaml, targets.json]`,
 		`{target_files: [/x], shard: {index: 3, count: 4}}`,
 		`{target_files: [/x], shard: {index: 0, count: 0}, storage: file_storage/tls}`,
-		// Half a pair may stand in the default block: it is judged only where a target makes it whole.
+		// The default block may have only half of a key pair: a pair is checked only on a target, which can complete it.
 		fmt.Sprintf(`{tls: {cert_file: %q}, targets: [{endpoint: "a:1", tls: {key_file: %q}}]}`, cert, key),
 	} {
 		_, err := configure(t, yaml)
@@ -329,13 +329,13 @@ func TestGoodConfigurationIsAccepted(t *testing.T) {
 	}
 }
 
-func TestWrongDefaultsOfCertificateTypesAreToldOnce(t *testing.T) {
+func TestInvalidDefaultCertificateTypesAreReportedOnce(t *testing.T) {
 	_, err := configure(t, `{certificate_types: [dsa], targets: [{endpoint: "a:1"}, {endpoint: "b:1"}, {endpoint: "c:1", tls: {min_version: "1.3"}}]}`)
 	require.Error(t, err)
 	assert.Equal(t, `certificate_types: "dsa" is not known; use ecdsa, rsa or both`, err.Error())
 }
 
-func TestFileKeysCanStandAtTheTopAndOnATarget(t *testing.T) {
+func TestFileKeysWorkAtTheTopAndOnATarget(t *testing.T) {
 	targets := build(t, `
 file_format: pkcs12
 password: top
@@ -352,7 +352,7 @@ targets:
 	assert.Empty(t, targets[2].Files.Pattern)
 }
 
-func TestIDsAreUniqueAndTheSameAtEachStart(t *testing.T) {
+func TestIDsAreUniqueAndTheSameAfterEachStart(t *testing.T) {
 	const yaml = `
 targets:
   - {endpoint: "a:1"}
@@ -404,7 +404,7 @@ targets: [{file_path: /x}, {file_path: /y, password: hunter22}]
 	}
 }
 
-// withExtensions is a host that has extensions.
+// withExtensions is a host with extensions.
 type withExtensions struct {
 	component.Host
 	extensions map[component.ID]component.Component
@@ -412,7 +412,7 @@ type withExtensions struct {
 
 func (h withExtensions) GetExtensions() map[component.ID]component.Component { return h.extensions }
 
-// brokenStorage is a storage that cannot be opened.
+// brokenStorage is a storage extension whose storage cannot be opened.
 type brokenStorage struct {
 	component.StartFunc
 	component.ShutdownFunc
@@ -422,17 +422,17 @@ func (brokenStorage) GetClient(context.Context, component.Kind, component.ID, st
 	return nil, errors.New("disk is full")
 }
 
-func TestStorageMustBeThere(t *testing.T) {
+func TestStartFailsWithoutTheConfiguredStorage(t *testing.T) {
 	id := component.MustNewIDWithName("file_storage", "tls")
 	const none = `storage: "file_storage/tls" is not a configured storage extension; add one, such as file_storage, under extensions and under service::extensions`
 	for name, c := range map[string]struct {
 		extensions map[component.ID]component.Component
 		want       string
 	}{
-		"no extensions":  {nil, none},
-		"another one":    {map[component.ID]component.Component{component.MustNewID("file_storage"): brokenStorage{}}, none},
-		"not a storage":  {map[component.ID]component.Component{id: struct{ component.Component }{}}, none},
-		"cannot be used": {map[component.ID]component.Component{id: brokenStorage{}}, `storage: "file_storage/tls" cannot be opened: disk is full`},
+		"no extensions": {nil, none},
+		"another name":  {map[component.ID]component.Component{component.MustNewID("file_storage"): brokenStorage{}}, none},
+		"not storage":   {map[component.ID]component.Component{id: struct{ component.Component }{}}, none},
+		"cannot open":   {map[component.ID]component.Component{id: brokenStorage{}}, `storage: "file_storage/tls" cannot be opened: disk is full`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, err := configure(t, "{storage: file_storage/tls, targets: [{endpoint: \"a:1\"}]}")

@@ -21,7 +21,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// timeLeft are the points of tlscheck.time_left, as text: the attributes of the resource and their own, and whole days.
+// timeLeft returns the points of tlscheck.time_left as text: the attributes of the resource, those of the point, and days.
 func timeLeft(sink *consumertest.MetricsSink) (points []string) {
 	text := func(m pcommon.Map) string {
 		var words []string
@@ -47,15 +47,14 @@ func timeLeft(sink *consumertest.MetricsSink) (points []string) {
 	return slices.Compact(points)
 }
 
-// The configurations are as users of collector-contrib's receiver have them, with metrics of its name switched on where
-// they want these.
-func TestConfigurationsOfContribRun(t *testing.T) {
+// These are configurations for collector-contrib's receiver, most of them with its metric switched on, as it is off here.
+func TestConfigurationsForContribWork(t *testing.T) {
 	const secret = "changeit"
 	day := 24 * time.Hour
 	valid := tlsfarm.Validity(-day, 10*day+time.Hour)
 	intermediate := root.Intermediate("Farm Intermediate", tlsfarm.Validity(-day, 100*day+time.Hour))
 	site := intermediate.Issue("site", valid)
-	// It judges no certificate; what is wrong with this one is no reason not to tell how long it is valid.
+	// Contrib's receiver does not verify certificates. It reports the time left of an untrusted one too.
 	untrusted := tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{tlsfarm.SelfSigned("self", valid)}})
 	s := tlsfarm.TLS(&tls.Config{Certificates: []tls.Certificate{site}})
 	t.Cleanup(untrusted.Close)
@@ -98,7 +97,7 @@ func TestConfigurationsOfContribRun(t *testing.T) {
 				point("$DIR/cert.pem", "site", ca, 10), point("$DIR/cert.pem", "Farm Intermediate", "CN=Farm Root,O=Farm", 100),
 			},
 		},
-		"format by the name": {
+		"file_format left out or auto": {
 			"targets:\n  - file_path: $DIR/keystore.jks\n    file_format: auto\n    password: changeit\n  - file_path: $DIR/keystore.p12\n    password: changeit\n" + on,
 			[]string{
 				point("$DIR/keystore.jks", "site", ca, 10), point("$DIR/keystore.jks", "Farm Intermediate", "CN=Farm Root,O=Farm", 100),
@@ -134,7 +133,7 @@ func TestConfigurationsOfContribRun(t *testing.T) {
 			cfg, err := configure(t, here.Replace(c.yaml))
 			require.NoError(t, err)
 			for i := range cfg.Targets {
-				cfg.Targets[i].InitialDelay = 0 // so that the test need not wait
+				cfg.Targets[i].InitialDelay = 0 // so that the test does not wait
 			}
 			factory := NewFactory()
 			set := receivertest.NewNopSettings(component.MustNewType("tlscheck"))
@@ -152,27 +151,26 @@ func TestConfigurationsOfContribRun(t *testing.T) {
 				}
 				return n
 			}
-			require.Eventually(t, func() bool { return probed() >= len(cfg.Targets) }, 30*time.Second, 10*time.Millisecond)
+			eventually(t, func() bool { return probed() >= len(cfg.Targets) })
 			require.NoError(t, r.Shutdown(context.Background()))
 			assert.Equal(t, slices.Sorted(slices.Values(c.want)), timeLeft(&sink))
 		})
 	}
 }
 
-// What is different.
-func TestConfigurationsOfContribThatAreTakenOtherwise(t *testing.T) {
+func TestConfigurationsThatContribTreatsDifferently(t *testing.T) {
 	for yaml, want := range map[string]string{ // empty where it is accepted
-		// It takes one of the two only. Here they are compared.
+		// Contrib accepts only one of the two. Here they are compared.
 		`targets: [{endpoint: "a:1", file_path: /etc/ssl/a.pem}]`: "",
-		// It takes no path that is not absolute, and no file that is not there.
+		// Contrib accepts only absolute paths of files that exist.
 		`targets: [{file_path: a.pem}, {file_path: /no/such/file.pem}]`: "",
-		// It takes neither of these beside an endpoint. Here they may be defaults.
+		// Contrib rejects these for an endpoint. Here they may be defaults.
 		`targets: [{endpoint: "a:1", file_format: pem, password: x}]`: "",
-		// It takes these.
+		// Contrib accepts these.
 		`{collection_interval: 5s, timeout: 10s, targets: [{endpoint: "a:1"}]}`: "timeout: 10s is longer than collection_interval, 5s; shorten it or lengthen the interval",
 		`{timeout: 0s, targets: [{endpoint: "a:1"}]}`:                           "timeout: 0s is too short",
 		`targets: [{endpoint: "a:1"}, {endpoint: "a:1"}]`:                       `targets::1::endpoint: "a:1" is a duplicate of targets::0, with the same settings; remove one of the two`,
-		// Neither takes these.
+		// Both reject these.
 		`targets: [{endpoint: "https://a:443"}]`:        "has a scheme",
 		`targets: [{endpoint: a}]`:                      "has no port",
 		`targets: []`:                                   "there are none",
@@ -189,5 +187,5 @@ func TestConfigurationsOfContribThatAreTakenOtherwise(t *testing.T) {
 	}
 	cfg, err := configure(t, `targets: [{endpoint: "a:1"}]`)
 	require.NoError(t, err)
-	assert.False(t, cfg.Metrics.TlscheckTimeLeft.Enabled, "its only metric is off until it is wanted")
+	assert.False(t, cfg.Metrics.TlscheckTimeLeft.Enabled, "contrib's only metric is off by default")
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// jks is a Java keystore with a certificate and its key.
+// jks returns a Java keystore with a certificate and its key.
 func jks(t *testing.T, c tls.Certificate, password string) []byte {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
@@ -39,7 +39,7 @@ func jks(t *testing.T, c tls.Certificate, password string) []byte {
 	return b.Bytes()
 }
 
-// p12 is a PKCS#12 file with a certificate and its key.
+// p12 returns a PKCS#12 file with a certificate and its key.
 func p12(t *testing.T, c tls.Certificate, password string) []byte {
 	t.Helper()
 	data, err := pkcs12.Modern2023.Encode(c.PrivateKey, c.Leaf, nil, password)
@@ -50,7 +50,7 @@ func p12(t *testing.T, c tls.Certificate, password string) []byte {
 func TestKeystoresAreOpenedWithTheirPassword(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2-open-sesame"
-	site := tlsfarm.NewAuthority("Farm_Root").Issue("site") // sorted splits at blanks
+	site := tlsfarm.NewAuthority("Farm_Root").Issue("site") // without a space, at which sorted splits
 	pem, _ := tlsfarm.PEM(site)
 	dir := t.TempDir()
 	cases := []struct {
@@ -59,18 +59,18 @@ func TestKeystoresAreOpenedWithTheirPassword(t *testing.T) {
 		keys, failure string
 	}{
 		{"PKCS#12", p12(t, site, secret), "password: " + secret, ""},
-		{"PKCS#12 by its name", p12(t, site, secret), "file_format: pkcs12, password: " + secret, ""},
+		{"PKCS#12 by file_format", p12(t, site, secret), "file_format: pkcs12, password: " + secret, ""},
 		{"JKS", jks(t, site, secret), "password: " + secret, ""},
-		{"JKS by its name", jks(t, site, secret), "file_format: jks, password: " + secret, ""},
-		{"JKS, in which certificates are in the clear", jks(t, site, secret), "file_format: jks", ""},
-		{"PKCS#12 under the name of JKS, as keytool makes it", p12(t, site, secret), "file_format: jks, password: " + secret, ""},
+		{"JKS by file_format", jks(t, site, secret), "file_format: jks, password: " + secret, ""},
+		{"JKS without a password, as its certificates are not encrypted", jks(t, site, secret), "file_format: jks", ""},
+		{"PKCS#12 labelled JKS, as keytool does it", p12(t, site, secret), "file_format: jks, password: " + secret, ""},
 		{"PEM", pem, "file_format: pem, password: " + secret, ""},
 		{"PKCS#12, wrong password", p12(t, site, "another"), "password: " + secret, "file_wrong_password"},
 		{"PKCS#12, no password", p12(t, site, secret), "file_format: pkcs12", "file_wrong_password"},
 		{"JKS, wrong password", jks(t, site, "another"), "password: " + secret, "file_wrong_password"},
-		{"PEM where PKCS#12 is to be", pem, "file_format: pkcs12, password: " + secret, "file_malformed"},
-		{"PKCS#12 where PEM is to be", p12(t, site, secret), "file_format: pem, password: " + secret, "file_malformed"},
-		{"PKCS#12 cut off", p12(t, site, secret)[:500], "password: " + secret, "file_malformed"},
+		{"PEM instead of PKCS#12", pem, "file_format: pkcs12, password: " + secret, "file_malformed"},
+		{"PKCS#12 instead of PEM", p12(t, site, secret), "file_format: pem, password: " + secret, "file_malformed"},
+		{"PKCS#12 cut short", p12(t, site, secret)[:500], "password: " + secret, "file_malformed"},
 	}
 	path := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
 	yaml := "initial_delay: 0s\ntargets:\n"
@@ -79,7 +79,7 @@ func TestKeystoresAreOpenedWithTheirPassword(t *testing.T) {
 		yaml += fmt.Sprintf("  - {file_path: %q, %s}\n", path(i), c.keys)
 	}
 	p, stop := start(t, yaml)
-	require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) >= len(cases) }, 30*time.Second, 10*time.Millisecond)
+	eventually(t, func() bool { return len(p.points("tls.probe.success")) >= len(cases) })
 	stop()
 	for i, c := range cases {
 		leaf := fmt.Sprintf("certificate.depth=0 certificate.issuer=Farm_Root certificate.path=%s certificate.subject=site 90.00", path(i))
@@ -95,7 +95,7 @@ func TestKeystoresAreOpenedWithTheirPassword(t *testing.T) {
 	assert.NotContains(t, p.all(t), secret)
 }
 
-// all is all that left the receiver, its logs included, as text.
+// all returns all that the receiver sent and logged, as text.
 func (p *pipeline) all(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -115,7 +115,7 @@ func (p *pipeline) all(t *testing.T) string {
 	return b.String()
 }
 
-func TestSeriesOfAFileThatIsGoneEnd(t *testing.T) {
+func TestSeriesOfADeletedFileEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a.pem"), filepath.Join(dir, "b.pem")
@@ -123,36 +123,39 @@ func TestSeriesOfAFileThatIsGoneEnd(t *testing.T) {
 	good, _ := tlsfarm.PEM(root.Issue("good"))
 	write(t, a, old)
 	write(t, b, good)
-	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 300ms, targets: [{file_path: %q}]}", filepath.Join(dir, "*.pem")))
-	// After two more readings of b the latter of them began after whatever was done before.
-	settle := func() {
-		n := len(p.of(b))
-		require.Eventually(t, func() bool { return len(p.of(b)) >= n+2 }, 30*time.Second, 10*time.Millisecond)
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 50ms, targets: [{file_path: %q}]}", filepath.Join(dir, "*.pem")))
+	// readAgain waits until all files were read at least once from now on. One reading may be under way, but not two.
+	readAgain := func() {
+		now := time.Now()
+		eventually(t, func() bool {
+			times := p.times("certificate.path", b)
+			return len(times) >= 2 && times[len(times)-2].After(now)
+		})
 	}
-	settle()
+	readAgain()
 	assert.NotEmpty(t, p.of(a))
 	first := fmt.Sprintf("certificate.path=%s error.type=cert_expired tls.probe.phase=verify 1", a)
 	assert.Equal(t, first, sorted(p.points("tls.probe.failures"))[0])
 	removed := time.Now()
 	require.NoError(t, os.Remove(a))
-	settle()
+	readAgain()
 	n := len(p.of(a))
-	settle()
-	settle()
-	assert.Len(t, p.of(a), n, "nothing more of what is gone")
+	readAgain()
+	readAgain()
+	assert.Len(t, p.of(a), n, "a deleted file has no more points")
 	before := len(p.points("tls.probe.failures"))
 	write(t, a, old)
-	settle()
+	readAgain()
 	stop()
 	require.Greater(t, len(p.points("tls.probe.failures")), before)
-	if time.Since(removed) < 10*time.Second { // as it is unless this machine is very slow
-		assert.NotEqual(t, first, sorted(p.points("tls.probe.failures"))[before], "it was only written anew: its counters go on")
+	if time.Since(removed) < 10*time.Second { // after that it would count as gone; only a very slow machine takes so long
+		assert.NotEqual(t, first, sorted(p.points("tls.probe.failures"))[before], "its counters continue")
 		assert.Equal(t, 1, p.log.FilterMessageSnippet("Certificate file begins to fail").Len())
 	}
 	assert.NotContains(t, p.of(b), fmt.Sprintf("certificate.path=%s 0", b))
 }
 
-// of are the points of tls.probe.success of a file.
+// of returns the points of tls.probe.success of a file.
 func (p *pipeline) of(path string) (points []string) {
 	for _, point := range p.points("tls.probe.success") {
 		if strings.HasPrefix(point, "certificate.path="+path+" ") {
@@ -162,18 +165,19 @@ func (p *pipeline) of(path string) (points []string) {
 	return points
 }
 
-func TestPatternWithoutFilesFails(t *testing.T) {
+func TestPatternThatMatchesNoFileFails(t *testing.T) {
 	t.Parallel()
 	pattern := filepath.Join(t.TempDir(), "*.pem")
 	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, targets: [{file_path: %q}]}", pattern))
-	p.batches(t, 1)
+	p.batch(t)
 	stop()
 	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s error.type=file_not_found tls.probe.phase=file 1", pattern)}, sorted(p.points("tls.probe.failures")))
 	assert.Equal(t, 1, p.log.FilterMessageSnippet("Certificate file begins to fail: There is no file").Len())
 }
 
-// Two endpoints that serve from one file have series of it that are the same.
-func TestFileOfTwoTargetsIsWarnedOf(t *testing.T) {
+// Two targets with the same file and the same attributes would send the same series.
+func TestFileOfTwoTargetsIsLogged(t *testing.T) {
+	t.Parallel()
 	p, stop := start(t, `
 initial_delay: 1h
 targets:
@@ -188,8 +192,7 @@ targets:
 	assert.Equal(t, 1, p.log.Len())
 }
 
-// Files are watched, so that nobody has to wait for the interval.
-func TestFileThatChangesIsReadAtOnce(t *testing.T) {
+func TestChangedFileIsReadWithoutWaitingForTheInterval(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "site.pem")
 	one, _ := tlsfarm.PEM(root.Issue("one"))
@@ -199,19 +202,19 @@ func TestFileThatChangesIsReadAtOnce(t *testing.T) {
 	has := func(subject string) bool {
 		return strings.Contains(strings.Join(p.points("tls.certificate.days_until_expiry"), " "), "certificate.subject="+subject)
 	}
-	require.Eventually(t, func() bool { return has("one") }, 30*time.Second, 10*time.Millisecond)
+	eventually(t, func() bool { return has("one") })
 	if p.log.FilterMessageSnippet("cannot be watched").Len() > 0 {
 		t.Skip("this system cannot watch it")
 	}
-	write(t, path, two)
-	require.Eventually(t, func() bool { return has("two") }, 30*time.Second, 10*time.Millisecond)
+	// The file is written until it is read, as the watch may begin only after the first time.
+	require.Eventually(t, func() bool { write(t, path, two); return has("two") }, patience, 300*time.Millisecond)
 	stop()
 }
 
-// trustVariable names the file with the system's roots, in the process that has its own.
+// trustVariable is the environment variable with the path of the system's roots. It is set in the process of TestTrust.
 const trustVariable = "TLSCHECK_TRUST"
 
-// A process reads the system's roots once. So that they can be set, this test runs in a process of its own.
+// A process reads the system's roots only once. This test replaces them, so it starts a process of its own.
 func TestTrust(t *testing.T) {
 	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
 		t.Skip("the system's roots cannot be set by environment variables there")
@@ -245,7 +248,7 @@ func TestTrust(t *testing.T) {
 		assert.Equal(t, want, trusted(t, block, farms), block)
 	}
 
-	// Also where the CA file is renewed.
+	// The system's roots are still trusted when the CA file is renewed.
 	s := farm(t, &tls.Config{Certificates: []tls.Certificate{farms["system"].Issue("x")}})
 	targets, _ := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q, include_system_ca_certs_pool: true}, targets: [{endpoint: %q}]}", ca, s.Endpoint()))
 	write(t, ca, farms["other"].PEM())

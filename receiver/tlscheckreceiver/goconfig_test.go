@@ -96,8 +96,8 @@ func TestConfigInGoIsRefusedAsYAMLIs(t *testing.T) {
 	for want, cfg := range map[string]*Config{
 		"targets: there are none":                                          {},
 		`targets::0::endpoint: "a" has no port`:                            {Targets: []TargetConfig{{Endpoint: "a"}}},
-		"max_concurrent_probes: -1 is too few":              {MaxConcurrentProbes: -1, Targets: []TargetConfig{{Endpoint: "a:1"}}},
-		`targets::1::endpoint: "a:1" is a duplicate of targets::0`:                {Targets: []TargetConfig{{Endpoint: "a:1"}, {Endpoint: "a:1"}}},
+		"max_concurrent_probes: -1 is too few":                             {MaxConcurrentProbes: -1, Targets: []TargetConfig{{Endpoint: "a:1"}}},
+		`targets::1::endpoint: "a:1" is a duplicate of targets::0`:         {Targets: []TargetConfig{{Endpoint: "a:1"}, {Endpoint: "a:1"}}},
 		"targets::0::timeout: 1m0s is longer than collection_interval, 1s": {Targets: []TargetConfig{{Endpoint: "a:1", Settings: Settings{Timeout: time.Minute, CollectionInterval: time.Second}}}},
 	} {
 		assert.ErrorContains(t, cfg.Validate(), want)

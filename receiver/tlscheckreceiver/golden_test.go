@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
@@ -30,10 +31,10 @@ var (
 	testDir   = regexp.MustCompile(regexp.QuoteMeta(os.TempDir()) + `/?Test[^/]*/\d+/`)
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestGolden compares all that leaves the receiver for one probe with what is recorded in testdata/golden. What differs
-// from run to run is masked: see mask.
+// TestGolden compares everything that the receiver sends for one probe with testdata/golden. What differs from run to run is
+// masked: see mask.
 func TestGolden(t *testing.T) {
 	day := 24 * time.Hour
 	clients := tlsfarm.NewAuthority("Clients")
@@ -77,7 +78,7 @@ func TestGolden(t *testing.T) {
 				yaml += fmt.Sprintf("tls: {ca_file: %q}\n", caFile(t))
 			}
 			p, stop := start(t, yaml+fmt.Sprintf("targets: [{endpoint: %q}]\n", c.server.Endpoint()))
-			p.batches(t, 1)
+			p.batch(t)
 			stop()
 			compareMetrics(t, name, p.metrics.AllMetrics()[0], c.server.Port())
 			compareTraces(t, name, p.traces.AllTraces()[0], c.server.Port())
@@ -87,6 +88,7 @@ func TestGolden(t *testing.T) {
 
 // TestGoldenFiles is TestGolden for a target with a certificate file.
 func TestGoldenFiles(t *testing.T) {
+	inOneBatch(t)
 	const day = 24 * time.Hour
 	intermediate := root.Intermediate("Farm Intermediate")
 	chain := func(c tls.Certificate) []byte { pem, _ := tlsfarm.PEM(c); return pem }
@@ -122,8 +124,9 @@ func TestGoldenFiles(t *testing.T) {
 				what, port, n = fmt.Sprintf("endpoint: %q, %s", c.server.Endpoint(), what), c.server.Port(), 2
 			}
 			p, stop := start(t, fmt.Sprintf("initial_delay: 0s\n%stls: {ca_file: %q}\ntargets: [{%s}]\n", c.extra, caFile(t), what))
-			require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) >= n }, 30*time.Second, 5*time.Millisecond)
+			p.ended(t)
 			stop()
+			require.Len(t, p.points("tls.probe.success"), n)
 			require.Len(t, p.metrics.AllMetrics(), 1, "file and endpoint are probed together")
 			compareMetrics(t, name, p.metrics.AllMetrics()[0], port)
 			if c.server == nil {
@@ -133,6 +136,15 @@ func TestGoldenFiles(t *testing.T) {
 			compareTraces(t, name, p.traces.AllTraces()[0], port)
 		})
 	}
+}
+
+// ended waits until the only probe of a receiver has ended.
+func (p *pipeline) ended(t *testing.T) {
+	t.Helper()
+	eventually(t, func() bool {
+		m, err := p.tel.GetMetric("otelcol_tls_check_probes_in_flight")
+		return err == nil && m.Data.(metricdata.Sum[int64]).DataPoints[0].Value == 0
+	})
 }
 
 func compareMetrics(t *testing.T, name string, got pmetric.Metrics, port uint16) {
@@ -214,7 +226,7 @@ func compareTraces(t *testing.T, name string, got ptrace.Traces, port uint16) {
 	require.NoError(t, ptracetest.CompareTraces(want, got))
 }
 
-// mask sets what differs from run to run to something fixed, and leaves that it is there: ports, dates, serials.
+// mask replaces what differs from run to run with fixed values: ports, dates, serial numbers.
 func mask(a pcommon.Map, port uint16) {
 	for k, v := range a.All() {
 		switch k {

@@ -12,13 +12,13 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
 
-// permit lets everybody read a file, or nobody, which leaves no trace on its time.
+// permit changes who may read a file. That does not change its modification time.
 func permit(t *testing.T, path string, mode os.FileMode) {
 	t.Helper()
 	require.NoError(t, os.Chmod(path, mode))
 }
 
-// readable has the test's directories let everybody through.
+// readable lets everybody enter the directories of a test.
 func readable(t *testing.T, dir string) {
 	t.Helper()
 	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
@@ -26,8 +26,8 @@ func readable(t *testing.T, dir string) {
 	}
 }
 
-// A new key is often for root alone at first, which is fixed with chmod.
-func TestRenewedKeyIsUsedOnceItMayBeRead(t *testing.T) {
+// A new key can often be read only by root until somebody runs chmod.
+func TestRenewedKeyIsUsedOnceItCanBeRead(t *testing.T) {
 	certFile, keyFile := keyPair(t, root.Issue("old"))
 	readable(t, filepath.Dir(certFile))
 	permit(t, certFile, 0o644)

@@ -31,8 +31,8 @@ import (
 
 var written atomic.Int64
 
-// write replaces what is in a file, in place, and makes it look as if that had been done a while ago: another time at each
-// call.
+// write writes a file in place. It sets a modification time that is about an hour ago and differs from call to call, as
+// what was written just now is treated as unfinished.
 func write(t *testing.T, path string, content ...[]byte) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -41,14 +41,14 @@ func write(t *testing.T, path string, content ...[]byte) {
 	require.NoError(t, os.Chtimes(path, at, at))
 }
 
-// link lays a link, or swaps one that is there, as certbot and Kubernetes do.
+// link creates a symbolic link. If there is one already, it is replaced by renaming, as certbot and Kubernetes do.
 func link(t *testing.T, to, path string) {
 	t.Helper()
 	require.NoError(t, os.Symlink(to, path+".new"))
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-// buildWithLog builds targets whose tls blocks check their files each time that they are asked.
+// buildWithLog builds targets whose tls blocks check their files whenever the settings are read.
 func buildWithLog(t *testing.T, yaml string) (targets []*target.Target, log *observer.ObservedLogs) {
 	t.Helper()
 	cfg, err := configure(t, yaml)
@@ -59,7 +59,7 @@ func buildWithLog(t *testing.T, yaml string) (targets []*target.Target, log *obs
 	return targets, log
 }
 
-// shown is the common name of the certificate that a target would show to a server.
+// shown returns the common name of the client certificate that a target would present.
 func shown(t *testing.T, tt *target.Target) string {
 	t.Helper()
 	c, err := tt.Settings().GetClientCertificate(nil)
@@ -67,13 +67,13 @@ func shown(t *testing.T, tt *target.Target) string {
 	return c.Leaf.Subject.CommonName
 }
 
-// mutual is a server that notes whose client certificates it sees.
+// mutual starts a server that reports the common names of the client certificates it sees.
 func mutual(t *testing.T, clients *tlsfarm.Authority) (s *tlsfarm.Server, seen <-chan string) {
 	t.Helper()
 	names := make(chan string, 1000)
 	return farm(t, &tls.Config{
 		Certificates: []tls.Certificate{root.Issue("healthy")},
-		MaxVersion:   tls.VersionTLS12, // in TLS 1.3 a probe would wait for the server's word on each
+		MaxVersion:   tls.VersionTLS12, // in TLS 1.3 each probe would wait for the server to refuse the certificate
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients.Pool(),
 		VerifyConnection: func(state tls.ConnectionState) error {
 			names <- state.PeerCertificates[0].Subject.CommonName
@@ -82,30 +82,31 @@ func mutual(t *testing.T, clients *tlsfarm.Authority) (s *tlsfarm.Server, seen <
 	}), names
 }
 
-func TestRenewedClientCertificateIsShown(t *testing.T) {
+func TestRenewedClientCertificateIsPresented(t *testing.T) {
+	t.Parallel()
 	clients := tlsfarm.NewAuthority("Clients")
 	s, seen := mutual(t, clients)
 	for name, put := range map[string]func(t *testing.T, file string, round string, content []byte){
 		"written in place": func(t *testing.T, file, _ string, content []byte) { write(t, file, content) },
-		"written in place, of another size, its time kept": func(t *testing.T, file, round string, content []byte) {
-			write(t, file, content, []byte(strings.Repeat("\n", len(round)))) // one for each: first, second
+		"written in place, with another size and the same time": func(t *testing.T, file, round string, content []byte) {
+			write(t, file, content, []byte(strings.Repeat("\n", len(round)))) // its length differs from round to round
 			require.NoError(t, os.Chtimes(file, time.Unix(1e9, 0), time.Unix(1e9, 0)))
 		},
 		"renamed": func(t *testing.T, file, _ string, content []byte) {
 			write(t, file+".tmp", content)
 			require.NoError(t, os.Rename(file+".tmp", file))
 		},
-		"renamed, as old as the one before": func(t *testing.T, file, _ string, content []byte) {
+		"renamed, with the same time": func(t *testing.T, file, _ string, content []byte) {
 			write(t, file+".tmp", content)
 			require.NoError(t, os.Chtimes(file+".tmp", time.Unix(1e9, 0), time.Unix(1e9, 0)))
 			require.NoError(t, os.Rename(file+".tmp", file))
 		},
-		"link swapped, as by certbot": func(t *testing.T, file, round string, content []byte) {
+		"link replaced, as by certbot": func(t *testing.T, file, round string, content []byte) {
 			archived := filepath.Join("archive", round+filepath.Base(file))
 			write(t, filepath.Join(filepath.Dir(file), archived), content)
 			link(t, archived, file)
 		},
-		"directory swapped, as by Kubernetes": func(t *testing.T, file, round string, content []byte) {
+		"directory replaced, as by Kubernetes": func(t *testing.T, file, round string, content []byte) {
 			dir, base := filepath.Split(file)
 			write(t, filepath.Join(dir, ".."+round, base), content)
 			link(t, ".."+round, filepath.Join(dir, "..data"))
@@ -147,20 +148,22 @@ func TestRenewedFilesAreUsedWithoutARestart(t *testing.T) {
 	s, seen := mutual(t, clients)
 	certFile, keyFile := keyPair(t, clients.Issue("first", tlsfarm.Validity(-day, 5*day+time.Hour)))
 	ca := caFile(t)
-	p, stop := start(t, fmt.Sprintf(`
-collection_interval: 1s
+	inBubble(t, func(t *testing.T) {
+		p, stop := start(t, fmt.Sprintf(`
+collection_interval: 10s
 initial_delay: 0s
 tls: {ca_file: %q, cert_file: %q, key_file: %q}
 targets: [{endpoint: %q}]
 `, ca, certFile, keyFile, s.Endpoint()))
-	p.await(t, "tls.client_certificate.days_until_expiry", "certificate.subject=first certificate.issuer=Clients 5.04")
-	chain, key := tlsfarm.PEM(clients.Issue("second", tlsfarm.Validity(-day, 50*day+time.Hour)))
-	write(t, certFile, chain)
-	write(t, keyFile, key)
-	p.await(t, "tls.client_certificate.days_until_expiry", "certificate.subject=second certificate.issuer=Clients 50.04")
-	write(t, ca, tlsfarm.NewAuthority("Other").PEM())
-	p.await(t, "tls.probe.failures", "tls.probe.phase=verify error.type=untrusted_ca 1")
-	stop()
+		p.await(t, "tls.client_certificate.days_until_expiry", "certificate.subject=first certificate.issuer=Clients 5.04")
+		chain, key := tlsfarm.PEM(clients.Issue("second", tlsfarm.Validity(-day, 50*day+time.Hour)))
+		write(t, certFile, chain)
+		write(t, keyFile, key)
+		p.await(t, "tls.client_certificate.days_until_expiry", "certificate.subject=second certificate.issuer=Clients 50.04")
+		write(t, ca, tlsfarm.NewAuthority("Other").PEM())
+		p.await(t, "tls.probe.failures", "tls.probe.phase=verify error.type=untrusted_ca 1")
+		stop()
+	})
 	names := map[string]bool{}
 	for len(seen) > 0 {
 		names[<-seen] = true
@@ -168,21 +171,22 @@ targets: [{endpoint: %q}]
 	assert.Equal(t, map[string]bool{"first": true, "second": true}, names)
 }
 
-// await waits until a metric has a point, as points writes it.
+// await waits until a metric has a point, which is written as by points.
 func (p *pipeline) await(t *testing.T, metric, point string) {
 	t.Helper()
-	if !assert.Eventually(t, func() bool { return slices.Contains(p.points(metric), point) }, 30*time.Second, 20*time.Millisecond) {
+	if !assert.Eventually(t, func() bool { return slices.Contains(p.points(metric), point) }, patience, 5*time.Millisecond) {
 		t.Fatalf("%s has no %q but %q", metric, point, p.points(metric))
 	}
 }
 
-// What was found of a certificate holds for the roots that it was verified with alone.
-func TestRenewedCAIsVerifiedWith(t *testing.T) {
+// A remembered verdict counts only for the roots with which the certificate was verified.
+func TestCertificateIsVerifiedAgainWithARenewedCA(t *testing.T) {
+	t.Parallel()
 	s, other, ca := farm(t, healthy()), tlsfarm.NewAuthority("Other"), caFile(t)
 	targets, _ := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: %q}]}", ca, s.Endpoint()))
 	prober := &probe.Prober{}
 	for i, c := range []struct {
-		ca         []byte // what it is before the probe
+		ca         []byte // written before the probe; nil where it stays the same
 		failure    failure.Type
 		remembered bool
 	}{
@@ -207,25 +211,26 @@ func TestRenewedCAIsVerifiedWith(t *testing.T) {
 	}
 }
 
-func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
+func TestInvalidFilesLeaveThePreviousOnesInUse(t *testing.T) {
+	t.Parallel()
 	const cannot, can = "The changed files of a tls block cannot be used", "The files of a tls block can be used again."
 	clients, other := tlsfarm.NewAuthority("Clients"), tlsfarm.NewAuthority("Other")
 	newChain, newKey := tlsfarm.PEM(clients.Issue("new"))
 	for name, c := range map[string]struct {
 		file    string
 		content []byte // nil where it is deleted
-		told    string
+		logged  string
 	}{
 		"certificate renewed, key not yet": {"cert.pem", newChain, "does not belong to the certificate"},
 		"key renewed, certificate not yet": {"key.pem", newKey, "does not belong to the certificate"},
 		"certificate half-written":         {"cert.pem", newChain[:len(newChain)/2], "cert.pem"},
-		"certificate about to be written":  {"cert.pem", []byte{}, "cert.pem"},
+		"certificate empty":                {"cert.pem", []byte{}, "cert.pem"},
 		"key half-written":                 {"key.pem", newKey[:len(newKey)/2], "key.pem"},
-		"key gone":                         {"key.pem", nil, "no such file"},
-		"CA about to be written":           {"ca.pem", []byte{}, "ca.pem"},
-		"CA gone":                          {"ca.pem", nil, "no such file"},
+		"key deleted":                      {"key.pem", nil, "no such file"},
+		"CA empty":                         {"ca.pem", []byte{}, "ca.pem"},
+		"CA deleted":                       {"ca.pem", nil, "no such file"},
 	} {
-		for _, reloadInterval := range []string{"0s", "1ns"} { // configtls's own, which is not to get in the way
+		for _, reloadInterval := range []string{"0s", "1ns"} { // that of configtls makes no difference
 			t.Run(name+", reload_interval "+reloadInterval, func(t *testing.T) {
 				dir := t.TempDir()
 				ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -236,19 +241,19 @@ func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
 				targets, log := buildWithLog(t, fmt.Sprintf(
 					"{tls: {ca_file: %q, cert_file: %q, key_file: %q, reload_interval: %s}, targets: [{endpoint: \"a:1\"}]}", ca, cert, key, reloadInterval))
 
-				spoiled := filepath.Join(dir, c.file)
+				changed := filepath.Join(dir, c.file)
 				if c.content == nil {
-					require.NoError(t, os.Remove(spoiled))
+					require.NoError(t, os.Remove(changed))
 				} else {
-					write(t, spoiled, c.content)
+					write(t, changed, c.content)
 				}
 				for range 3 {
 					assert.Equal(t, "old", shown(t, targets[0]))
 					assert.True(t, targets[0].Settings().RootCAs.Equal(root.Pool()))
 				}
 				warnings := log.FilterMessageSnippet(cannot).All()
-				require.Len(t, warnings, 1, "and not one for each probe")
-				assert.Contains(t, fmt.Sprint(warnings[0].ContextMap()), c.told)
+				require.Len(t, warnings, 1, "not one for each probe")
+				assert.Contains(t, fmt.Sprint(warnings[0].ContextMap()), c.logged)
 				assert.Equal(t, 1, log.Len())
 
 				write(t, ca, other.PEM())
@@ -265,10 +270,10 @@ func TestFilesThatCannotBeUsedLeaveTheFormerInUse(t *testing.T) {
 	}
 }
 
-func TestAnotherReasonForFilesNotToBeUsedIsToldToo(t *testing.T) {
+func TestNewReasonWhyFilesAreInvalidIsLogged(t *testing.T) {
 	ca := caFile(t)
 	targets, log := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}]}", ca))
-	for _, content := range []string{"", "garbage"} { // for the same reason
+	for _, content := range []string{"", "garbage"} { // invalid for the same reason
 		write(t, ca, []byte(content))
 		targets[0].Settings()
 	}
@@ -278,8 +283,8 @@ func TestAnotherReasonForFilesNotToBeUsedIsToldToo(t *testing.T) {
 	assert.Equal(t, 2, log.Len())
 }
 
-// A file may be written twice within one tick of the file system's clock, and have the same size both times.
-func TestFileThatWasWrittenJustNowIsReadAgain(t *testing.T) {
+// A file may be written twice within one tick of the file system's clock, with the same size both times.
+func TestFileThatWasJustWrittenIsReadAgain(t *testing.T) {
 	one, two := root.PEM(), tlsfarm.NewAuthority("Other").PEM()
 	size := max(len(one), len(two))
 	one, two = append(one, bytes.Repeat([]byte("\n"), size-len(one))...), append(two, bytes.Repeat([]byte("\n"), size-len(two))...)
@@ -290,7 +295,7 @@ func TestFileThatWasWrittenJustNowIsReadAgain(t *testing.T) {
 		require.NoError(t, os.Chtimes(ca, now, now))
 		targets, _ := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}]}", ca))
 		if time.Since(now) >= diskfile.Settled {
-			continue // this machine is so slow that the file was old already
+			continue // the machine is so slow that the file is no longer new
 		}
 		require.NoError(t, os.WriteFile(ca, two, 0o600))
 		require.NoError(t, os.Chtimes(ca, now, now))
@@ -313,13 +318,14 @@ targets:
 	}
 }
 
-func TestManyProbesMayAskForSettingsWhileFilesAreRenewed(t *testing.T) {
+func TestSettingsCanBeReadWhileFilesAreRenewed(t *testing.T) {
+	t.Parallel()
 	ca := caFile(t)
 	targets, log := buildWithLog(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: \"a:1\"}, {endpoint: \"b:1\", alpn: [h2]}]}", ca))
-	var asking sync.WaitGroup
+	var reading sync.WaitGroup
 	for _, tt := range targets {
 		for range 4 {
-			asking.Go(func() {
+			reading.Go(func() {
 				for range 50 {
 					assert.NotNil(t, tt.Settings().RootCAs)
 				}
@@ -330,7 +336,7 @@ func TestManyProbesMayAskForSettingsWhileFilesAreRenewed(t *testing.T) {
 		write(t, ca+".new", tlsfarm.NewAuthority("Other").PEM())
 		require.NoError(t, os.Rename(ca+".new", ca))
 	}
-	asking.Wait()
+	reading.Wait()
 	assert.Zero(t, log.Len())
 }
 
@@ -358,7 +364,7 @@ certificate_types: [ecdsa, rsa]
 metrics: {tls.certificate.info: {enabled: true, attributes: [certificate.subject, certificate.key.algorithm]}}
 targets: [{endpoint: %q, attributes: {team: edge}}]
 `, caFile(t), s.Endpoint()))
-	require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) == 2 }, 30*time.Second, 10*time.Millisecond)
+	eventually(t, func() bool { return len(p.points("tls.probe.success")) == 2 })
 	stop()
 	assert.Equal(t, int64(2), handshakes.Load())
 	assert.ElementsMatch(t, []string{"certificate.type=ecdsa team=edge 1", "certificate.type=rsa team=edge 1"}, sorted(p.points("tls.probe.success")))
@@ -379,7 +385,7 @@ targets: [{endpoint: %q, attributes: {team: edge}}]
 	}, seen)
 }
 
-// sorted sorts the attributes in points.
+// sorted sorts the attributes of each point.
 func sorted(points []string) []string {
 	for i, p := range points {
 		words := strings.Fields(p)
@@ -390,6 +396,7 @@ func sorted(points []string) []string {
 }
 
 func TestCertificateTypeThatTheServerLacks(t *testing.T) {
+	t.Parallel()
 	elliptic, round := root.Issue("elliptic"), issueRSA("round")
 	onlyTLS13 := &tls.Config{Certificates: []tls.Certificate{elliptic, round}, MinVersion: tls.VersionTLS13}
 	for _, c := range []struct {
@@ -398,9 +405,9 @@ func TestCertificateTypeThatTheServerLacks(t *testing.T) {
 		fails  map[string]bool
 	}{
 		{"both", &tls.Config{Certificates: []tls.Certificate{elliptic, round}}, map[string]bool{}},
-		{"ECDSA alone", &tls.Config{Certificates: []tls.Certificate{elliptic}}, map[string]bool{"rsa": true}},
-		{"RSA alone", &tls.Config{Certificates: []tls.Certificate{round}}, map[string]bool{"ecdsa": true}},
-		{"TLS 1.3 alone", onlyTLS13, map[string]bool{"ecdsa": true, "rsa": true}},
+		{"ECDSA only", &tls.Config{Certificates: []tls.Certificate{elliptic}}, map[string]bool{"rsa": true}},
+		{"RSA only", &tls.Config{Certificates: []tls.Certificate{round}}, map[string]bool{"ecdsa": true}},
+		{"TLS 1.3 only", onlyTLS13, map[string]bool{"ecdsa": true, "rsa": true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := farm(t, c.config)
@@ -420,16 +427,16 @@ func TestCertificateTypeThatTheServerLacks(t *testing.T) {
 	}
 }
 
-// Of what is configured the offer leaves out what does not fit, and adds nothing.
+// Of the configured suites, those for the certificate type are offered and no others.
 func TestCertificateTypesOfferNoMoreThanConfigured(t *testing.T) {
 	suite := map[uint16]string{}
 	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
 		suite[s.ID] = s.Name
 	}
 	for yaml, want := range map[string]struct {
-		max         uint16
-		ecdsa, rsa  []string
-		orMoreSuits bool
+		max        uint16
+		ecdsa, rsa []string
+		more       bool // may be offered too
 	}{
 		`{}`:                   {tls.VersionTLS12, []string{"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}, []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}, true},
 		`{max_version: "1.3"}`: {tls.VersionTLS12, []string{"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}, []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}, true},
@@ -454,9 +461,9 @@ func TestCertificateTypesOfferNoMoreThanConfigured(t *testing.T) {
 				for _, id := range tt.TLS.CipherSuites {
 					got = append(got, suite[id])
 					assert.Contains(t, suite[id], "_ECDHE_"+strings.ToUpper(kind)+"_")
-					assert.False(t, want.orMoreSuits && isInsecure(id), suite[id])
+					assert.False(t, want.more && isInsecure(id), suite[id])
 				}
-				if want.orMoreSuits {
+				if want.more {
 					assert.Subset(t, got, suites)
 				} else {
 					assert.Equal(t, suites, got)
@@ -470,7 +477,7 @@ func isInsecure(id uint16) bool {
 	return slices.ContainsFunc(tls.InsecureCipherSuites(), func(s *tls.CipherSuite) bool { return s.ID == id })
 }
 
-func TestCertificateTypesAreEachATarget(t *testing.T) {
+func TestEachCertificateTypeIsATarget(t *testing.T) {
 	targets := build(t, `
 certificate_types: [rsa, ecdsa]
 attributes: {team: edge}
@@ -492,8 +499,7 @@ targets:
 	assert.Len(t, ids, len(targets))
 }
 
-// The file is one, whatever the number of certificates that the endpoint is asked for.
-func TestFileBesideCertificateTypesIsToldOfOnce(t *testing.T) {
+func TestFileIsReportedOnceForAllCertificateTypes(t *testing.T) {
 	t.Parallel()
 	elliptic, round := root.Issue("elliptic"), issueRSA("round")
 	s := farm(t, &tls.Config{Certificates: []tls.Certificate{elliptic, round}})
@@ -502,13 +508,13 @@ func TestFileBesideCertificateTypesIsToldOfOnce(t *testing.T) {
 	write(t, path, pem)
 	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, tls: {ca_file: %q}, targets: [{endpoint: %q, file_path: %q, certificate_types: [ecdsa, rsa]}]}",
 		caFile(t), s.Endpoint(), path))
-	require.Eventually(t, func() bool { return len(p.points("tls.probe.success")) == 3 }, 30*time.Second, 10*time.Millisecond)
+	eventually(t, func() bool { return len(p.points("tls.probe.success")) == 3 })
 	stop()
 	assert.ElementsMatch(t, []string{"certificate.path=" + path + " 1", "certificate.type=ecdsa 1", "certificate.type=rsa 1"}, sorted(p.points("tls.probe.success")))
-	assert.Equal(t, []string{"certificate.path=" + path + " certificate.type=rsa 1"}, sorted(p.points("tls.certificate.file_match")), "it is no ECDSA one")
+	assert.Equal(t, []string{"certificate.path=" + path + " certificate.type=rsa 1"}, sorted(p.points("tls.certificate.file_match")), "the file has no ECDSA certificate")
 }
 
-// trusted tells which of the farms a tls block trusts.
+// trusted returns the names of the farms that a tls block trusts.
 func trusted(t *testing.T, block string, farms map[string]*tlsfarm.Authority) (names []string) {
 	t.Helper()
 	for name, ca := range farms {

@@ -27,20 +27,20 @@ func replace(t *testing.T, path, text string) {
 	require.NoError(t, os.Rename(path+".tmp", path))
 }
 
-// wrongIs waits until the receiver says that so much is wrong with its target files.
-func (p *pipeline) wrongIs(t *testing.T, want int64) {
+// mistakes waits until the receiver counts this many mistakes in its target files.
+func (p *pipeline) mistakes(t *testing.T, want int64) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	eventually(t, func() bool {
 		m, err := p.tel.GetMetric("otelcol_tls_check_target_files_errors")
 		if err != nil {
 			return false
 		}
 		points := m.Data.(metricdata.Sum[int64]).DataPoints
 		return len(points) == 1 && points[0].Value == want
-	}, 30*time.Second, 20*time.Millisecond)
+	})
 }
 
-// counts are the points of a counter for the target that has this attribute n, in the order in which they came.
+// counts returns the points of a counter for the target with this attribute n, in the order in which they were sent.
 func (p *pipeline) counts(metric, n string) (counts []string) {
 	for _, point := range p.points(metric) {
 		if words := strings.Fields(point); slices.Contains(words, "n="+n) {
@@ -50,21 +50,21 @@ func (p *pipeline) counts(metric, n string) (counts []string) {
 	return counts
 }
 
-// probed waits until the target that has this attribute n was probed so often.
+// probed waits until the target with this attribute n was probed so often.
 func (p *pipeline) probed(t *testing.T, n string, times int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(p.times(n)) >= times }, 30*time.Second, 20*time.Millisecond, n)
+	eventually(t, func() bool { return len(p.times("n", n)) >= times }, n)
 }
 
-// times are when the target that has this attribute n was probed.
-func (p *pipeline) times(n string) (times []time.Time) {
+// times returns when the place with this attribute was probed.
+func (p *pipeline) times(key, value string) (times []time.Time) {
 	for _, md := range p.metrics.AllMetrics() {
 		for _, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
 			if m.Name() != "tls.probe.success" {
 				continue
 			}
 			for _, point := range m.Gauge().DataPoints().All() {
-				if v, _ := point.Attributes().Get("n"); v.AsString() == n {
+				if v, _ := point.Attributes().Get(key); v.AsString() == value {
 					times = append(times, point.Timestamp().AsTime())
 				}
 			}
@@ -73,7 +73,8 @@ func (p *pipeline) times(n string) (times []time.Time) {
 	return times
 }
 
-func TestTargetFilesAreReadAtTheStart(t *testing.T) {
+func TestTargetFilesAreReadAtStart(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "t.yaml")
 	replace(t, path, "[a:1, b:1, bad]")
 	p, stop := start(t, fmt.Sprintf("{initial_delay: 1h, targets: [{endpoint: 'a:1'}], target_files: [%q]}", path))
@@ -81,7 +82,7 @@ func TestTargetFilesAreReadAtTheStart(t *testing.T) {
 	require.Len(t, warnings, 1)
 	assert.Contains(t, warnings[0].Message, `entry 0: endpoint: "a:1" is already a target, with the same attributes`)
 	assert.Contains(t, warnings[0].Message, `entry 2: endpoint: "bad" has no port`)
-	p.wrongIs(t, 2)
+	p.mistakes(t, 2)
 	stop()
 }
 
@@ -91,39 +92,41 @@ func TestTargetFilesTakeEffectWhileTargetsAreProbed(t *testing.T) {
 	entry := func(n string) string { return fmt.Sprintf("- {endpoint: %q, attributes: {n: %s}}\n", s.Endpoint(), n) }
 	path := filepath.Join(t.TempDir(), "t.yaml")
 	replace(t, path, "[]")
-	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 1s, tls: {ca_file: %q}, target_files: [%q]}", caFile(t), path))
-	p.wrongIs(t, 0)
+	inBubble(t, func(t *testing.T) {
+		p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 10s, tls: {ca_file: %q}, target_files: [%q]}", caFile(t), path))
+		p.mistakes(t, 0)
 
-	replace(t, path, entry("one")+entry("two"))
-	p.probed(t, "one", 2)
-	p.probed(t, "two", 2)
+		replace(t, path, entry("one")+entry("two"))
+		p.probed(t, "one", 2)
+		p.probed(t, "two", 2)
 
-	replace(t, path, "nonsense: [")
-	p.wrongIs(t, 1)
-	replace(t, path, entry("one")+"- bad\n"+"- worse\n")
-	p.wrongIs(t, 2)
-	replace(t, path, entry("two")+entry("three"))
-	p.wrongIs(t, 0)
-	p.probed(t, "three", 2)
-	replace(t, path, entry("one")+entry("two")+entry("four"))
-	p.probed(t, "four", 2)
-	stop()
+		replace(t, path, "nonsense: [")
+		p.mistakes(t, 1)
+		replace(t, path, entry("one")+"- bad\n"+"- worse\n")
+		p.mistakes(t, 2)
+		replace(t, path, entry("two")+entry("three"))
+		p.mistakes(t, 0)
+		p.probed(t, "three", 2)
+		replace(t, path, entry("one")+entry("two")+entry("four"))
+		p.probed(t, "four", 2)
+		stop()
 
-	// All of the first life of one comes before the first of three, and it begins anew in its second.
-	begin := slices.MinFunc(p.times("three"), time.Time.Compare)
-	end := slices.MaxFunc(p.times("three"), time.Time.Compare)
-	first := 0
-	for _, at := range p.times("one") {
-		if at.Before(begin) {
-			first++
+		// Target one was removed before three was first probed. It is back, as a new target, after three was last probed.
+		begin := slices.MinFunc(p.times("n", "three"), time.Time.Compare)
+		end := slices.MaxFunc(p.times("n", "three"), time.Time.Compare)
+		first := 0
+		for _, at := range p.times("n", "one") {
+			if at.Before(begin) {
+				first++
+			}
+			assert.True(t, at.Before(begin) || at.After(end), "%s is within %s and %s", at, begin, end)
 		}
-		assert.True(t, at.Before(begin) || at.After(end), "%s is within %s and %s", at, begin, end)
-	}
-	counts := p.counts("tls.handshake.total", "one")
-	require.Greater(t, len(counts), first)
-	assert.Equal(t, "1", counts[first])
-	assert.Equal(t, 2, p.log.FilterMessageSnippet("A target file is invalid").Len())
-	assert.Equal(t, 1, p.log.FilterMessageSnippet("A target file is valid again").Len())
+		counts := p.counts("tls.handshake.total", "one")
+		require.Greater(t, len(counts), first)
+		assert.Equal(t, "1", counts[first])
+		assert.Equal(t, 2, p.log.FilterMessageSnippet("A target file is invalid").Len())
+		assert.Equal(t, 1, p.log.FilterMessageSnippet("A target file is valid again").Len())
+	})
 }
 
 func TestChangedTargetKeepsItsCounters(t *testing.T) {
@@ -133,22 +136,22 @@ func TestChangedTargetKeepsItsCounters(t *testing.T) {
 	entry := func(timeout string) string {
 		return fmt.Sprintf("[{endpoint: %q, timeout: %s, attributes: {n: one}}, {endpoint: %q, attributes: {n: %q}}]", s.Endpoint(), timeout, s.Endpoint(), timeout)
 	}
-	replace(t, path, entry("4s"))
-	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 4s, tls: {ca_file: %q}, target_files: [%q]}", caFile(t), path))
+	replace(t, path, entry("9s"))
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 1h, tls: {ca_file: %q}, target_files: [%q]}", caFile(t), path))
 	p.probed(t, "one", 1)
-	replace(t, path, entry("3s"))
-	p.probed(t, "3s", 1)
+	replace(t, path, entry("8s"))
+	p.probed(t, "8s", 1)
 	p.probed(t, "one", 2)
 	stop()
-	assert.Equal(t, []string{"1", "2"}, p.counts("tls.handshake.total", "one")[:2])
+	assert.Equal(t, []string{"1", "2"}, p.counts("tls.handshake.total", "one"))
 }
 
-func TestGoneFileLeavesTheLogAndTheStatus(t *testing.T) {
+func TestRemovedTargetNoLongerCountsInTheStatus(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "t.yaml")
 	refused := tlsfarm.Refused()
 	replace(t, path, fmt.Sprintf("[%q]", refused))
-	cfg, err := configure(t, fmt.Sprintf("{initial_delay: 0s, collection_interval: 1s, target_files: [%q]}", path))
+	cfg, err := configure(t, fmt.Sprintf("{initial_delay: 0s, target_files: [%q]}", path))
 	require.NoError(t, err)
 	factory := NewFactory()
 	r, err := factory.CreateMetrics(t.Context(), receivertest.NewNopSettings(factory.Type()), cfg, consumertest.NewNop())
@@ -157,15 +160,15 @@ func TestGoneFileLeavesTheLogAndTheStatus(t *testing.T) {
 	require.NoError(t, r.Start(t.Context(), host))
 	failing := fmt.Sprintf("StatusRecoverableError 1 failing: %s (connection_refused)", refused)
 	for i, list := range []string{"[]", fmt.Sprintf("[%q]", refused)} {
-		require.Eventually(t, func() bool { return len(host.seen()) > i }, 30*time.Second, 20*time.Millisecond)
+		eventually(t, func() bool { return len(host.seen()) > i })
 		replace(t, path, list)
 	}
-	require.Eventually(t, func() bool { return len(host.seen()) > 2 }, 30*time.Second, 20*time.Millisecond)
+	eventually(t, func() bool { return len(host.seen()) > 2 })
 	require.NoError(t, r.Shutdown(context.Background()))
 	assert.Equal(t, []string{failing, "StatusOK", failing}, host.seen()[:3])
 }
 
-func TestShardsProbeEachTargetOnceBetweenThem(t *testing.T) {
+func TestEachTargetIsProbedByOneShard(t *testing.T) {
 	t.Parallel()
 	const configured, inFiles = 15, 15
 	s := farm(t, healthy())
@@ -178,32 +181,27 @@ func TestShardsProbeEachTargetOnceBetweenThem(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "t.yaml")
 	replace(t, path, entries(configured, inFiles))
-	probed := map[string]int{}
-	var pipelines []*pipeline
-	var stops []func()
-	for index := range 2 {
-		p, stop := start(t, fmt.Sprintf("initial_delay: 0s\nshard: {index: %d, count: 2}\ntls: {ca_file: %q}\ntarget_files: [%q]\ntargets:\n%s",
-			index, caFile(t), path, entries(0, configured)))
-		pipelines, stops = append(pipelines, p), append(stops, stop)
-	}
-	success := func() (points []string) {
-		for _, p := range pipelines {
-			points = append(points, p.points("tls.probe.success")...)
+	inBubble(t, func(t *testing.T) {
+		var shards []*pipeline
+		var stops []func()
+		for index := range 2 {
+			p, stop := start(t, fmt.Sprintf("initial_delay: 0s\nshard: {index: %d, count: 2}\ntls: {ca_file: %q}\ntarget_files: [%q]\ntargets:\n%s",
+				index, caFile(t), path, entries(0, configured)))
+			shards, stops = append(shards, p), append(stops, stop)
 		}
-		return points
-	}
-	require.Eventually(t, func() bool { return len(success()) >= configured+inFiles }, 30*time.Second, 20*time.Millisecond)
-	for _, stop := range stops {
-		stop()
-	}
-	for _, point := range success() {
-		probed[point]++
-	}
-	assert.Len(t, probed, configured+inFiles)
-	for point, n := range probed {
-		assert.Equal(t, 1, n, point)
-	}
-	for _, p := range pipelines {
-		assert.NotEmpty(t, p.points("tls.probe.success"), "by chance once in 500 million times")
-	}
+		time.Sleep(30 * time.Second) // half an interval
+		probed := map[string]int{}
+		for i, stop := range stops {
+			stop()
+			points := shards[i].points("tls.probe.success")
+			assert.NotEmpty(t, points, "happens by chance once in 500 million times")
+			for _, point := range points {
+				probed[point]++
+			}
+		}
+		assert.Len(t, probed, configured+inFiles)
+		for point, n := range probed {
+			assert.Equal(t, 1, n, point)
+		}
+	})
 }
