@@ -43,7 +43,7 @@ func (p *Prober) attempt(ctx context.Context, about *About, attempt *Attempt, h 
 	defer cancel()
 	r.do(limited)
 	r.explainFailure(limited)
-	return true
+	return completed // which the deferred function sets
 }
 
 // do makes the attempt, step by step, until one step fails.
@@ -112,7 +112,8 @@ func (r *run) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
 }
 
 // connect connects to the first address that accepts a connection, and reports whether there was one. Each address gets
-// its share of the time that is left, so that there is time for the next one if an address drops packets.
+// its share of the time that is left, so that there is time for the next one if an address drops packets. If no address
+// accepts a connection, connect sets the failure.
 func (r *run) connect(ctx context.Context, addrs []netip.AddrPort) bool {
 	deadline, _ := ctx.Deadline()
 	for i, addr := range addrs {

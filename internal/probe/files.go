@@ -74,10 +74,10 @@ func (p *Prober) ReadFiles(ctx context.Context, t *target.Target) (outcomes []Ou
 	return outcomes, again
 }
 
-// patternOutcomes returns the outcomes for the pattern itself. err is the error of matching it, or nil. A pattern that cannot be
-// matched, or that matches no file, has failed. When it has recovered, there are two outcomes: a success and a Gone, as the
-// pattern itself has no certificates. These two also come with a target's first probe: the pattern may have failed before the
-// collector was restarted, and observers may have stored that.
+// patternOutcomes returns the outcomes for the pattern itself. err is the error of matching it, or nil. A pattern that
+// cannot be matched, or that matches no file, has failed. When it has recovered, there are two outcomes: a success, and a
+// Gone, as the pattern itself has no certificates. These two are also returned for a target's first probe: the pattern may
+// have failed before the collector was restarted, and observers may have stored that.
 func (h *history) patternOutcomes(t *target.Target, before map[string]*fileHistory, err error, now time.Time) []Outcome {
 	path := t.Files.Pattern
 	o := &FileOutcome{About: aboutFile(t, path, now)}

@@ -1,6 +1,6 @@
 // Package probe makes one probe of one target: it looks up the name, connects, starts TLS, makes the handshake and verifies
-// the certificate. It also reads the target's certificate files. It always returns within the target's timeout, with
-// outcomes that say what was found.
+// the certificate. It also reads the target's certificate files. It returns Outcomes, whatever the server does. Each attempt
+// to reach a server ends within the target's timeout.
 package probe
 
 import (
@@ -62,7 +62,7 @@ func (p *Prober) ProbeEndpoint(ctx context.Context, t *target.Target) *EndpointO
 	return o
 }
 
-// history returns the history of t, which may be a new one.
+// history returns the history of t. It creates one if necessary.
 func (p *Prober) history(t *target.Target) *history {
 	h, ok := p.histories.Load(t)
 	if !ok {

@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -511,15 +512,15 @@ func TestDeadlineCoversTheWholeProbe(t *testing.T) {
 }
 
 func TestCancelledProbeHasNoOutcome(t *testing.T) {
-	s := tlsfarm.Silent()
-	t.Cleanup(s.Close)
 	ctx, cancel := context.WithCancel(t.Context())
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 1)) // the ClientHello
+		cancel()
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	t.Cleanup(s.Close)
 	tt := newTarget(t, s.Endpoint())
 	tt.Timeout = time.Hour
-	go func() {
-		time.Sleep(50 * time.Millisecond)
-		cancel()
-	}()
 	assert.Nil(t, (&Prober{}).ProbeEndpoint(ctx, tt))
 }
 

@@ -45,7 +45,7 @@ func TestEveryFaultOfAServerCertificate(t *testing.T) {
 
 	for name, c := range map[string]struct {
 		cert    tls.Certificate
-		host    string // localhost where empty
+		host    string // localhost if empty
 		code    int
 		message string
 		reasons []failure.Type
