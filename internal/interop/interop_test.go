@@ -233,7 +233,7 @@ func (s *server) endpoint(t *testing.T, port int) string {
 	if s.up[port] {
 		return endpoint
 	}
-	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*time.Minute; time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-s.done:
 			var exit *exec.ExitError

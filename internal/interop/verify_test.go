@@ -13,8 +13,8 @@ import (
 // TestVerdictsBesideOpenSSL runs the test of that name in package certs, which is skipped where there is no openssl, with
 // the one that install.sh fetches.
 func TestVerdictsBesideOpenSSL(t *testing.T) {
-	const script = `. servers/lib.sh; need openssl openssl; exec go test -v -count=1 -run '^TestVerdictsBesideOpenSSL$' ../certs`
-	out, err := exec.Command("bash", "-c", script).CombinedOutput()
+	out, err := exec.Command("./with-openssl.sh",
+		"go", "test", "-v", "-count=1", "-run", "^TestVerdictsBesideOpenSSL$", "../certs").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "--- PASS: TestVerdictsBesideOpenSSL ", "it was skipped")
 }
