@@ -3,8 +3,8 @@ GO_DIRS := examples internal receiver
 METADATA := receiver/tlscheckreceiver/internal/metadata
 FUZZTIME ?= 30s
 
-# The same flags for all that is compiled, so that nothing is compiled twice.
-export GOFLAGS := $(filter-out -trimpath,$(shell go env GOFLAGS)) -trimpath
+# The same flags for all that is compiled, so that nothing is compiled twice. Debugging information would be stripped.
+export GOFLAGS := $(filter-out -trimpath -gcflags=%,$(shell go env GOFLAGS)) -trimpath -gcflags=all=-dwarf=false
 export CGO_ENABLED := 0
 
 # A tool is built when it is first needed. internal/tools/go.mod has the versions.
@@ -17,8 +17,9 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' Makefile
 
 run: ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
-	@$(MAKE) --no-print-directory --jobs=2 build _build/quickstart
-	@exec _build/quickstart _build/otelcol-tlscheck $(QUICKSTART) $(foreach t,$(TARGETS),'$(t)')
+	@$(MAKE) --no-print-directory --jobs=2 modules _build/demo
+	@$(MAKE) --no-print-directory build
+	@exec _build/demo _build/otelcol-tlscheck $(QUICKSTART) $(foreach t,$(TARGETS),'$(t)')
 
 build: cmd/otelcol-tlscheck/components.go ## build _build/otelcol-tlscheck, the collector distribution
 	@go build -C cmd/otelcol-tlscheck -ldflags='-s -w' -o "$(CURDIR)/_build/"
@@ -27,8 +28,12 @@ build: cmd/otelcol-tlscheck/components.go ## build _build/otelcol-tlscheck, the 
 cmd/otelcol-tlscheck/components.go: builder-config.yaml
 	@$(TOOL) builder --config builder-config.yaml --skip-compilation
 
-.PHONY: _build/quickstart
-_build/quickstart:
+.PHONY: modules
+modules: # fetches what build compiles
+	@go list -C cmd/otelcol-tlscheck -deps . >/dev/null
+
+.PHONY: _build/demo
+_build/demo:
 	@go build -o $@ ./examples/quickstart
 
 gateway: ## build _build/gateway/otelcol-tlscheck-gateway, which has discovery, OTTL and remote write too
@@ -41,7 +46,7 @@ test: ## run the tests; needs Go only
 race: ## run all of the tests with the race detector; needs a C compiler too
 	@CGO_ENABLED=1 go test -race ./...
 
-acceptance: build _build/quickstart ## test the built distribution
+acceptance: build _build/demo ## test the built distribution
 	@go test -tags acceptance -count=1 -timeout 2m -run '^TestScripts$$' ./internal/acceptance
 
 acceptance-gateway: gateway ## test the built gateway
