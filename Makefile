@@ -1,52 +1,66 @@
-TOOLS := _build/tools
-BINARY := _build/otelcol-tlscheck
 QUICKSTART := examples/quickstart
-CERTS := $(CURDIR)/_build/quickstart
-RESOURCE_TEST := receiver/tlscheckreceiver/internal/metadata/generated_resource_test.go
-METRICS := receiver/tlscheckreceiver/internal/metadata/generated_metrics.go
 GO_DIRS := examples internal receiver
-SOURCES := $(shell find receiver internal -type f ! -name '*_test.go' ! -name '*.md' ! -name '*.sh')
+METADATA := receiver/tlscheckreceiver/internal/metadata
+FUZZTIME ?= 30s
 
-.PHONY: help generate fmt lint test race build acceptance test-interop bench bench-scale run clean
+# The same flags for all that is compiled, so that nothing is compiled twice. Debugging information would be stripped.
+export GOFLAGS := $(filter-out -trimpath -gcflags=%,$(shell go env GOFLAGS)) -trimpath -gcflags=all=-dwarf=false
+export CGO_ENABLED := 0
+
+# A tool is built when it is first needed. internal/tools/go.mod has the versions.
+TOOL := go tool -modfile="$(CURDIR)/internal/tools/go.mod"
+LINT := go tool -modfile="$(CURDIR)/internal/tools/golangci-lint/go.mod" golangci-lint
+
+.PHONY: help run build gateway test race acceptance acceptance-gateway test-interop fuzz golden bench bench-scale generate fmt lint clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' Makefile
 
-generate: $(TOOLS)/.built ## generate code and documentation from metadata.yaml
-	@cd receiver/tlscheckreceiver && "$(CURDIR)/$(TOOLS)/mdatagen" metadata.yaml
-	@# mdatagen v0.159.0 imports the wrong package there: open-telemetry/opentelemetry-collector#15760
-	@sed 's,/confmap/xconfmap",/confmap",' $(RESOURCE_TEST) >$(RESOURCE_TEST).new && mv $(RESOURCE_TEST).new $(RESOURCE_TEST)
-	@# without it each point's attributes grow by doubling, a fifth of the garbage of recording
-	@awk '{ print } /dp := pmetric.NewNumberDataPoint\(\)/ { print "\tdp.Attributes().EnsureCapacity(len(m.config.EnabledAttributes))"; n++ } END { exit !n }' \
-		$(METRICS) >$(METRICS).new && mv $(METRICS).new $(METRICS)
+run: ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
+	@$(MAKE) --no-print-directory --jobs=2 modules _build/demo
+	@$(MAKE) --no-print-directory build
+	@exec _build/demo _build/otelcol-tlscheck $(QUICKSTART) $(foreach t,$(TARGETS),'$(t)')
 
-fmt: $(TOOLS)/.built ## format the Go code
-	@$(TOOLS)/gofumpt -w $(GO_DIRS)
+build: cmd/otelcol-tlscheck/components.go ## build _build/otelcol-tlscheck, the collector distribution
+	@go build -C cmd/otelcol-tlscheck -ldflags='-s -w' -o "$(CURDIR)/_build/"
 
-lint: $(TOOLS)/.built ## check formatting, go vet and staticcheck
-	@files=$$($(TOOLS)/gofumpt -l $(GO_DIRS)) || exit; \
-	test -z "$$files" || { echo "not formatted, run make fmt:"; echo "$$files"; exit 1; }
-	@for tags in "" acceptance interop scale; do \
-		go vet -tags "$$tags" ./... && $(TOOLS)/staticcheck -tags "$$tags" ./... || exit; \
-	done
-	@GOOS=darwin CGO_ENABLED=0 go vet ./... # make test has to pass there too
+# A changed manifest is generated anew. What git checks out is not: builder-config.yaml comes before cmd in the alphabet.
+cmd/otelcol-tlscheck/components.go: builder-config.yaml
+	@$(TOOL) builder --config builder-config.yaml --skip-compilation
+
+.PHONY: modules
+modules: # fetches what build compiles
+	@go list -C cmd/otelcol-tlscheck -deps . >/dev/null
+
+.PHONY: _build/demo
+_build/demo:
+	@go build -o $@ ./examples/quickstart
+
+gateway: ## build _build/gateway/otelcol-tlscheck-gateway, which has discovery, OTTL and remote write too
+	@mkdir -p _build
+	@$(TOOL) builder --config builder-config.gateway.yaml
 
 test: ## run the tests; needs Go only
-	@go test ./...
+	@go test -short ./...
 
-race: ## run the tests with the race detector; needs a C compiler too
+race: ## run all of the tests with the race detector; needs a C compiler too
 	@CGO_ENABLED=1 go test -race ./...
 
-build: $(BINARY) ## build the collector distribution; takes minutes the first time
-$(BINARY): $(SOURCES) go.mod go.sum builder-config.yaml $(TOOLS)/.built
-	@$(TOOLS)/builder --config builder-config.yaml
+acceptance: build _build/demo ## test the built distribution
+	@go test -tags acceptance -count=1 -timeout 2m -run '^TestScripts$$' ./internal/acceptance
 
-acceptance: build ## test the built distribution
-	@go test -tags acceptance -count=1 -timeout 2m ./internal/acceptance/...
+acceptance-gateway: gateway ## test the built gateway
+	@go test -tags acceptance -count=1 -timeout 2m -run '^TestGatewayScripts$$' ./internal/acceptance
 
 test-interop: ## test against real servers, whose Debian packages it unpacks into _build
 	@internal/interop/install.sh
 	@go test -tags interop -count=1 ./internal/interop/...
+
+fuzz: ## run each fuzz target for 30 s, or for another FUZZTIME
+	@internal/tools/fuzz.sh $(FUZZTIME)
+
+golden: ## write the golden files in testdata/golden anew
+	@go test -count=1 -run '^TestGolden' ./receiver/tlscheckreceiver -update
 
 bench: ## compare what a probe costs with a bare tls.Dialer loop
 	@go test -run '^$$' -bench Probe -benchtime 1x ./receiver/tlscheckreceiver
@@ -54,19 +68,19 @@ bench: ## compare what a probe costs with a bare tls.Dialer loop
 bench-scale: build ## measure the built distribution with 10,000 targets; takes 20 minutes
 	@go test -tags scale -count=1 -v -timeout 2h -run TestScale ./internal/scale
 
-run: build ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
-	@echo 'Metrics at http://localhost:9464/metrics. Ctrl-C ends it.'
-ifdef TARGETS
-	@exec $(BINARY) --config $(QUICKSTART)/config.yaml \
-		--config 'yaml:receivers::tls_check::targets: [$(foreach t,$(TARGETS),{endpoint: "$(t)"},)]'
-else
-	@go run ./examples/quickstart "$(CERTS)"
-	@CERTS="$(CERTS)" exec $(BINARY) --config $(QUICKSTART)/config.yaml --config $(QUICKSTART)/demo.yaml
-endif
+generate: ## generate code and documentation from metadata.yaml, and the distribution from builder-config.yaml
+	@$(TOOL) builder --config builder-config.yaml --skip-compilation
+	@cd receiver/tlscheckreceiver && $(TOOL) mdatagen metadata.yaml
+	@# mdatagen imports the wrong package there: open-telemetry/opentelemetry-collector#15760
+	@$(TOOL) goimports -w $(METADATA)/generated_resource_test.go
+	@internal/tools/patch-generated.sh $(METADATA)
+
+fmt: ## format the Go code
+	@$(TOOL) gofumpt -w $(GO_DIRS)
+
+lint: ## check the Go code; .golangci.yml says for what
+	@$(LINT) run
+	@GOOS=darwin go vet ./... # make test has to pass there too
 
 clean: ## delete everything that was built
 	@rm -rf _build
-
-$(TOOLS)/.built: internal/tools/go.mod internal/tools/go.sum
-	@go build -C internal/tools -o "$(CURDIR)/$(TOOLS)/" tool
-	@touch $@

@@ -1,13 +1,7 @@
-// Certs makes the certificates for the quick start:
-//
-//	go run ./examples/quickstart DIR
-//
-// It writes ca.pem and, for each server of demo.yaml, NAME.pem and NAME.key to DIR.
 package main
 
 import (
 	"crypto/tls"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,21 +11,8 @@ import (
 
 const day = 24 * time.Hour
 
-func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./examples/quickstart DIR")
-		os.Exit(2)
-	}
-	if err := write(os.Args[1]); err != nil {
-		fmt.Fprintln(os.Stderr, "certs:", err)
-		os.Exit(1)
-	}
-}
-
-func write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
+// writeCerts writes ca.pem and, for each server of demo.yaml, NAME.pem and NAME.key to dir.
+func writeCerts(dir string) error {
 	ca := tlsfarm.NewAuthority("Quick start CA")
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ca.PEM(), 0o644); err != nil {
 		return err

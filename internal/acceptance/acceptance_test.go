@@ -5,6 +5,9 @@
 //
 //	go test -tags acceptance ./internal/acceptance -run TestScripts/pipelines
 //
+// The scripts in testdata/acceptance/gateway need components that only otelcol-tlscheck-gateway has, and run that;
+// `make acceptance-gateway` builds it first.
+//
 // The scripts are in the language of testscript (https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript), with these
 // additional commands:
 //
@@ -50,27 +53,33 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-const binary = "_build/otelcol-tlscheck"
-
 const (
 	waitTimeout = 10 * time.Second
 	stopTimeout = 3 * time.Second // generous, as the machine may be busy with other tests
 )
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/acceptance", "_build/otelcol-tlscheck") }
+
+func TestGatewayScripts(t *testing.T) {
+	runScripts(t, "testdata/acceptance/gateway", "_build/gateway/otelcol-tlscheck-gateway")
+}
+
+// runScripts runs the scripts in a folder, which find the binary in their PATH. Both are given as below the repository.
+func runScripts(t *testing.T, dir, binary string) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(root, binary)); err != nil {
-		t.Fatalf("the binary is missing; run make build: %v", err)
+	binary = filepath.Join(root, binary)
+	if _, err := os.Stat(binary); err != nil {
+		t.Fatalf("the binary is missing; run make build or make gateway: %v", err)
 	}
 	servers := farm(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                filepath.Join(root, "testdata", "acceptance"),
+		Dir:                filepath.Join(root, dir),
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("PATH", filepath.Join(root, filepath.Dir(binary))+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			env.Setenv("PATH", filepath.Dir(binary)+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("ROOT", root)
 			env.Setenv("PORT", freePort())
 			for name, value := range servers {
@@ -165,7 +174,7 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	for _, subcommand := range [][]string{{"validate"}, nil} {
 		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, filepath.Join(ts.Getenv("ROOT"), binary),
+		cmd := exec.CommandContext(ctx, filepath.Join(ts.Getenv("ROOT"), "_build", "otelcol-tlscheck"),
 			append(subcommand, "--config", args[0], "--config", "yaml:"+args[1])...)
 		cmd.Dir = ts.Getenv("WORK")
 		for _, name := range []string{"CA", "CLIENT_CERT", "CLIENT_KEY", "STRANGE_CLIENT_KEY"} {

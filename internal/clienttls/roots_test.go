@@ -37,6 +37,5 @@ func TestBlocksShareRoots(t *testing.T) {
 	runtime.KeepAlive(a)
 	runtime.KeepAlive(b)
 	runtime.KeepAlive(both)
-	a, b, both = nil, nil, nil
 	require.Eventually(t, func() bool { runtime.GC(); return size() <= before-2 }, 30*time.Second, 10*time.Millisecond)
 }

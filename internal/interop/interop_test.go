@@ -232,7 +232,7 @@ func (s *server) endpoint(t *testing.T, port int) string {
 	if s.up[port] {
 		return endpoint
 	}
-	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-s.done:
 			var exit *exec.ExitError

@@ -13,8 +13,8 @@ import (
 // TestVerdictsBesideOpenSSL runs the test of that name in package certs with the openssl that install.sh unpacks. That test is
 // skipped if there is none.
 func TestVerdictsBesideOpenSSL(t *testing.T) {
-	const script = `. servers/lib.sh; need openssl openssl; exec go test -v -count=1 -run '^TestVerdictsBesideOpenSSL$' ../certs`
-	out, err := exec.Command("bash", "-c", script).CombinedOutput()
+	out, err := exec.Command("./with-openssl.sh",
+		"go", "test", "-v", "-count=1", "-run", "^TestVerdictsBesideOpenSSL$", "../certs").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "--- PASS: TestVerdictsBesideOpenSSL ", "it was skipped")
 }

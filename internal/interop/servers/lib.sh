@@ -8,29 +8,27 @@
 #	internal/interop/servers/nginx.sh "$(mktemp -d)" "$PWD/_build/pki" 20443
 set -euo pipefail
 
-# Where install.sh unpacks packages. What is installed on the system is found too.
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)/_build/interop/root
-export PATH="$root/usr/bin:$root/usr/sbin:$PATH:/usr/sbin:/sbin"
-for libraries in "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu; do
-	export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-done
+. "$(dirname "${BASH_SOURCE[0]}")/../packages.sh"
 
-# found FILE tells whether there is a command of this name or, where it has a slash in it, a file below / or $root.
-found() {
-	case $1 in
-	*/*) [ -e "/$1" ] || [ -e "$root/$1" ] ;;
-	*) command -v "$1" >/dev/null ;;
-	esac
-}
+# A server is the unpacked one, with everything that its packages depend on, or else the system's. from is where its files
+# are: $root, or empty for the system.
+from=
+if complete "$root" "$0"; then
+	from=$root
+	for libraries in "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu; do
+		export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+	done
+fi
+export PATH="$from/usr/bin:$from/usr/sbin:$from/bin:$from/sbin:$PATH"
 
-# path FILE prints where a file of a package is, given as below /.
+# path FILE prints where a file of a package is, given as below /. Packages that no Debian system is without are not
+# unpacked.
 path() {
-	if [ -e "$root/$1" ]; then echo "$root/$1"; else echo "/$1"; fi
+	if [ -e "$from/$1" ]; then echo "$from/$1"; else echo "/$1"; fi
 }
 
-if [ ! -e /etc/ssl/openssl.cnf ]; then
-	OPENSSL_CONF=$(path etc/ssl/openssl.cnf)
-	export OPENSSL_CONF
+if [ -e "$from/etc/ssl/openssl.cnf" ]; then
+	export OPENSSL_CONF=$from/etc/ssl/openssl.cnf
 fi
 
 # libraries FOLDER adds a folder to those in which programs look for libraries.
@@ -38,9 +36,10 @@ libraries() {
 	LD_LIBRARY_PATH=$(path "$1")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
 
-# need FILE PACKAGE ends the script where FILE is missing, in a way that the tests know. install.sh reads these lines.
+# need FILE PACKAGE ends the script where FILE is missing, in a way that the tests know. install.sh and complete read
+# these lines.
 need() {
-	found "$1" || {
+	found "$from" "$1" || {
 		echo "package $2 is not installed"
 		exit 77
 	}
@@ -70,7 +69,7 @@ jail() {
 	# Some need what is not installed.
 	{ find "$jail" -type f \( -perm -100 -o -name '*.so*' \) -exec ldd {} + 2>/dev/null || true; } |
 		sed -n 's,^\t.* => \(/[^ ]*\) .*,\1,p; s,^\t\(/[^ ]*\) .*,\1,p' | sort -u | while read -r library; do
-		file=${library#"$jail"} file=${file#"$root"}
+		file=${library#"$jail"} file=${file#"$from"}
 		mkdir -p "$jail/${file%/*}"
 		[ -e "$jail/$file" ] || cp "$library" "$jail/$file"
 	done

@@ -37,6 +37,7 @@ hismethod: hisv6
 pathhost: news.test
 domain: test
 fromhost: news.test
+nnrpdloadlimit: 0
 runasuser: news
 runasgroup: news
 enableoverview: true
