@@ -326,7 +326,7 @@ func (f *Files) build(fields map[string]any) ([]*target.Target, error) {
 		return nil, err
 	}
 	e := Entry{conf: confmap.NewFromStringMap(fields)}
-	if err := e.LayOver(f.defaults); err != nil {
+	if err := e.Decode(f.defaults); err != nil {
 		return nil, err
 	}
 	e = e.Complete(f.defaults)

@@ -45,10 +45,10 @@ func configure(t testing.TB, yaml string) (b *Builder, defaults *Defaults, targe
 	require.NoError(t, err)
 	c := testConfig{Settings: DefaultSettings()}
 	require.NoError(t, conf.Unmarshal(&c))
-	defaults = &Defaults{Settings: c.Shorten(conf.IsSet("timeout")), TimeoutSet: conf.IsSet("timeout")}
+	defaults = &Defaults{Settings: c.CapTimeout(conf.IsSet("timeout")), TimeoutSet: conf.IsSet("timeout")}
 	b = NewBuilder(time.Second, zap.NewNop())
 	for i := range c.Targets {
-		require.NoError(t, c.Targets[i].LayOver(defaults))
+		require.NoError(t, c.Targets[i].Decode(defaults))
 		e := c.Targets[i].Complete(defaults)
 		built, errs := b.Build(&e)
 		require.Empty(t, errs)

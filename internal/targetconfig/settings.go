@@ -69,8 +69,8 @@ func DefaultSettings() Settings {
 	}
 }
 
-// Over returns s, with each zero value replaced by the value in defaults. Attributes are merged one by one.
-func (s Settings) Over(defaults Settings) Settings {
+// WithDefaults returns s, with each zero value replaced by the value in defaults. Attributes are merged one by one.
+func (s Settings) WithDefaults(defaults Settings) Settings {
 	own, other := reflect.ValueOf(&s).Elem(), reflect.ValueOf(defaults)
 	for i := range own.NumField() {
 		if own.Field(i).IsZero() {
@@ -103,7 +103,7 @@ type Defaults struct {
 
 // Shorten returns the settings with a timeout that is no longer than the interval. If timeoutSet, the timeout was set
 // explicitly and stays as it is.
-func (s Settings) Shorten(timeoutSet bool) Settings {
+func (s Settings) CapTimeout(timeoutSet bool) Settings {
 	if !timeoutSet && s.CollectionInterval >= time.Millisecond {
 		s.Timeout = min(s.Timeout, s.CollectionInterval)
 	}
@@ -117,20 +117,20 @@ type Entry struct {
 
 	Settings `mapstructure:",squash"`
 
-	conf     *confmap.Conf // what Unmarshal was given; nil after LayOver
-	defaults *Defaults     // from LayOver or Complete; nil before that
+	conf     *confmap.Conf // what Unmarshal was given; nil after Decode
+	defaults *Defaults     // from Decode or Complete; nil before that
 	tlsKey   string        // the same for the same tls block, and different for different ones; empty if the entry has none
 }
 
-// Unmarshal implements confmap.Unmarshaler. It only keeps conf: LayOver decodes it.
+// Unmarshal implements confmap.Unmarshaler. It only keeps conf: Decode decodes it.
 func (e *Entry) Unmarshal(conf *confmap.Conf) error {
 	e.conf = conf
 	return nil
 }
 
-// LayOver sets the entry's settings to the defaults and then decodes the entry's own keys into them. It does nothing if
+// Decode sets the entry's settings to the defaults and then decodes the entry's own keys into them. It does nothing if
 // Unmarshal was not called, because the entry was made in Go.
-func (e *Entry) LayOver(defaults *Defaults) error {
+func (e *Entry) Decode(defaults *Defaults) error {
 	if e.conf == nil {
 		return nil
 	}
@@ -145,7 +145,7 @@ func (e *Entry) LayOver(defaults *Defaults) error {
 	if err := conf.Unmarshal((*plain)(e)); err != nil {
 		return err
 	}
-	e.Settings = e.Shorten(defaults.TimeoutSet || conf.IsSet("timeout"))
+	e.Settings = e.CapTimeout(defaults.TimeoutSet || conf.IsSet("timeout"))
 	if tls := conf.Get("tls"); tls != nil {
 		e.tlsKey = fmt.Sprintf("%#v", tls) // fmt sorts the keys of maps
 	}
@@ -162,7 +162,7 @@ func (e *Entry) Complete(defaults *Defaults) Entry {
 		if !reflect.ValueOf(c.TLS).IsZero() {
 			c.tlsKey = fmt.Sprintf("in Go at %p", e)
 		}
-		c.Settings, c.defaults = c.Over(defaults.Settings).Shorten(timeoutSet), defaults
+		c.Settings, c.defaults = c.WithDefaults(defaults.Settings).CapTimeout(timeoutSet), defaults
 	}
 	if c.StartTLS == "auto" {
 		endpoint, _ := c.parseEndpoint() // Build reports what is wrong with it

@@ -91,10 +91,10 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 		return err
 	}
 	c.decoded, c.timeoutSet = true, conf.IsSet("timeout")
-	c.Settings = c.Shorten(c.timeoutSet)
+	c.Settings = c.CapTimeout(c.timeoutSet)
 	defaults := c.defaults() // shared by all targets
 	for i := range c.Targets {
-		if err := c.Targets[i].LayOver(defaults); err != nil {
+		if err := c.Targets[i].Decode(defaults); err != nil {
 			return fmt.Errorf("targets::%d: %w", i, err)
 		}
 	}
@@ -118,7 +118,7 @@ func (c *Config) complete() *Config {
 	defaults := createDefaultConfig().(*Config)
 	full.MaxConcurrentProbes = cmp.Or(c.MaxConcurrentProbes, defaults.MaxConcurrentProbes)
 	full.timeoutSet = c.Timeout != 0 && c.Timeout != defaults.Timeout
-	full.Settings = c.Over(defaults.Settings).Shorten(full.timeoutSet)
+	full.Settings = c.WithDefaults(defaults.Settings).CapTimeout(full.timeoutSet)
 	for _, part := range []struct{ value, defaults any }{
 		{&full.Metrics, defaults.Metrics}, {&full.Events, defaults.Events}, {&full.ResourceAttributes, defaults.ResourceAttributes},
 	} {

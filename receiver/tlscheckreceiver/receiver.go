@@ -51,7 +51,7 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 	if err != nil {
 		return err
 	}
-	targetconfig.WarnOfTwins(configured, r.set.Logger)
+	targetconfig.WarnOfDuplicates(configured, r.set.Logger)
 	if r.storage, err = r.openStorage(ctx, host); err != nil {
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
-// WarnOfTwins logs a warning for each target whose metrics cannot be told apart from those of another target.
-func WarnOfTwins(targets []*target.Target, log *zap.Logger) {
+// WarnOfDuplicates logs a warning for each target whose metrics cannot be told apart from those of another target.
+func WarnOfDuplicates(targets []*target.Target, log *zap.Logger) {
 	seen := make(map[string]bool, len(targets))
 	warn := func(what, name string, t *target.Target) {
 		identity := fmt.Sprint(name, t.Attributes) // fmt sorts the keys of maps
