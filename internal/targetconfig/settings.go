@@ -101,7 +101,7 @@ type Defaults struct {
 	TimeoutSet bool // whether timeout was set there, and is not the built-in default
 }
 
-// Shorten returns the settings with a timeout that is no longer than the interval. If timeoutSet, the timeout was set
+// CapTimeout returns the settings with a timeout that is no longer than the interval. If timeoutSet, the timeout was set
 // explicitly and stays as it is.
 func (s Settings) CapTimeout(timeoutSet bool) Settings {
 	if !timeoutSet && s.CollectionInterval >= time.Millisecond {
