@@ -55,9 +55,18 @@ func PutHandshake(a pcommon.Map, h *handshake.Facts) {
 	a.PutBool("tls.resumed", s.DidResume)
 }
 
-// PutServerCertificate adds the server's own certificate, if it sent one, under this project's attribute names and under
-// those of OpenTelemetry's attribute registry.
-func PutServerCertificate(a pcommon.Map, h *handshake.Facts, now time.Time) {
+// Peer has the attribute names of one side's certificate in OpenTelemetry's attribute registry.
+type Peer struct{ subject, issuer, notBefore, notAfter, sha256 string }
+
+// The sides of a handshake.
+var (
+	Server = Peer{"tls.server.subject", "tls.server.issuer", "tls.server.not_before", "tls.server.not_after", "tls.server.hash.sha256"}
+	Client = Peer{"tls.client.subject", "tls.client.issuer", "tls.client.not_before", "tls.client.not_after", "tls.client.hash.sha256"}
+)
+
+// PutPeerCertificate adds the certificate that the peer sent as its own, if it sent one, under this project's attribute names
+// and under those of the registry. The peer is Server in the facts of a client, and Client in those of a server.
+func PutPeerCertificate(a pcommon.Map, peer Peer, h *handshake.Facts, now time.Time) {
 	c := h.Leaf()
 	if c == nil {
 		return
@@ -83,11 +92,11 @@ func PutServerCertificate(a pcommon.Map, h *handshake.Facts, now time.Time) {
 		a.PutInt("tls.cert.key.size", int64(size))
 	}
 	a.PutStr("tls.cert.signature.algorithm", c.SignatureAlgorithm.String())
-	PutText(a, "tls.server.subject", c.Subject.String())
-	PutText(a, "tls.server.issuer", c.Issuer.String())
-	a.PutStr("tls.server.not_before", notBefore)
-	a.PutStr("tls.server.not_after", notAfter)
-	a.PutStr("tls.server.hash.sha256", Hex(Fingerprint(c)))
+	PutText(a, peer.subject, c.Subject.String())
+	PutText(a, peer.issuer, c.Issuer.String())
+	a.PutStr(peer.notBefore, notBefore)
+	a.PutStr(peer.notAfter, notAfter)
+	a.PutStr(peer.sha256, Hex(Fingerprint(c)))
 	a.PutInt("tls.cert.chain.length", int64(len(h.State.PeerCertificates)))
 	a.PutInt("tls.cert.scts", int64(certs.SCTs(c)+len(h.State.SignedCertificateTimestamps)))
 }

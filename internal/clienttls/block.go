@@ -50,8 +50,9 @@ func NewOffer(alpn []string, certificateType string) Offer {
 }
 
 func newBlock(c *Config, checkEvery time.Duration, log *zap.Logger) *Block {
+	client := c.client // a copy: a pointer into the entry would keep the whole list of entries in memory
 	b := &Block{
-		client: &c.client, checkEvery: checkEvery, log: log, checked: time.Now(),
+		client: &client, checkEvery: checkEvery, log: log, checked: time.Now(),
 		offers: make(map[Offer]*tls.Config), renewals: make(map[Offer]func() *tls.Config),
 	}
 	b.files = b.versions()
@@ -72,10 +73,10 @@ func (b *Block) HasFiles() bool {
 // the CAs.
 func load(c *configtls.ClientConfig) (*tls.Config, []error) {
 	roots, errs := loadRoots(c)
-	if errs = append(errs, check(c)...); len(errs) > 0 {
+	withoutCAs := *c
+	if errs = append(errs, check(&withoutCAs)...); len(errs) > 0 {
 		return nil, errs
 	}
-	withoutCAs := *c
 	withoutCAs.CAFile, withoutCAs.CAPem, withoutCAs.IncludeSystemCACertsPool = "", "", false
 	withoutCAs.ReloadInterval = 0 // the block itself reloads the files, and keeps the old ones if the new ones are invalid
 	config, err := withoutCAs.LoadTLSConfig(context.Background())

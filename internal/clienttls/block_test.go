@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -76,4 +77,15 @@ func TestSweepRemovesUnusedBlocks(t *testing.T) {
 		return blocks.Len() == 1
 	}, 30*time.Second, time.Millisecond)
 	assert.Same(t, used, blocks.Get("a", &a))
+}
+
+// A block lives as long as its targets. It must not keep the configuration of all others in memory.
+func TestBlockDoesNotKeepItsConfig(t *testing.T) {
+	path, _ := caFile(t, tlsfarm.NewAuthority("One"))
+	configs := make([]Config, 100)
+	configs[0] = New(configtls.ClientConfig{Config: configtls.Config{CAFile: path}})
+	block := NewBlocks(time.Second, zap.NewNop()).Get("", &configs[0])
+	gone := weak.Make(&configs[0])
+	require.Eventually(t, func() bool { runtime.GC(); return gone.Value() == nil }, 30*time.Second, time.Millisecond)
+	assert.Empty(t, block.Errs())
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configtls"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
@@ -20,7 +21,8 @@ var versions = []string{"1.0", "1.1", "1.2", "1.3"}
 // curves are the values of curve_preferences.
 var curves = []string{"P256", "P384", "P521", "X25519", "X25519MLKEM768"}
 
-// check returns what is wrong with a tls block, except for its CAs. configtls would find the same, but its errors do not
+// check returns what is wrong with a tls block, except for its CAs. It replaces the files of the client certificate and its
+// key by their contents. configtls would find the same, but its errors do not
 // name the key, its value, and a valid value.
 func check(c *configtls.ClientConfig) (errs []error) {
 	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -92,6 +94,8 @@ func checkSuite(name string, allowInsecure bool, errorf func(string, ...any)) {
 	}
 }
 
+// checkKeyPair checks the client certificate and its key. It replaces the files in c by their contents, so that what is used
+// is what was checked, and nothing else reads the files.
 func checkKeyPair(c *configtls.ClientConfig, errorf func(string, ...any)) {
 	if c.CertFile != "" && c.CertPem != "" {
 		errorf("cert_file: %q cannot be combined with cert_pem; use one of the two", c.CertFile)
@@ -100,9 +104,6 @@ func checkKeyPair(c *configtls.ClientConfig, errorf func(string, ...any)) {
 	if c.KeyFile != "" && c.KeyPem != "" {
 		errorf("key_file: %q cannot be combined with key_pem; use one of the two", c.KeyFile)
 		return
-	}
-	if c.TPMConfig.Enabled {
-		return // the key is in the TPM, which only configtls can read
 	}
 	hasCert, hasKey := c.CertFile != "" || c.CertPem != "", c.KeyFile != "" || c.KeyPem != ""
 	switch {
@@ -115,24 +116,12 @@ func checkKeyPair(c *configtls.ClientConfig, errorf func(string, ...any)) {
 		errorf("cert_file: is missing, but there is a key; set cert_file or cert_pem")
 		return
 	}
-	cert, certOK := []byte(c.CertPem), true
-	if c.CertFile != "" {
-		cert, certOK = readFile("cert_file", c.CertFile, errorf)
-	}
-	key, keyOK := []byte(c.KeyPem), true
-	if c.KeyFile != "" {
-		key, keyOK = readFile("key_file", c.KeyFile, errorf)
-	}
-	if !certOK || !keyOK {
+	certName, certOK := loadPEM("cert_file", &c.CertFile, &c.CertPem, "cert_pem: the certificate", errorf)
+	keyName, keyOK := loadPEM("key_file", &c.KeyFile, &c.KeyPem, "key_pem: the key", errorf)
+	if !certOK || !keyOK || c.TPMConfig.Enabled { // then the key is in the TPM, and only configtls can use it
 		return
 	}
-	certName, keyName := "cert_pem: the certificate", "key_pem: the key"
-	if c.CertFile != "" {
-		certName = fmt.Sprintf("cert_file: %q", c.CertFile)
-	}
-	if c.KeyFile != "" {
-		keyName = fmt.Sprintf("key_file: %q", c.KeyFile)
-	}
+	cert, key := []byte(c.CertPem), []byte(c.KeyPem)
 	if block, _ := pem.Decode(cert); block == nil {
 		errorf("%s has no PEM block; it must have PEM blocks of type CERTIFICATE", certName)
 		return
@@ -144,6 +133,17 @@ func checkKeyPair(c *configtls.ClientConfig, errorf func(string, ...any)) {
 		}
 		errorf("%s cannot be used with its certificate (%w); both must be in PEM, and the key must not be encrypted", keyName, err)
 	}
+}
+
+// loadPEM moves the content of a file, if there is one, to where the PEM text is. It returns how errors name the two.
+func loadPEM(key string, file *string, text *configopaque.String, textName string, errorf func(string, ...any)) (name string, ok bool) {
+	if *file == "" {
+		return textName, true
+	}
+	data, ok := readFile(key, *file, errorf)
+	name = fmt.Sprintf("%s: %q", key, *file)
+	*text, *file = configopaque.String(data), ""
+	return name, ok
 }
 
 // maxFile is the maximum size of a certificate, key or CA file in bytes. A bundle of all public CAs has about 200 KiB.

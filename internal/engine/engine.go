@@ -205,29 +205,37 @@ func (e *Engine) receive(ctx context.Context, o probe.Outcome) {
 
 // replace makes targets the live ones. For each target that was removed, it passes a Gone outcome to the observers for
 // each of the target's places. If only the settings of a target have changed, there is a new target with the same ID, and
-// the places stay.
+// the places stay, but for single addresses that are no longer probed.
 func (e *Engine) replace(ctx context.Context, targets []*target.Target) {
 	before := e.live
 	e.live = setOf(targets)
-	ids := make(map[string]bool, len(targets))
+	byID := make(map[string]*target.Target, len(targets))
 	for _, t := range targets {
-		ids[t.ID] = true
+		byID[t.ID] = t
 	}
 	for t := range before {
 		if e.live[t] {
 			continue
 		}
 		e.prober.Forget(t)
-		if ids[t.ID] {
-			continue
-		}
-		now := time.Now()
+		changed := byID[t.ID]
 		for place := range e.places[t.ID] {
-			e.observe(ctx, &probe.Gone{About: probe.About{Target: t, Place: place, Start: now, End: now}})
+			if changed == nil || place.Peer.IsValid() && !changed.ResolveAll {
+				e.remove(ctx, t, place)
+			}
 		}
-		delete(e.places, t.ID)
-		e.observe(ctx, &probe.Gone{About: probe.About{Target: t, Place: t.Place(), Start: now, End: now}})
+		if changed == nil {
+			e.remove(ctx, t, t.Place())
+			delete(e.places, t.ID)
+		}
 	}
+}
+
+// remove passes a Gone outcome to the observers.
+func (e *Engine) remove(ctx context.Context, t *target.Target, place target.Place) {
+	now := time.Now()
+	delete(e.places[t.ID], place)
+	e.observe(ctx, &probe.Gone{About: probe.About{Target: t, Place: place, Start: now, End: now}})
 }
 
 // observe passes an outcome to all observers, and flushes them when enough outcomes have come together.

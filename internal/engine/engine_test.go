@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -210,6 +211,29 @@ func TestChangedTargetIsNotGone(t *testing.T) {
 		e.Set(nil)
 		synctest.Wait()
 		assert.Equal(t, []string{"/one.pem", "/one.pem gone", "a:443 gone"}, s.seen(), "including the places from before the change")
+	})
+}
+
+// Only single addresses go with resolve: all.
+func TestAddressesAreGoneWhenTheyAreNoLongerProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, slower, one, s := endpoint("a"), endpoint("a"), endpoint("a"), &recorder{}
+		a.ResolveAll, slower.ResolveAll = true, true
+		e := New(config(s), []*target.Target{a})
+		defer startLoop(e)()
+		peer := target.Place{TargetID: "a", Peer: netip.MustParseAddrPort("192.0.2.1:443")}
+		e.outcomes <- &probe.AddressOutcome{About: probe.About{Target: a, Place: peer}}
+		e.outcomes <- outcome(a, "/one.pem")
+		time.Sleep(2 * pause)
+		e.Set([]*target.Target{slower})
+		synctest.Wait()
+		assert.Len(t, s.seen(), 2, "they go on")
+		e.Set([]*target.Target{one})
+		synctest.Wait()
+		assert.Equal(t, []string{"a:443 (192.0.2.1:443) gone"}, s.seen()[2:])
+		e.Set(nil)
+		synctest.Wait()
+		assert.Equal(t, []string{"/one.pem gone", "a:443 gone"}, s.seen()[3:])
 	})
 }
 

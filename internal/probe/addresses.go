@@ -13,7 +13,6 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/resolve"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/transport"
 )
 
 // ProbeAddresses probes the addresses of the endpoint's name at the same time, at most resolve.MaxAddresses of them. It
@@ -21,10 +20,10 @@ import (
 // that the name no longer has. It returns nil if ctx is cancelled before the probes are complete.
 func (p *Prober) ProbeAddresses(ctx context.Context, t *target.Target) []Outcome {
 	h := p.history(t)
-	endpoint := &EndpointOutcome{About: About{Target: t, Place: t.Place(), Start: time.Now()}}
+	endpoint := &EndpointOutcome{About: About{Target: t, Place: t.Place()}}
 	limited, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	r := &run{About: &endpoint.About, Attempt: &endpoint.Attempt, prober: p, history: h, transport: transport.TCP, tls: t.Settings()}
+	r := p.newRun(&endpoint.About, &endpoint.Attempt, h)
 	addrs, ok := r.allAddresses(limited)
 	endpoint.End = time.Now()
 	outcomes := []Outcome{endpoint}
@@ -94,7 +93,7 @@ func (r *run) allAddresses(ctx context.Context) ([]netip.AddrPort, bool) {
 
 // lookUpServers looks up the servers of a service (RFC 2782).
 func (r *run) lookUpServers(ctx context.Context, name string) ([]*net.SRV, error) {
-	l := Lookup{Step: Step{Start: time.Now()}, Name: name}
+	l := Lookup{Timed: Timed{Start: time.Now()}, Name: name}
 	servers, err := r.prober.names.Servers(ctx, r.prober.Resolver, name)
 	l.End = time.Now()
 	if len(servers) == 1 && servers[0].Target == "." { // RFC 2782: the service is not available

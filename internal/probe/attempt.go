@@ -24,12 +24,20 @@ type run struct {
 	conn       transport.Conn   // nil until connected
 }
 
+// newRun begins a run now, with what the target's settings are now.
+func (p *Prober) newRun(about *About, attempt *Attempt, h *history) *run {
+	about.Start = time.Now()
+	return &run{
+		About: about, Attempt: attempt, prober: p, history: h,
+		transport: transport.TCP, tls: about.Target.Settings(),
+	}
+}
+
 // attempt probes the endpoint of about's target, or if about's place is a single address, that address. It fills in about
 // and attempt. It reports false if ctx was cancelled before the probe was complete.
 func (p *Prober) attempt(ctx context.Context, about *About, attempt *Attempt, h *history) (completed bool) {
 	t := about.Target
-	r := &run{About: about, Attempt: attempt, prober: p, history: h, transport: transport.TCP, tls: t.Settings()}
-	r.Start = time.Now()
+	r := p.newRun(about, attempt, h)
 	defer func() {
 		// The parsers of what servers send are not ours. If one of them panics, only this probe fails.
 		if v := recover(); v != nil {
@@ -100,7 +108,7 @@ func (r *run) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
 	if name == "" {
 		return []netip.Addr{r.Target.Endpoint.Addr}, nil
 	}
-	l := Lookup{Step: Step{Start: time.Now()}, Name: name}
+	l := Lookup{Timed: Timed{Start: time.Now()}, Name: name}
 	var err error
 	l.Addrs, err = r.prober.names.Addresses(ctx, r.prober.Resolver, name)
 	l.End = time.Now()
@@ -117,7 +125,7 @@ func (r *run) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
 func (r *run) connect(ctx context.Context, addrs []netip.AddrPort) bool {
 	deadline, _ := ctx.Deadline()
 	for i, addr := range addrs {
-		d := Dial{Step: Step{Start: time.Now()}, Transport: r.transport.Name, Addr: addr}
+		d := Dial{Timed: Timed{Start: time.Now()}, Transport: r.transport.Name, Addr: addr}
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
 		if limit := r.Target.ConnectTimeout; limit > 0 {
 			share = min(share, limit)
@@ -145,7 +153,7 @@ func (r *run) startTLS() bool {
 	if r.Target.StartTLS == "" {
 		return true
 	}
-	step := &Step{Start: time.Now()}
+	step := &Timed{Start: time.Now()}
 	r.StartTLS = step
 	err := r.conn.StartTLS(r.Target.StartTLS, r.Target.ServerName())
 	step.End = time.Now()

@@ -21,7 +21,7 @@ const (
 
 // Explanation is the search for a handshake that succeeds with a server that has refused one.
 type Explanation struct {
-	Step
+	Timed
 	Tries []failure.Try
 }
 
@@ -71,7 +71,7 @@ func (r *run) tryVariants(ctx context.Context) *Explanation {
 	ctx, cancel := context.WithTimeout(ctx, maxExplaining)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	e := &Explanation{Step: Step{Start: time.Now()}}
+	e := &Explanation{Timed: Timed{Start: time.Now()}}
 	h := r.Handshake
 	for _, t := range failure.Tries(r.Failure.Type, h.MinVersion, h.MaxVersion, h.ServerName != "") {
 		// The deadline of a connection may take effect just before the context reports the same deadline.

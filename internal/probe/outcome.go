@@ -17,7 +17,14 @@ import (
 type Outcome interface {
 	// Common returns the part that every outcome has.
 	Common() *About
+	// isOutcome is on these four types only.
+	isOutcome()
 }
+
+func (*EndpointOutcome) isOutcome() {}
+func (*AddressOutcome) isOutcome()  {}
+func (*FileOutcome) isOutcome()     {}
+func (*Gone) isOutcome()            {}
 
 // About is the part that every outcome has: its place, its times, and its failure.
 type About struct {
@@ -80,7 +87,7 @@ type Gone struct{ About }
 type Attempt struct {
 	Lookups   []Lookup   // for the endpoint's name, or for a service and its servers; none if the endpoint is an address
 	Dials     []Dial     // one for each address that was tried, in order
-	StartTLS  *Step      // nil if STARTTLS is not used or was not reached
+	StartTLS  *Timed      // nil if STARTTLS is not used or was not reached
 	Handshake *Handshake // nil if it was not reached
 
 	// ClientCert is the client certificate that is configured for the target; nil if there is none.
@@ -151,8 +158,8 @@ type OnDisk struct {
 	Since  time.Time         // since when the file and the endpoint have differed, as far as known; zero if Served
 }
 
-// Step is one step of an attempt.
-type Step struct {
+// Timed is one step of an attempt.
+type Timed struct {
 	Start   time.Time
 	End     time.Time
 	Failure *failure.Failure // nil if the step succeeded
@@ -160,7 +167,7 @@ type Step struct {
 
 // Lookup is one DNS look-up, of the addresses of a name or of the servers of a service.
 type Lookup struct {
-	Step
+	Timed
 	Name    string       // the name that was looked up
 	Addrs   []netip.Addr // none if the look-up failed or was for servers
 	Servers []string     // host:port of each server; none if the look-up failed or was for addresses
@@ -168,7 +175,7 @@ type Lookup struct {
 
 // Dial is an attempt to connect to one address.
 type Dial struct {
-	Step
+	Timed
 	Transport string // the value of network.transport
 	Addr      netip.AddrPort
 }

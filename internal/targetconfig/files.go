@@ -22,9 +22,9 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// Files holds the targets of target files. When a file changes, only the targets whose entries have changed are replaced.
+// TargetFiles holds the targets of target files. When a file changes, only the targets whose entries have changed are replaced.
 // Only one goroutine may use it at a time.
-type Files struct {
+type TargetFiles struct {
 	patterns []string
 	defaults *Defaults
 	builder  *Builder
@@ -35,15 +35,15 @@ type Files struct {
 	live  map[entryID][]*target.Target // the targets of all files
 }
 
-// NewFiles finds the files that match the patterns and reads them.
-func NewFiles(patterns []string, defaults *Defaults, builder *Builder, log *zap.Logger) *Files {
-	f := newFiles(patterns, defaults, builder, log)
+// NewTargetFiles finds the files that match the patterns and reads them.
+func NewTargetFiles(patterns []string, defaults *Defaults, builder *Builder, log *zap.Logger) *TargetFiles {
+	f := newTargetFiles(patterns, defaults, builder, log)
 	f.read()
 	return f
 }
 
-func newFiles(patterns []string, defaults *Defaults, builder *Builder, log *zap.Logger) *Files {
-	return &Files{
+func newTargetFiles(patterns []string, defaults *Defaults, builder *Builder, log *zap.Logger) *TargetFiles {
+	return &TargetFiles{
 		patterns: patterns, defaults: defaults, builder: builder, log: log,
 		files: make(map[string]*targetFile), live: make(map[entryID][]*target.Target),
 	}
@@ -52,7 +52,7 @@ func newFiles(patterns []string, defaults *Defaults, builder *Builder, log *zap.
 // Follow checks the files for changes until ctx ends. It calls changed after the targets have changed. It calls
 // errorsChanged once at the beginning and after each check, with the change in the number of errors: files that cannot be
 // read, and entries that are invalid.
-func (f *Files) Follow(ctx context.Context, changed func(), errorsChanged func(difference int64)) {
+func (f *TargetFiles) Follow(ctx context.Context, changed func(), errorsChanged func(difference int64)) {
 	if len(f.patterns) == 0 {
 		return
 	}
@@ -146,7 +146,7 @@ const maxRetries = 100
 const maxTargetFile = 64 << 20
 
 // read reads the files that have changed, and reports whether the targets have changed.
-func (f *Files) read() (changed bool) {
+func (f *TargetFiles) read() (changed bool) {
 	paths, complete := f.find()
 	// An entry may move from one file to another. Both files must be read at the same time, or its target would be removed
 	// and built again. So if one file is being written, no file is read.
@@ -180,7 +180,7 @@ func (f *Files) read() (changed bool) {
 }
 
 // removeMissing removes the files that are not among paths, and reports whether there were any.
-func (f *Files) removeMissing(paths map[string]bool) (removed bool) {
+func (f *TargetFiles) removeMissing(paths map[string]bool) (removed bool) {
 	for path, file := range f.files {
 		if paths[path] {
 			continue
@@ -197,7 +197,7 @@ func (f *Files) removeMissing(paths map[string]bool) (removed bool) {
 }
 
 // readChanged returns the entries of the files that have changed and can be read, by path.
-func (f *Files) readChanged(paths map[string]bool) map[string][]fileEntry {
+func (f *TargetFiles) readChanged(paths map[string]bool) map[string][]fileEntry {
 	changed := make(map[string][]fileEntry)
 	for path := range paths {
 		file, now := f.files[path], diskfile.VersionOf(path)
@@ -226,7 +226,7 @@ func (f *Files) readChanged(paths map[string]bool) map[string][]fileEntry {
 }
 
 // beingWritten reports whether a file with targets has changed so recently that it may not be complete yet.
-func (f *Files) beingWritten(path string) bool {
+func (f *TargetFiles) beingWritten(path string) bool {
 	file := f.files[path]
 	if file == nil || len(file.ids) == 0 || file.version.Equal(diskfile.VersionOf(path)) {
 		return false
@@ -241,7 +241,7 @@ func (f *Files) beingWritten(path string) bool {
 
 // find returns the paths of the files. They are not complete if a pattern could not be matched or matches too many files:
 // then no file may be removed because its path is missing.
-func (f *Files) find() (paths map[string]bool, complete bool) {
+func (f *TargetFiles) find() (paths map[string]bool, complete bool) {
 	paths, complete = make(map[string]bool), true
 	for _, pattern := range f.patterns {
 		matched, err := target.Files{Pattern: pattern}.Match()
@@ -261,7 +261,7 @@ func (f *Files) find() (paths map[string]bool, complete bool) {
 }
 
 // removeTargets removes the targets whose entries are in no file any more, and reports whether there were any.
-func (f *Files) removeTargets() (removed bool) {
+func (f *TargetFiles) removeTargets() (removed bool) {
 	wanted := make(map[entryID]bool, len(f.live))
 	for _, file := range f.files {
 		for _, id := range file.ids {
@@ -280,7 +280,7 @@ func (f *Files) removeTargets() (removed bool) {
 
 // buildEntries builds the targets of entries, which are those of file or some of them, and reports whether it built any. It
 // keeps the entries that are invalid. Equal entries, in the same file or in several, have one target.
-func (f *Files) buildEntries(file *targetFile, entries []fileEntry) (built bool) {
+func (f *TargetFiles) buildEntries(file *targetFile, entries []fileEntry) (built bool) {
 	var invalid []fileEntry
 	for _, e := range entries {
 		id := file.ids[e.index]
@@ -321,7 +321,7 @@ func (file *targetFile) describeInvalid() string {
 }
 
 // build builds the targets of one entry.
-func (f *Files) build(fields map[string]any) ([]*target.Target, error) {
+func (f *TargetFiles) build(fields map[string]any) ([]*target.Target, error) {
 	if err := UnknownKeys(fields, reflect.TypeFor[Entry](), ""); err != nil {
 		return nil, err
 	}
@@ -339,7 +339,7 @@ func (f *Files) build(fields map[string]any) ([]*target.Target, error) {
 
 // logError logs what is wrong with a file, unless it was the last thing logged for that file. It logs that the file is
 // valid again if problem is empty and was not before.
-func (f *Files) logError(path string, file *targetFile, problem string) {
+func (f *TargetFiles) logError(path string, file *targetFile, problem string) {
 	switch {
 	case problem != "" && problem != file.logged:
 		f.log.Warn("A target file is invalid: "+problem, zap.String("file", path))
@@ -350,7 +350,7 @@ func (f *Files) logError(path string, file *targetFile, problem string) {
 }
 
 // errorCount returns the number of files that cannot be read plus the number of invalid entries.
-func (f *Files) errorCount() (n int64) {
+func (f *TargetFiles) errorCount() (n int64) {
 	for _, file := range f.files {
 		if file.logged != "" {
 			n += int64(max(1, len(file.invalid)))
@@ -360,7 +360,7 @@ func (f *Files) errorCount() (n int64) {
 }
 
 // Targets returns the targets of all files, in no particular order.
-func (f *Files) Targets() (all []*target.Target) {
+func (f *TargetFiles) Targets() (all []*target.Target) {
 	for _, targets := range f.live {
 		all = append(all, targets...)
 	}

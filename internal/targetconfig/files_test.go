@@ -80,7 +80,7 @@ func caFile(t testing.TB) string {
 
 // testFiles is Files with its log and the directory of its files.
 type testFiles struct {
-	*Files
+	*TargetFiles
 	log *observer.ObservedLogs
 	dir string
 }
@@ -95,7 +95,7 @@ func newTestFiles(t testing.TB, settings string, patterns ...string) *testFiles 
 	b, defaults, _ := configure(t, settings)
 	core, log := observer.New(zap.InfoLevel)
 	r.log = log
-	r.Files = newFiles(patterns, defaults, b, zap.New(core))
+	r.TargetFiles = newTargetFiles(patterns, defaults, b, zap.New(core))
 	return r
 }
 
@@ -521,7 +521,7 @@ func TestTLSBlocksOfRemovedTargetsAreFreed(t *testing.T) {
 
 func TestTargetsOfFilesShareTLSBlocksWithOthers(t *testing.T) {
 	b, defaults, configured := configure(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: 'a:1'}]}", caFile(t)))
-	built, err := newFiles(nil, defaults, b, zap.NewNop()).build(map[string]any{"endpoint": "b:1"})
+	built, err := newTargetFiles(nil, defaults, b, zap.NewNop()).build(map[string]any{"endpoint": "b:1"})
 	require.NoError(t, err)
 	assert.Same(t, configured[0].Settings(), built[0].Settings())
 }

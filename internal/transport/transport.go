@@ -21,7 +21,7 @@ type Transport struct {
 // Conn is a connection to one address, for one handshake. Only one goroutine may use it at a time.
 type Conn interface {
 	// StartTLS requests TLS in the given plaintext protocol, one of starttls.Protocols. Some protocols need the server's
-	// name. The error is a *starttls.Error.
+	// name. The error is a *starttls.Error, unless the protocol is none of these.
 	StartTLS(protocol, serverName string) error
 
 	// Handshake makes the TLS handshake as a client. It does not change cfg. An alert is returned as a *failure.AlertError,

@@ -21,8 +21,9 @@ import (
 
 // Config is the receiver's configuration. README.md describes each key.
 //
-// A program that embeds the receiver may take one from the factory's CreateDefaultConfig, or may make its own. In its own
-// Config and in its targets, zero values mean the defaults.
+// A program that embeds the receiver can make its own Config, in which zero values mean the defaults, or take one from the
+// factory's CreateDefaultConfig, in which zero values are what they are: a delay of 0, or a metric that is switched off. In
+// both, zero values of a target mean the value at the top, and a timeout that nobody set is no longer than the interval.
 type Config struct {
 	// MaxConcurrentProbes is the maximum number of probes that run at the same time.
 	MaxConcurrentProbes int `mapstructure:"max_concurrent_probes"`
@@ -41,8 +42,9 @@ type Config struct {
 	// Config switches metrics, events and resource attributes on and off.
 	telemetry.Config `mapstructure:",squash"`
 
-	decoded    bool // whether Unmarshal was called, so that zero values were set explicitly
-	timeoutSet bool // whether timeout is set at the top
+	hasDefaults bool // whether zero values were set explicitly, as CreateDefaultConfig made the Config
+	decoded     bool // whether Unmarshal was called
+	timeoutSet  bool // whether timeout is set at the top
 }
 
 // ShardConfig selects this collector's share of the targets, for several collectors with the same targets. The zero value
@@ -109,24 +111,38 @@ func (c *Config) Validate() error {
 	return err
 }
 
-// complete returns a copy of the configuration. If c was made in Go, zero values are replaced by the defaults.
+// complete returns a copy of the configuration, with the defaults where zero values mean them.
 func (c *Config) complete() *Config {
-	full := *c
-	if c.decoded {
+	full, defaults := *c, createDefaultConfig().(*Config)
+	switch {
+	case c.decoded:
 		return &full
+	case c.hasDefaults:
+		full.timeoutSet = c.Timeout != defaults.Timeout
+	default:
+		full.timeoutSet = c.Timeout != 0
+		full.MaxConcurrentProbes = cmp.Or(c.MaxConcurrentProbes, defaults.MaxConcurrentProbes)
+		full.Settings = c.WithDefaults(defaults.Settings)
+		fillZero(reflect.ValueOf(&full.Config).Elem(), reflect.ValueOf(defaults.Config))
 	}
-	defaults := createDefaultConfig().(*Config)
-	full.MaxConcurrentProbes = cmp.Or(c.MaxConcurrentProbes, defaults.MaxConcurrentProbes)
-	full.timeoutSet = c.Timeout != 0 && c.Timeout != defaults.Timeout
-	full.Settings = c.WithDefaults(defaults.Settings).CapTimeout(full.timeoutSet)
-	for _, part := range []struct{ value, defaults any }{
-		{&full.Metrics, defaults.Metrics}, {&full.Events, defaults.Events}, {&full.ResourceAttributes, defaults.ResourceAttributes},
-	} {
-		if v := reflect.ValueOf(part.value).Elem(); v.IsZero() {
-			v.Set(reflect.ValueOf(part.defaults))
+	full.Settings = full.CapTimeout(full.timeoutSet)
+	return &full
+}
+
+// fillZero replaces zero values in a struct by those in defaults.
+func fillZero(value, defaults reflect.Value) {
+	if value.IsZero() {
+		value.Set(defaults)
+		return
+	}
+	if value.Kind() != reflect.Struct {
+		return
+	}
+	for i := range value.NumField() {
+		if value.Type().Field(i).IsExported() {
+			fillZero(value.Field(i), defaults.Field(i))
 		}
 	}
-	return &full
 }
 
 func (c *Config) defaults() *targetconfig.Defaults {

@@ -35,7 +35,7 @@ func NewFactory() receiver.Factory {
 func createDefaultConfig() component.Config {
 	settings := targetconfig.DefaultSettings()
 	settings.TLS = clienttls.New(configtls.NewDefaultClientConfig())
-	return &Config{MaxConcurrentProbes: 256, Settings: settings, Config: telemetry.DefaultConfig()}
+	return &Config{MaxConcurrentProbes: 256, Settings: settings, Config: telemetry.DefaultConfig(), hasDefaults: true}
 }
 
 // shared holds one instance per configuration, so that all signals of one receiver come from the same probes. The collector

@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
+	"go.uber.org/zap"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/targetconfig"
-	"go.uber.org/zap"
 )
 
 // builtInGo builds the targets of a configuration that was made in Go.
@@ -78,7 +78,26 @@ func TestConfigInGoFromTheDefaultOne(t *testing.T) {
 	cfg.Targets = []TargetConfig{{Endpoint: "a:1"}}
 	targets := builtInGo(t, cfg)
 	same(t, build(t, `{collection_interval: 5s, targets: [{endpoint: "a:1"}]}`), targets)
-	assert.Equal(t, 5*time.Second, targets[0].Timeout, "the default gives way to a shorter interval")
+	assert.Equal(t, 5*time.Second, targets[0].Timeout, "the default is capped by a shorter interval")
+}
+
+// In a configuration from CreateDefaultConfig, zero values are not replaced.
+func TestConfigInGoKeepsWhatWasSetToZero(t *testing.T) {
+	cfg := createDefaultConfig().(*Config)
+	cfg.InitialDelay, cfg.ExpiryWarning = 0, WarnBefore(0)
+	cfg.Metrics.TLSProbeSuccess.Enabled = false
+	cfg.Events.TLSEndpointFailing.Enabled = false
+	cfg.Targets = []TargetConfig{{Endpoint: "a:1"}}
+	same(t, build(t, `{initial_delay: 0s, expiry_warning: 0s, targets: [{endpoint: "a:1"}]}`), builtInGo(t, cfg))
+	assert.Equal(t, cfg.Config, cfg.complete().Config)
+
+	cfg.MaxConcurrentProbes = 0
+	assert.ErrorContains(t, cfg.Validate(), "max_concurrent_probes: 0 is too few")
+}
+
+func TestTimeoutInGoIsNotShortenedWhereItWasSet(t *testing.T) {
+	cfg := &Config{Settings: Settings{Timeout: 10 * time.Second, CollectionInterval: 5 * time.Second}, Targets: []TargetConfig{{Endpoint: "a:1"}}}
+	assert.ErrorContains(t, cfg.Validate(), "timeout: 10s is longer than collection_interval, 5s")
 }
 
 func TestZeroConfigInGoSendsWhatIsOnByDefault(t *testing.T) {
@@ -87,9 +106,10 @@ func TestZeroConfigInGoSendsWhatIsOnByDefault(t *testing.T) {
 	assert.Equal(t, defaults.MaxConcurrentProbes, full.MaxConcurrentProbes)
 
 	cfg := &Config{}
-	cfg.Metrics.TLSProbeSuccess.Enabled = true
-	assert.False(t, cfg.complete().Metrics.TLSConnectionInfo.Enabled, "once one is chosen the others stay off")
-	assert.True(t, cfg.complete().Events.TLSEndpointFailing.Enabled)
+	cfg.Metrics.TLSCertificateInfo.Enabled = true
+	full, defaults = cfg.complete(), createDefaultConfig().(*Config)
+	defaults.Metrics.TLSCertificateInfo.Enabled = true
+	assert.Equal(t, defaults.Config, full.Config, "the one that is switched on has all its attributes")
 }
 
 func TestConfigInGoIsRefusedAsYAMLIs(t *testing.T) {

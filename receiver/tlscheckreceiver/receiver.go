@@ -63,7 +63,7 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 	if err != nil {
 		return err
 	}
-	files := targetconfig.NewFiles(cfg.TargetFiles, cfg.defaults(), builder, r.set.Logger)
+	files := targetconfig.NewTargetFiles(cfg.TargetFiles, cfg.defaults(), builder, r.set.Logger)
 	targets := func() []*target.Target { return slices.Concat(configured, files.Targets()) }
 	metrics := ownMetrics{own}
 	probes := engine.New(engine.Config{
@@ -109,6 +109,7 @@ const grace = time.Second
 // it cancels their context after a second or when ctx ends, and returns an error if they still block a second later.
 func (r *tlsCheck) Shutdown(ctx context.Context) (err error) {
 	r.stopOnce.Do(func() {
+		r.health.Close()
 		defer r.forget()
 		defer func() {
 			if r.storage != nil {

@@ -26,8 +26,8 @@ type Health struct {
 	observed   bool                    // whether there has been an outcome
 	changed    bool                    // whether the next flush reports the status
 
-	mu    sync.Mutex // guards what follows
-	hosts []component.Host
+	mu    sync.Mutex             // guards what follows
+	hosts []component.Host       // none after Close
 	last  *componentstatus.Event // the status that was reported last; nil before the first flush
 }
 
@@ -51,6 +51,13 @@ func (h *Health) Join(host component.Host) {
 	if h.last != nil {
 		componentstatus.ReportStatus(host, h.last)
 	}
+}
+
+// Close ends the reports: while a component stops, the collector expects no status from it.
+func (h *Health) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hosts = nil
 }
 
 // Observe logs what has changed.

@@ -243,3 +243,12 @@ func TestManyPlacesFailBetweenTwoFlushes(t *testing.T) {
 	assert.Less(t, len(statuses[0]), 1000)
 	assert.Len(t, logged(log), 10_000, "one line for each place")
 }
+
+func TestNothingIsReportedAfterClose(t *testing.T) {
+	h, host, _ := newHealth()
+	observe(t, h, success("a"))
+	assert.Equal(t, []string{"StatusOK"}, host.statuses())
+	h.Close()
+	observe(t, h, failed("a", failure.ConnectionRefused))
+	assert.Empty(t, host.statuses())
+}

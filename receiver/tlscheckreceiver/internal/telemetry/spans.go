@@ -15,7 +15,7 @@ import (
 // recordSpans records the spans of a probe, and returns the IDs that exemplars and events refer to.
 func (r *Recorder) recordSpans(about *probe.About, attempt *probe.Attempt) spanIDs {
 	t := &tree{spans: r.batch.spans, about: about, trace: newTraceID(), root: newSpanID()}
-	root := t.add("tls.connect", t.root, pcommon.SpanID{}, probe.Step{Start: about.Start, End: about.End, Failure: about.Failure}, 0)
+	root := t.add("tls.connect", t.root, pcommon.SpanID{}, probe.Timed{Start: about.Start, End: about.End, Failure: about.Failure}, 0)
 	root.SetKind(ptrace.SpanKindClient)
 	for _, l := range attempt.Lookups {
 		t.addLookup(l)
@@ -45,7 +45,7 @@ type tree struct {
 }
 
 // add adds a span with the attributes that all spans have. It makes room for more attributes.
-func (t *tree) add(name string, id, parent pcommon.SpanID, s probe.Step, more int) ptrace.Span {
+func (t *tree) add(name string, id, parent pcommon.SpanID, s probe.Timed, more int) ptrace.Span {
 	span := t.spans.AppendEmpty()
 	span.SetName(name)
 	span.SetTraceID(t.trace)
@@ -67,12 +67,12 @@ func (t *tree) add(name string, id, parent pcommon.SpanID, s probe.Step, more in
 	return span
 }
 
-func (t *tree) addChild(name string, s probe.Step, more int) ptrace.Span {
+func (t *tree) addChild(name string, s probe.Timed, more int) ptrace.Span {
 	return t.add(name, newSpanID(), t.root, s, more)
 }
 
 func (t *tree) addLookup(l probe.Lookup) {
-	a := t.addChild("dns.lookup", l.Step, 2).Attributes()
+	a := t.addChild("dns.lookup", l.Timed, 2).Attributes()
 	a.PutStr("dns.question.name", text.Clean(l.Name, attributes.MaxText))
 	if len(l.Addrs)+len(l.Servers) == 0 {
 		return
@@ -87,7 +87,7 @@ func (t *tree) addLookup(l probe.Lookup) {
 }
 
 func (t *tree) addDial(d probe.Dial) {
-	a := t.addChild(d.Transport+".connect", d.Step, 4).Attributes()
+	a := t.addChild(d.Transport+".connect", d.Timed, 4).Attributes()
 	a.PutStr("network.peer.address", d.Addr.Addr().String())
 	a.PutInt("network.peer.port", int64(d.Addr.Port()))
 	a.PutStr("network.transport", d.Transport)
@@ -101,10 +101,10 @@ func (t *tree) addDial(d probe.Dial) {
 func (t *tree) addHandshake(attempt *probe.Attempt) pcommon.SpanID {
 	h, now := attempt.Handshake, t.about.End
 	const more = 52 // few handshakes have so many
-	span := t.addChild("tls.handshake", probe.Step{Start: h.Start, End: h.End, Failure: h.Failure}, more)
+	span := t.addChild("tls.handshake", probe.Timed{Start: h.Start, End: h.End, Failure: h.Failure}, more)
 	a := span.Attributes()
 	attributes.PutHandshake(a, &h.Facts)
-	attributes.PutServerCertificate(a, &h.Facts, now)
+	attributes.PutPeerCertificate(a, attributes.Server, &h.Facts, now)
 	putFileMatch(a, t.about, h)
 	attributes.PutStaple(a, &h.Facts)
 	attributes.PutClientCertificate(a, attempt.ClientCert, &h.Facts, now)
@@ -118,7 +118,7 @@ func (t *tree) addHandshake(attempt *probe.Attempt) pcommon.SpanID {
 }
 
 func (t *tree) addExplanation(e *probe.Explanation) {
-	tries := t.addChild("explain", e.Step, 1).Attributes().PutEmptySlice("tls.explain.tries")
+	tries := t.addChild("explain", e.Timed, 1).Attributes().PutEmptySlice("tls.explain.tries")
 	for _, try := range e.Tries {
 		tries.AppendEmpty().SetStr(try.String())
 	}
