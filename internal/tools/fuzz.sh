@@ -16,11 +16,17 @@ if [ -z "$found" ] || [ "$declared" != "$found" ]; then
 	exit 1
 fi
 
+# In Go 1.26 the end of the time may count as a failure, which is reported in these words alone: golang/go#75804, fixed
+# in Go 1.27.
+only_time_is_up() {
+	[ "$(sed -n '/^--- FAIL/,/^FAIL/p' "$1" | sed '1d;$d')" = '    context deadline exceeded' ]
+}
+
 status=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 while read -r package name; do
-	if go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" "$package" >"$log" 2>&1; then
+	if go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" "$package" >"$log" 2>&1 || only_time_is_up "$log"; then
 		printf 'passed  %-32s %s\n' "$name" "$(sed -n 's/.*elapsed: \([^,]*\), \(execs: [0-9]*\).*total: \([0-9]*\)).*/\1, \2, corpus of \3/p' "$log" | tail -1)"
 	else
 		status=1
