@@ -87,7 +87,7 @@ type Gone struct{ About }
 type Attempt struct {
 	Lookups   []Lookup   // for the endpoint's name, or for a service and its servers; none if the endpoint is an address
 	Dials     []Dial     // one for each address that was tried, in order
-	StartTLS  *Timed      // nil if STARTTLS is not used or was not reached
+	StartTLS  *Timed     // nil if STARTTLS is not used or was not reached
 	Handshake *Handshake // nil if it was not reached
 
 	// ClientCert is the client certificate that is configured for the target; nil if there is none.
