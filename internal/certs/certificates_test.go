@@ -96,8 +96,8 @@ func edKey() crypto.Signer {
 	return k
 }
 
-// manyPrimes is an RSA key of many small primes, which is fast to make and to sign with. Those who check a signature see
-// only its modulus.
+// manyPrimes is an RSA key of many small primes, which is fast to make and to sign with. Code that checks a signature
+// sees only the modulus.
 type manyPrimes struct {
 	public rsa.PublicKey
 	primes []*big.Int

@@ -10,7 +10,7 @@ import (
 
 // The kinds of DER elements that contain certificates or keys.
 const (
-	kindCertificate = "certificate" // or a CRL or certificate request, which start alike
+	kindCertificate = "certificate" // or a CRL or certificate request, which start the same way
 	kindPKCS7       = "PKCS#7"
 	kindPKCS12      = "PKCS#12"
 	kindKey         = "private key"
@@ -58,7 +58,7 @@ func (r *reader) readDER(data cryptobyte.String) {
 	}
 }
 
-// readPKCS7 reads the certificates in SignedData (RFC 2315, section 9.1), the form of bundles without a signature.
+// readPKCS7 reads the certificates in SignedData (RFC 2315, section 9.1), the form of a bundle, which has no signature.
 func (r *reader) readPKCS7(der cryptobyte.String) {
 	var kind string
 	var s, certificates cryptobyte.String

@@ -15,8 +15,8 @@ const (
 )
 
 // Intermediates is a cache of the intermediates in trusted chains. With it, a chain from which the server left out an
-// intermediate can be told from one with an unknown root. The zero value is an empty cache, ready to use. It is safe for
-// concurrent use. Its size is bounded: once it is full, further intermediates are not added.
+// intermediate can be distinguished from one with an unknown root. The zero value is an empty cache, ready to use. It
+// is safe for concurrent use. Its size is bounded: once it is full, further intermediates are not added.
 type Intermediates struct {
 	mu        sync.RWMutex
 	bySubject map[string][]*x509.Certificate

@@ -15,10 +15,11 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// This file reads OCSP responses (RFC 6960). The parser of golang.org/x/crypto/ocsp does not return the hashes, signers and
-// extensions that a staple is checked by.
+// This file reads OCSP responses (RFC 6960). The parser of golang.org/x/crypto/ocsp does not return the hashes, signers
+// and extensions that are needed to check a staple.
 
-// A response needs one certificate of a responder at most. So many are tried, as each costs a check of its signature.
+// maxResponders is how many certificates of a response are tried, as each costs a check of its signature. A response
+// needs at most one.
 const maxResponders = 4
 
 // The structures of RFC 6960, section 4.2.1.
@@ -174,7 +175,7 @@ func (r *basicResponse) signer(issuer *x509.Certificate, now time.Time) (*x509.C
 	err := rejected(StapleForged, "it is signed neither by the certificate's issuer nor by a key that the issuer certified")
 	for _, raw := range r.Certificates[:min(len(r.Certificates), maxResponders)] {
 		c, parseErr := x509.ParseCertificate(raw.FullBytes)
-		// The largest RSA key is that of crypto/tls: checking a signature takes long with a huge one.
+		// The limit for RSA keys is that of crypto/tls: checking a signature with a huge key takes long.
 		if parseErr != nil || !r.namesSigner(c) || !bytes.Equal(c.RawIssuer, issuer.RawSubject) || rsaBits(c) > 8192 ||
 			checkSignature(c, issuer) != nil || !signedBy(c) {
 			continue

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// trustedPath returns the best path from the leaf to a trusted root, or nil if there is none. It ignores everything that
-// can be checked for a certificate on its own. Only crypto/x509 can check name constraints and policies, so these are
-// ignored only if they rule out every path; then they are the returned reason.
+// trustedPath returns the best path from the leaf to a trusted root, or nil if there is none. It ignores everything
+// that can be checked for a certificate on its own. Only crypto/x509 can check name constraints and policies, so these
+// are ignored only if they rule out every path. In that case, they are returned as the reason.
 func trustedPath(presented []*x509.Certificate, roots *x509.CertPool, now time.Time) (path []*x509.Certificate, reasons []Reason) {
 	anchors := trustAnchors(presented, roots, now)
 	path, err := relaxedPath(presented, anchors, now, true)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// trustReasons returns why path does not lead to a trusted root: its invalid signatures and, unless what is above the last
-// of these leads to a trusted root, the unknown root.
+// trustReasons returns why path does not lead to a trusted root: its invalid signatures and the unknown root. The root
+// is left out if the part of the path above the last invalid signature leads to a trusted root.
 func trustReasons(path, presented []*x509.Certificate, roots *x509.CertPool, now time.Time) []Reason {
 	reasons, rest := signatureReasons(path)
 	if rest == len(path) {
@@ -64,10 +64,10 @@ func rootReason(path []*x509.Certificate, roots *x509.CertPool, now time.Time) R
 	return r
 }
 
-// hasNamesakeRoot reports whether a trusted root has the issuer's name, but its key did not make the signature. Either the
-// certificate was altered or the CA has a new key; these cannot be told apart, as a pool does not reveal its certificates.
-// The hint of x509.UnknownAuthorityError is not exported, so only its text can be searched. That text also names a root
-// that may not sign, because it is no CA or its key is too small; then the signature was not checked.
+// hasNamesakeRoot reports whether a trusted root has the issuer's name, but its key did not make the signature. Either
+// the certificate was altered or the CA has a new key. These cannot be distinguished, as a pool does not reveal its
+// certificates. The hint of x509.UnknownAuthorityError is not exported, so only its text can be searched. That text
+// also names a root that may not sign, because it is no CA or its key is too small; then the signature was not checked.
 func hasNamesakeRoot(err error) bool {
 	var unknown x509.UnknownAuthorityError
 	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of") &&

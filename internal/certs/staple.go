@@ -64,8 +64,9 @@ const (
 const (
 	maxStaple = 32 << 10 // bytes. TLS has room for twice as many, and real responses have one to five KiB.
 	clockSkew = 5 * time.Minute
-	// How long a response without nextUpdate is valid. It means that newer information is always available (RFC 6960,
-	// section 4.2.2.1), so a response that was stapled cannot be valid for long. Firefox uses the same limit.
+	// maxUndated is how long a response without nextUpdate is valid. Such a response means that newer information is
+	// always available (RFC 6960, section 4.2.2.1), so a response that was stapled cannot be valid for long. Firefox
+	// uses the same limit.
 	maxUndated = 24 * time.Hour
 )
 

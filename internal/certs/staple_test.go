@@ -98,7 +98,7 @@ func TestStaple(t *testing.T) {
 		})
 	}
 
-	stranger := tlsfarm.NewAuthority("Staple CA") // of the same name
+	stranger := tlsfarm.NewAuthority("Staple CA") // with the same name
 	other := stapleCA.Issue("other")
 	responder := stapleCA.Issue("OCSP", tlsfarm.Responder)
 	key := responder.PrivateKey.(crypto.Signer)
@@ -263,7 +263,7 @@ func TestStaple(t *testing.T) {
 	}
 }
 
-// flip changes a signed digit, of nextUpdate.
+// flip changes a digit of nextUpdate, which is signed.
 func flip(staple []byte) []byte {
 	return resent(staple, func(r *basicResponse) {
 		r.Data.Raw = append([]byte(nil), r.Data.Raw...)

@@ -83,8 +83,9 @@ func Verify(presented []*x509.Certificate, roots *x509.CertPool, name string, no
 	return v
 }
 
-// explain finds all reasons, where x509.Certificate.Verify returns only the first it meets. It checks each aspect on its
-// own: first it looks for a path to a trusted root, ignoring all other faults, and then at issuers, dates, name and usages.
+// explain finds all reasons, whereas x509.Certificate.Verify returns only the first one that it finds. It checks each
+// aspect on its own: first it looks for a path to a trusted root, ignoring all other faults, and then at issuers,
+// dates, name and usages.
 func (v *Verdict) explain(presented []*x509.Certificate, roots *x509.CertPool, name string, now time.Time) {
 	leaf := presented[0]
 	path, constraintReasons := trustedPath(presented, roots, now)

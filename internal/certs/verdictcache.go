@@ -12,10 +12,11 @@ import (
 // use. As there is one for each of many targets, it keeps no leaf, only references to intermediates and roots, which
 // targets share.
 //
-// A cached verdict is used as long as the presented chain, the roots and the name are the same, and no certificate of the
-// verified chain has become valid or expired. Until then a valid chain stays valid, whatever else is presented or trusted.
-// Other verdicts are not cached: not everything is known that would make them valid, such as a root whose validity begins.
-// A cached staple is used as long as the chain is the same, until the staple or its signer's certificate expires.
+// A cached verdict is used as long as the presented chain, the roots and the name are the same, and no certificate of
+// the verified chain has become valid or expired. Until then a valid chain stays valid, whatever else is presented or
+// trusted. Other verdicts are not cached: they can become valid in ways that are not checked here, such as when the
+// validity of a root begins. A cached staple is used as long as the chain is the same, until the staple or its signer's
+// certificate expires.
 type VerdictCache struct {
 	chain       [32]byte // SHA-256 of the presented certificates
 	roots       *x509.CertPool
@@ -94,7 +95,8 @@ func (vc *VerdictCache) AddStaple(v *Verdict, response []byte, presented []*x509
 	return s
 }
 
-// sumOf returns the SHA-256 sum of the concatenated certificates. As DER encodes its length, no two lists are alike.
+// sumOf returns the SHA-256 sum of the concatenated certificates. As DER encodes its length, different lists never have
+// the same concatenation.
 func sumOf(certificates []*x509.Certificate) (sum [32]byte) {
 	h := sha256.New()
 	for _, c := range certificates {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// AlertError is a TLS alert that ended a handshake or a connection. A transport returns it, whatever its TLS stack made
-// of the alert.
+// AlertError is a TLS alert that ended a handshake or a connection. Every transport returns this type, whatever its TLS
+// stack returns.
 type AlertError struct {
 	Number uint8
 	Local  bool  // whether this side sent it because it could not accept what the peer sent
@@ -26,7 +26,7 @@ func alertOf(err error) (number uint8, ok bool) {
 	return alert.Number, true
 }
 
-// alertType returns the type of the failure that an alert of the server's reports.
+// alertType returns the type of the failure that an alert from the server reports.
 func alertType(number uint8, e *Evidence) Type {
 	a, ok := alerts[number]
 	if !ok {
@@ -46,13 +46,13 @@ func alertName(number uint8) string {
 }
 
 var alerts = map[uint8]struct {
-	name      string // in the TLS alert registry of IANA (RFC 8446, section 6)
-	sslReason string // OpenSSL's name for having received it (SSL_R_… in sslerr.h), for which people search; may be empty
+	name      string // in IANA's TLS alert registry (RFC 8446, section 6)
+	sslReason string // the reason that OpenSSL reports for it (SSL_R_… in sslerr.h), which people search for; may be empty
 	typ       Type
 
-	// orNoClientCert is for the alerts with which servers refuse a client without a certificate. Before TLS 1.3 had an
-	// alert for that, each did it in its own way: OpenSSL with handshake_failure, Go and NSS with bad_certificate, GnuTLS
-	// with decode_error.
+	// orNoClientCert marks the alerts that servers also send to a client without a certificate. Before TLS 1.3 defined
+	// an alert for that, each TLS library used a different one: OpenSSL handshake_failure, Go and NSS bad_certificate,
+	// GnuTLS decode_error.
 	orNoClientCert bool
 }{
 	0:   {name: "close_notify", typ: MalformedHandshake},

@@ -49,12 +49,12 @@ func stepOf(t Type, e *Evidence) Step {
 		return step
 	}
 	if t == ConnectionClosed && e.ClientCertRequested {
-		return ClientAuth // the server's certificate was accepted; what comes after it is the answer to ours
+		return ClientAuth // the server's certificate was already accepted, so this is the server's answer to ours
 	}
 	return e.Step
 }
 
-// localLimit recognizes the errors that are about the collector's own host, at any step.
+// localLimit returns the type of an error that is about the collector's own host, in any step.
 func localLimit(err error) (Type, bool) {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
@@ -92,13 +92,13 @@ func connectType(err error) Type {
 		return ConnectionTimeout
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EINVAL),
 		errors.Is(err, syscall.ENETDOWN), errors.Is(err, syscall.EHOSTDOWN), errors.Is(err, syscall.ENODEV):
-		// EINVAL and ENODEV are what a link-local address without its zone, or with an unknown one, yields.
+		// EINVAL and ENODEV are the errors for a link-local address without a zone, or with an unknown one.
 		return NetworkUnreachable
 	}
 	return Other
 }
 
-// handshakeType is for errors that are not alerts of the server's.
+// handshakeType returns the type of an error that is not an alert from the server.
 func handshakeType(e *Evidence) Type {
 	switch {
 	case metPlaintext(e.Err), IsPlaintext(e.FirstBytes):

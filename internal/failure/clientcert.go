@@ -39,7 +39,7 @@ func unsupportedCertificate(_ *Failure, e *Evidence) (cause, fix string) {
 	return clientCertRefused(e), "Issue a certificate with the extended key usage clientAuth and a key type that the server supports."
 }
 
-// refusedForReasonInLog is for the alerts that do not say what is wrong with the certificate.
+// refusedForReasonInLog explains the alerts that do not say what is wrong with the certificate.
 func refusedForReasonInLog(_ *Failure, e *Evidence) (cause, fix string) {
 	return clientCertRefused(e),
 		"Check the server's log for the reason. Check the certificate's issuer and dates, and that it has the extended key usage clientAuth."
@@ -54,7 +54,7 @@ func closedOverClientCert(e *Evidence) (cause, fix string) {
 		setClientCert + " Check the server's log."
 }
 
-// clientCertRefused is the cause that all refusals have in common.
+// clientCertRefused returns the cause that all refusals have in common.
 func clientCertRefused(e *Evidence) string {
 	if e.ClientCert == nil {
 		return fmt.Sprintf("%s reports a problem with the client certificate, but none was sent. %s", e.Endpoint, acceptedCAs(e))

@@ -9,7 +9,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// What can go wrong before there is a connection: on the collector's own host, in DNS, in connecting.
+// This file explains failures before there is a connection: on the collector's own host, in DNS, and in connecting.
 
 func tooManyOpenFiles(*Failure, *Evidence) (cause, fix string) {
 	return "The collector has reached its limit of open files.",

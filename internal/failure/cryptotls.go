@@ -11,8 +11,8 @@ import (
 )
 
 // FromCryptoTLS returns err as an *AlertError if it is an alert that crypto/tls sent or received over a net.Conn, and
-// unchanged otherwise. crypto/tls keeps such an alert in an unexported type, so that errors.As does not find a
-// tls.AlertError (golang.org/issue/35234): all there is to go by is the kind of that type.
+// unchanged otherwise. crypto/tls keeps such an alert in an unexported type, so errors.As does not find a
+// tls.AlertError (golang.org/issue/35234). The alert can only be recognized by the kind of that type.
 func FromCryptoTLS(err error) error {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" && op.Op != "local error" {
@@ -25,7 +25,7 @@ func FromCryptoTLS(err error) error {
 	return &AlertError{Number: uint8(number.Uint()), Local: op.Op == "local error", Err: err}
 }
 
-// metPlaintext reports whether crypto/tls saw that the server's first record is not TLS.
+// metPlaintext reports whether crypto/tls found that the server's first record is not TLS.
 func metPlaintext(err error) bool {
 	var header tls.RecordHeaderError
 	return errors.As(err, &header) && header.Conn != nil
@@ -37,8 +37,8 @@ func refusedByCryptoTLS(err error) bool {
 	return errors.As(err, &header) || strings.HasPrefix(err.Error(), "tls: ") || strings.HasPrefix(err.Error(), "x509: ")
 }
 
-// words are the beginnings of those errors of crypto/tls that have no type of their own and yet mean something other
-// than a malformed handshake. TestWords fails when Go rewords one.
+// words are the prefixes of the crypto/tls errors that have no type of their own, but mean something other than a
+// malformed handshake. TestWords fails if Go rewords one.
 var words = []struct {
 	text string
 	typ  Type

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWords fails when Go rewords one of the errors for which there is nothing but words to go by: it looks for them in
+// TestWords fails if Go rewords one of the errors that can only be recognized by their text. It looks for the text in
 // the source of the crypto/tls that this test is built with.
 func TestWords(t *testing.T) {
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()
@@ -42,7 +42,7 @@ func TestWords(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// TestAlertsOfCryptoTLS fails when crypto/tls reports alerts in another way.
+// TestAlertsOfCryptoTLS fails if crypto/tls changes how it reports alerts.
 func TestAlertsOfCryptoTLS(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer []byte // to the ClientHello

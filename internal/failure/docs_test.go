@@ -30,9 +30,9 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
 
-// guide is docs/troubleshooting.md taken apart.
+// guide is docs/troubleshooting.md, parsed.
 type guide struct {
-	chapters []string // headings of the first level, the title aside: the steps
+	chapters []string // first-level headings except the title: the steps
 	sections map[Type]section
 	anchors  map[string]bool // of all headings
 	text     string
@@ -43,7 +43,7 @@ type section struct {
 	text    string
 }
 
-// words is the text of a section on one line.
+// words returns the text of the section on one line.
 func (s section) words() string { return strings.Join(strings.Fields(s.text), " ") }
 
 func readGuide(t *testing.T) guide {
@@ -80,13 +80,13 @@ func readGuide(t *testing.T) guide {
 	return g
 }
 
-// anchor is what a heading becomes in a link.
+// anchor returns the anchor that links to a heading.
 func anchor(heading string) string {
 	heading = regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(heading), "")
 	return strings.ReplaceAll(heading, " ", "-")
 }
 
-// constants returns the values of all constants of a type that is declared in a package of this module.
+// constants returns the values of all constants of a type in the package in dir.
 func constants(t *testing.T, dir, typeName string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -151,11 +151,11 @@ func TestTroubleshootingHasASectionForEachType(t *testing.T) {
 		s := g.sections[typ]
 		assert.NotEmpty(t, s.text, "docs/troubleshooting.md has no section for %s", typ)
 		switch {
-		case row.explain == nil, typ == Type(certs.WeakKey): // which is both
+		case row.explain == nil, typ == Type(certs.WeakKey): // which can also be a reason
 			assert.Equal(t, "warning", s.chapter, "section %s", typ)
 		case typ == Other:
 			assert.Equal(t, "any", s.chapter)
-		case typ == ConnectionClosed: // wherever it happens
+		case typ == ConnectionClosed: // which can happen in other steps too
 			assert.Equal(t, "handshake", s.chapter)
 		default:
 			assert.Equal(t, string(row.step), s.chapter, "section %s", typ)
@@ -201,8 +201,8 @@ func TestTroubleshootingLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// TestTroubleshootingHasTheNumbers looks for OpenSSL's verify codes and words, and the alerts, in the sections of their
-// types.
+// TestTroubleshootingHasTheNumbers checks that the section of each type has its alerts, and OpenSSL's verify code and
+// message.
 func TestTroubleshootingHasTheNumbers(t *testing.T) {
 	g := readGuide(t)
 	for typ, row := range types {
@@ -217,8 +217,8 @@ func TestTroubleshootingHasTheNumbers(t *testing.T) {
 	}
 }
 
-// TestTroubleshootingQuotesTheProgram has the program explain an example of each type: the quotation in the section is
-// that, word for word; the cause may be left out.
+// TestTroubleshootingQuotesTheProgram explains an example of each type, and checks that the section quotes the
+// explanation word for word. The section may leave out the cause.
 func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 	g := readGuide(t)
 	for typ, row := range types {
@@ -242,7 +242,7 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 	}
 }
 
-// TestTroubleshootingQuotesVariants is for what the guide quotes besides the example of each type.
+// TestTroubleshootingQuotesVariants checks what the guide quotes in addition to the example of each type.
 func TestTroubleshootingQuotesVariants(t *testing.T) {
 	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
 	e := exampleOf(UnknownCA)
@@ -266,7 +266,7 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	}
 }
 
-// quotes reports whether the quotation in a section is the fix, or ends with it and is the end of cause and fix.
+// quotes reports whether the quotation in a section is the fix, possibly preceded by all or the end of the cause.
 func quotes(section, cause, fix string) bool {
 	var words []string
 	for line := range strings.Lines(section) {
@@ -278,8 +278,7 @@ func quotes(section, cause, fix string) bool {
 	return strings.HasSuffix(cause+" "+fix, quotation) && strings.HasSuffix(quotation, fix)
 }
 
-// exampleOf returns evidence that a failure of a type can be explained with: an error, or a verdict for the faults of
-// certificates.
+// exampleOf returns evidence for a failure of a type: an error, or a verdict for the faults of certificates.
 func exampleOf(typ Type) Evidence {
 	if types[typ].step == File {
 		return Evidence{Step: File, Err: &certs.FileError{Fault: certs.Fault(typ)}, Endpoint: "/etc/ssl/site.pem"}
@@ -340,7 +339,7 @@ func exampleOf(typ Type) Evidence {
 	e.Verdict = &certs.Verdict{Chain: []*x509.Certificate{leaf, ca}}
 	reason := certs.Reason{Fault: certs.Fault(typ), Cert: leaf}
 	switch reason.Fault {
-	case certs.SelfSigned, certs.IncompleteChain: // the leaf came alone
+	case certs.SelfSigned, certs.IncompleteChain: // only the leaf was sent
 		e.Verdict.Chain = e.Verdict.Chain[:1]
 	case certs.NotCA, certs.PathLengthExceeded, certs.WeakKey: // the CA is at fault
 		reason.Depth, reason.Cert = 1, ca

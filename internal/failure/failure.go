@@ -1,8 +1,9 @@
-// Package failure turns what a probe met, an error or a verdict, into a Failure: the step at which it happened, one of
-// a bounded list of types, every reason, OpenSSL's words for it, the likely cause and the fix.
+// Package failure explains why a probe failed. It turns an error or a verdict into a Failure: the step in which it
+// happened, its type from a bounded list, every reason, OpenSSL's message for it, the likely cause and the fix.
 //
-// It decides by error types, errno and alert numbers. Where crypto/tls offers nothing but words, they are in
-// cryptotls.go. To add a type: its constant and its row in types.go, and its section in docs/troubleshooting.md.
+// It decides by error types, errno and alert numbers. Some errors of crypto/tls can only be recognized by their text:
+// these are in cryptotls.go. To add a type, add its constant and its row in types.go, and its section in
+// docs/troubleshooting.md.
 package failure
 
 import (
@@ -15,7 +16,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// Step is where in a probe a failure happened; the values of the attribute tls.probe.phase.
+// Step is the part of a probe in which a failure happened. Its values are those of the attribute tls.probe.phase.
 type Step string
 
 const (
@@ -24,8 +25,8 @@ const (
 	Connect    Step = "connect"
 	StartTLS   Step = "starttls"
 	Handshake  Step = "handshake"
-	Verify     Step = "verify"      // the server's certificate, judged by us
-	ClientAuth Step = "client_auth" // our certificate, judged by the server
+	Verify     Step = "verify"      // we verify the server's certificate
+	ClientAuth Step = "client_auth" // the server verifies our certificate
 	File       Step = "file"        // reading a certificate file
 )
 
@@ -35,31 +36,31 @@ type Failure struct {
 	Type    Type   // the reason to fix first
 	Reasons []Type // all of them, without duplicates, Type first
 
-	// Category is the value of tls.error.type: Evidence.Transport in the step connect, certificate_verification in verify,
-	// ssl_error in handshake and client_auth, in all others the step.
+	// Category is the value of tls.error.type: Evidence.Transport in the step connect, certificate_verification in
+	// verify, ssl_error in handshake and client_auth, and the step itself in all others.
 	Category string
 
 	VerifyCode    int    // OpenSSL's X509_V_ERR number, 0 if it has none
-	VerifyMessage string // OpenSSL's words for it
+	VerifyMessage string // OpenSSL's message for it
 
 	Alert     uint8  // the TLS alert that the server sent
 	HasAlert  bool   // whether it sent one
 	SSLReason string // OpenSSL's reason, such as TLSV1_ALERT_PROTOCOL_VERSION; may be empty
 
-	Message string // what Go said, in one line, fit for telemetry
-	Cause   string // one or more sentences with the evidence in them
+	Message string // Err in one line, cleaned and bounded; without Err, VerifyMessage or Cause
+	Cause   string // one or more sentences that include the evidence
 	Fix     string // what to do about it
 }
 
-// Error makes a Failure an error: its type and cause.
+// Error returns the type and the cause.
 func (f *Failure) Error() string { return string(f.Type) + ": " + f.Cause }
 
-// Evidence is all that a probe knows when it fails.
+// Evidence is everything that a probe knows when it fails.
 type Evidence struct {
 	Step     Step  // at which Err occurred: Local, DNS, Connect, StartTLS, Handshake, ClientAuth or File
-	Err      error // never nil, unless Verdict is the failure; alerts are in it as *AlertError
+	Err      error // nil only if Verdict is the failure; it wraps an alert as an *AlertError
 	Now      time.Time
-	Timeout  time.Duration // of the whole probe, or of connecting where that has a limit of its own
+	Timeout  time.Duration // of the whole probe, or of connecting if that has its own limit
 	Endpoint string        // host:port; for a file its path
 	Port     uint16
 
@@ -70,8 +71,8 @@ type Evidence struct {
 	MinVersion, MaxVersion uint16         // offered
 	ALPN                   []string       // offered
 	StartTLS               string         // protocol spoken before TLS; may be empty
-	CertificateType        string         // the one that was asked for; empty if any will do
-	FirstBytes             []byte         // what the server sent first, a bounded piece of it
+	CertificateType        string         // the only one that the client accepts; empty if it accepts any
+	FirstBytes             []byte         // the first bytes that the server sent; bounded
 
 	ClientCertRequested bool
 	ClientCert          *x509.Certificate // ours; nil if none is configured
@@ -97,7 +98,8 @@ func Explain(e Evidence) *Failure {
 
 	f.Cause, f.Fix = types[f.Type].explain(f, &e)
 	f.Cause += f.otherReasons() + f.alertSentence()
-	// What is quoted in the sentences is clean already, except for the words of errors, which hold foreign bytes too.
+	// Everything that the sentences quote is already clean, except for the text of errors, which may contain foreign
+	// bytes.
 	f.Cause, f.Fix = text.Clean(f.Cause, maxSentences), text.Clean(f.Fix, maxSentences)
 	if f.Message == "" {
 		f.Message = f.VerifyMessage
@@ -122,7 +124,8 @@ func category(s Step, transport string) string {
 	return string(s)
 }
 
-// otherReasons is the sentence about the reasons after the first, with a space before it; empty if there are none.
+// otherReasons returns a sentence about the reasons after the first, with a space before it. It is empty if there are
+// none.
 func (f *Failure) otherReasons() string {
 	if len(f.Reasons) < 2 {
 		return ""
@@ -134,7 +137,8 @@ func (f *Failure) otherReasons() string {
 	return " Also: " + strings.Join(others, ", ") + "."
 }
 
-// alertSentence names the alert, with a space before it; empty if there was none. It is evidence whatever else is known.
+// alertSentence returns a sentence that names the alert, with a space before it. It is empty if there was none. The
+// alert is useful evidence for every type of failure.
 func (f *Failure) alertSentence() string {
 	if !f.HasAlert {
 		return ""

@@ -149,7 +149,7 @@ func TestForeignTextIsCleanAndBounded(t *testing.T) {
 	}
 }
 
-// The words of errors contain foreign bytes too, of any length.
+// The text of an error may contain any number of foreign bytes.
 func TestCauseIsCleanAndBoundedWhateverAnErrorSays(t *testing.T) {
 	c := &x509.Certificate{}
 	f := Explain(Evidence{Endpoint: "a:1", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{

@@ -7,7 +7,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 )
 
-// MismatchFix is what to do if a server serves another certificate than the one in the file that it should serve.
+// MismatchFix says what to do if a server does not serve the certificate in its file.
 const MismatchFix = "Reload the server so that it serves the certificate in the file. If it reads another file, correct file_path."
 
 func fileNotFound(_ *Failure, e *Evidence) (cause, fix string) {
@@ -44,7 +44,7 @@ func fileMalformed(_ *Failure, e *Evidence) (cause, fix string) {
 		"It must be PEM, DER, PKCS#12 or a Java keystore. Correct file_path, or file_format if it is set."
 }
 
-// fileDetail is what else is known about a file, with a colon before it; empty if nothing is.
+// fileDetail returns the detail of the error, with a colon before it. It is empty if the error has none.
 func fileDetail(e *Evidence) string {
 	var file *certs.FileError
 	if !errors.As(e.Err, &file) || file.Err == nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// How text from the network is quoted in sentences: clean, and of bounded length.
+// This file quotes text from the network in sentences: cleaned, and of bounded length.
 
 const maxName = 128 // bytes
 

@@ -68,7 +68,7 @@ func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
 		"Check the server's log. Usual reasons: no cipher suite or key exchange group in common, a name that the server does not serve, or a missing client certificate."
 }
 
-// noSuchCertificate is for a server that was asked for one kind of certificate and refused.
+// noSuchCertificate explains the failure of a server that was asked for one kind of certificate and refused.
 func noSuchCertificate(e *Evidence) (cause, fix string) {
 	kind := strings.ToUpper(e.CertificateType)
 	return fmt.Sprintf("%s refuses clients that accept only an %s certificate.", e.Endpoint, kind),
@@ -92,7 +92,7 @@ func unrecognizedName(_ *Failure, e *Evidence) (cause, fix string) {
 	return fmt.Sprintf("%s has no certificate for the name %s.", e.Endpoint, e.ServerName), serveName(e.ServerName)
 }
 
-// serveName is the fix for a server that does not serve a name.
+// serveName returns the fix for a server that does not serve a name.
 func serveName(name string) string {
 	return fmt.Sprintf("Configure the server for %s, or set tls server_name_override to a name that it serves.", name)
 }
@@ -117,7 +117,7 @@ func versionName(v uint16) string {
 	return tls.VersionName(v)
 }
 
-// versions names a range of versions.
+// versions returns the text for a range of TLS versions.
 func versions(lowest, highest uint16) string {
 	if lowest == highest {
 		return versionName(lowest)

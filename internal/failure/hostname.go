@@ -27,8 +27,8 @@ func nameMismatch(_ *Failure, e *Evidence) (cause, fix string) {
 	return cause, fix + fmt.Sprintf(", such as %s.", closest)
 }
 
-// closestName returns that of the first hundred names which is most like name, clean. It is empty if name is an address
-// or there are no names.
+// closestName returns the one of the first hundred names that is most like name, cleaned. It is empty if name is an
+// address or there are no names.
 func closestName(names []string, name string) string {
 	if _, err := netip.ParseAddr(name); err == nil || len(names) == 0 {
 		return ""
@@ -42,8 +42,7 @@ func closestName(names []string, name string) string {
 	return text.Clean(closest, maxName)
 }
 
-// distance is the number of single-character edits between two names (Levenshtein), of the first only as many characters
-// as a name in DNS may have.
+// distance returns the Levenshtein distance between two names. It cuts the first to the maximum length of a DNS name.
 func distance(a, b string) int {
 	if len(a) > 253 {
 		a = a[:253]

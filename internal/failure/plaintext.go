@@ -11,8 +11,8 @@ func looksLikeTLS(b []byte) bool {
 	return len(b) < 2 || (b[0] == 21 || b[0] == 22) && b[1] == 3
 }
 
-// service names the protocol of a server by its first bytes, which are not TLS, and the value of starttls that would start
-// TLS with it, if there is one. Both are empty if the bytes are of no known protocol.
+// service recognizes the protocol of a server by its first bytes, which are not TLS. It returns the name of the
+// protocol and its value of starttls, if it has one. Both are empty if the protocol is unknown.
 func service(b []byte, port uint16) (name, starttls string) {
 	has := func(prefix string) bool { return bytes.HasPrefix(b, []byte(prefix)) }
 	upper := bytes.ToUpper(b)

@@ -12,7 +12,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// verifyCode returns OpenSSL's number and words for the primary reason of a verdict, 0 and "" if it has none.
+// verifyCode returns OpenSSL's number and message for the primary reason of a verdict, or 0 and "" if it has none.
 func verifyCode(t Type, primary certs.Reason, serverName string) (int, string) {
 	switch primary.Fault {
 	case certs.NameMismatch:
@@ -31,7 +31,7 @@ func verifyCode(t Type, primary certs.Reason, serverName string) (int, string) {
 	return types[t].verifyCode, types[t].verifyMessage
 }
 
-// atFault names the certificate that a verdict is about, at the beginning of a sentence.
+// atFault returns the beginning of a sentence: the certificate that has the primary reason of the verdict.
 func atFault(e *Evidence) string {
 	primary := e.Verdict.Primary()
 	name := quoted(certs.SubjectName(primary.Cert))
@@ -44,7 +44,7 @@ func atFault(e *Evidence) string {
 	return "The certificate"
 }
 
-// missingIssuer names the issuer at which the chain ends.
+// missingIssuer returns the name of the issuer at which the chain ends.
 func missingIssuer(e *Evidence) string {
 	return quoted(certs.IssuerName(e.Verdict.Chain[len(e.Verdict.Chain)-1]))
 }
@@ -155,8 +155,7 @@ func revoked(_ *Failure, e *Evidence) (cause, fix string) {
 		"Install a new certificate with a new key, and ask the CA why this one was revoked."
 }
 
-// malformedCertificate is for what crypto/tls cannot parse, which leaves no verdict, and for what a verdict has no other
-// name for.
+// malformedCertificate explains the fault Malformed. There is no verdict if crypto/tls could not parse the certificate.
 func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
 	if e.Verdict == nil {
 		return fmt.Sprintf("%s sent a certificate that cannot be read: %s.", e.Endpoint, f.Message),

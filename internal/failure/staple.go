@@ -6,7 +6,8 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 )
 
-// Staple says why a staple cannot be trusted and what to do about it. It is empty for a staple that can be.
+// Staple returns why a staple cannot be trusted and what to do about it. The result is empty if the staple can be
+// trusted.
 func Staple(s *certs.Staple) string {
 	cause := fmt.Sprintf("The OCSP response that the server staples cannot be trusted: %v.", s)
 	fix := "Make the server fetch a new one from its CA's OCSP responder."

@@ -38,7 +38,7 @@ func closedBeforeTLS(e *Evidence) (cause, fix string) {
 		otherProtocol(e) + fmt.Sprintf("Check that the port speaks %s. Check the server's log: it may refuse this client.", e.StartTLS)
 }
 
-// expectedAndGot quotes what the server sent in the place of what it should have sent.
+// expectedAndGot returns a sentence about what the server should have sent and what it sent instead.
 func expectedAndGot(e *Evidence) string {
 	quote := func(s string) string { return fmt.Sprintf("%q", text.Clean(strings.TrimSpace(s), 200)) }
 	var refusal *starttls.Error
@@ -55,13 +55,14 @@ func expectedAndGot(e *Evidence) string {
 	return fmt.Sprintf("Expected %s, got %s.", refusal.Expected, got)
 }
 
-// otherProtocol is the fix, with a space after it, if what the server sent first or its port shows that it speaks another
-// protocol than starttls says; else it is empty.
+// otherProtocol returns the fix, with a space after it, if the server's first bytes or its port show that it speaks a
+// different protocol from the one in starttls. Otherwise it is empty.
 func otherProtocol(e *Evidence) string {
 	refusal := &starttls.Error{First: string(e.FirstBytes)}
 	errors.As(e.Err, &refusal)
 	name, value := service([]byte(refusal.First), e.Port)
-	// Both kinds of XMPP begin alike, and so do greetings with 220 that do not name their protocol: the port decides.
+	// Both kinds of XMPP begin the same way, and a greeting with code 220 may not name its protocol. In these cases the
+	// port decides.
 	if value == "" || name == "XMPP" || value == "smtp" && !strings.Contains(strings.ToUpper(refusal.First), "SMTP") {
 		value = starttls.ForPort(e.Port)
 	}
@@ -71,8 +72,8 @@ func otherProtocol(e *Evidence) string {
 	return fmt.Sprintf("Set starttls: %s on this target. ", value)
 }
 
-// missingSTARTTLS is a sentence, with a space before it, for servers that answer a ClientHello with silence or by closing
-// the connection, as PostgreSQL does. It is empty if nothing suggests that starttls is missing.
+// missingSTARTTLS returns a sentence, with a space before it, for servers that do not answer a ClientHello, or that
+// close the connection, as PostgreSQL does. It is empty if nothing suggests that starttls is missing.
 func missingSTARTTLS(e *Evidence) string {
 	if s := starttls.ForPort(e.Port); s != "" && e.StartTLS == "" && len(e.FirstBytes) == 0 {
 		return fmt.Sprintf(" Services on port %d start in plain text, so this target probably needs starttls: %s.", e.Port, s)

@@ -10,17 +10,17 @@ import (
 // Try is a handshake that differs in one respect from the one that failed, and its result.
 type Try struct {
 	MinVersion, MaxVersion uint16 // offered
-	Same                   bool   // it differs in nothing: the failure may come and go
-	EverySuite             bool   // offers all that Go has, insecure ones too
+	Same                   bool   // no difference at all: the failure may come and go
+	EverySuite             bool   // offers every cipher suite that Go has, even insecure ones
 	WithoutSNI             bool   // sends no server name
 
-	Err     error  // why it did not work; nil if it did
+	Err     error  // nil if it worked
 	Version uint16 // negotiated
 	Suite   uint16 // negotiated
 	Name    string // of the certificate that the server sent, clean
 }
 
-// String says in short what was tried, and the result.
+// String returns a short description of what was tried, and the result.
 func (t Try) String() string {
 	what := versions(t.MinVersion, t.MaxVersion)
 	if t.Same {
@@ -46,9 +46,9 @@ func (t Try) String() string {
 	return what + ": failed"
 }
 
-// Tries returns what to try to find out more about a failure of this type: at most four handshakes, the first the same
-// again. It returns none for types about which they would show nothing. The versions are those that were offered; sni is
-// whether a server name was.
+// Tries returns the handshakes to try to find out more about a failure of this type: at most four, of which the first
+// is the same again. It returns nil if no handshake would show more about this type. The versions are those that were
+// offered. sni is whether a server name was sent.
 func Tries(t Type, minVersion, maxVersion uint16, sni bool) []Try {
 	tries := []Try{{MinVersion: minVersion, MaxVersion: maxVersion, Same: true}}
 	if t == ProtocolMismatch {
@@ -56,7 +56,7 @@ func Tries(t Type, minVersion, maxVersion uint16, sni bool) []Try {
 			// Some servers and middleboxes choke on the ClientHello of TLS 1.3.
 			tries = append(tries, Try{MinVersion: minVersion, MaxVersion: tls.VersionTLS12, EverySuite: true})
 		}
-		// Each version that was not offered, alone: all that work are the answer.
+		// Try each version that was not offered on its own, to find all that work.
 		for v := uint16(tls.VersionTLS13); v >= tls.VersionTLS10; v-- {
 			if v < minVersion || v > maxVersion {
 				tries = append(tries, Try{MinVersion: v, MaxVersion: v, EverySuite: true})
@@ -84,10 +84,11 @@ func Tries(t Type, minVersion, maxVersion uint16, sni bool) []Try {
 	return nil
 }
 
-// Refine adds to the failure what the tries have shown: its type if that is now known better, its cause and its fix. The
-// step stays: it is where the failure was met. The tries are those of Tries, as far as they were made; at least one.
+// Refine updates the cause and the fix of the failure with the results of the tries, and the type if they show a more
+// specific one. The step stays the one in which the failure happened. The tries are the first ones that Tries returned,
+// at least one.
 func (f *Failure) Refine(tries []Try, endpoint, serverName string) {
-	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // it goes last
+	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // it is added again at the end
 	var worked []Try
 	for _, t := range tries {
 		if t.Err == nil {
@@ -114,7 +115,7 @@ func (f *Failure) nothingWorked(tries []Try) {
 	}
 }
 
-// become makes the failure what the first handshake that worked shows, in which it differs from the one that was offered.
+// become sets the type, the cause and the fix by how the first handshake that worked differs from the one that failed.
 func (f *Failure) become(offered Try, worked []Try, endpoint, serverName string) {
 	best := worked[0]
 	version, suite := versionName(best.Version), tls.CipherSuiteName(best.Suite)
@@ -131,7 +132,7 @@ func (f *Failure) become(offered Try, worked []Try, endpoint, serverName string)
 		f.Cause = fmt.Sprintf("%s supports none of the offered cipher suites, or none of the offered key exchange groups. When every suite was offered, it chose %s.", endpoint, suite)
 		f.Fix = "Enable an ECDHE suite with AES-GCM or ChaCha20 on the server. " + asItIs
 	case wasOffered && strings.HasPrefix(suite, "TLS_RSA_"):
-		// Key exchange by RSA needs no group: what they do not have in common is a group, not a version.
+		// Key exchange by RSA needs no group: the problem is the groups, not the version.
 		t = CipherMismatch
 		f.Cause = fmt.Sprintf("%s supports none of the offered key exchange groups. Without one, in %s, it chose %s.", endpoint, version, suite)
 		f.Fix = "Enable the group X25519 or P-256 on the server. " + asItIs
@@ -150,7 +151,7 @@ func (f *Failure) become(offered Try, worked []Try, endpoint, serverName string)
 	f.Type = t
 }
 
-// settings are the keys with which the collector would succeed as t did.
+// settings returns the settings with which the collector's handshake would succeed as t did.
 func settings(t Try) string {
 	v := strings.TrimPrefix(versionName(t.Version), "TLS ")
 	s := fmt.Sprintf("tls min_version: %q and max_version: %q", v, v)

@@ -50,7 +50,7 @@ const (
 
 // types holds what is known about each type of failure before there is any evidence.
 var types = map[Type]struct {
-	step Step // where it is met; empty if the evidence decides
+	step Step // in which it happens; empty if the evidence decides
 
 	// explain returns the likely cause, with the evidence in it, and the fix. docs/troubleshooting.md quotes both. It is nil
 	// for a warning: the probe succeeds, so there is nothing to explain.
@@ -58,7 +58,7 @@ var types = map[Type]struct {
 
 	sslReason     string // OpenSSL's reason if no alert gives one
 	verifyCode    int    // OpenSSL's X509_V_ERR number; see the func verifyCode for exceptions
-	verifyMessage string // OpenSSL's words for it as of 3.0. They changed between its releases; the number did not.
+	verifyMessage string // OpenSSL's message for it in 3.0. Other releases word it differently, but have the same number.
 }{
 	TooManyOpenFiles: {step: Local, explain: tooManyOpenFiles},
 	NoFreePorts:      {step: Local, explain: noFreePorts},

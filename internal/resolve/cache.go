@@ -25,9 +25,9 @@ const (
 // Cache looks up names and caches the answers. The zero value is ready to use. Its methods may be called from any
 // goroutine.
 //
-// The resolver is not part of what identifies an answer: use one Cache for each. A nil resolver is the default one.
-// Only answers that come over its connections have a known TTL. Those from the hosts file, or from the C library, are
-// not cached.
+// Answers from different resolvers are not distinguished: use one Cache for each resolver. A nil resolver is the
+// default one. Only answers that come over its connections have a known TTL. Those from the hosts file, or from the C
+// library, are not cached.
 type Cache struct {
 	mu      sync.Mutex
 	entries map[key]entry
@@ -51,7 +51,7 @@ type entry struct {
 // lookup is a lookup in progress.
 type lookup struct {
 	waiting int                // goroutines that wait for it; guarded by Cache.mu
-	cancel  context.CancelFunc // called when nobody waits any more
+	cancel  context.CancelFunc // called when nobody waits for it any longer
 	done    chan struct{}      // closed once entry and err are set
 	entry   entry
 	err     error
@@ -64,8 +64,8 @@ func (c *Cache) Addresses(ctx context.Context, r *net.Resolver, name string) ([]
 	return e.addrs, err
 }
 
-// Servers returns the servers of a service, as Addresses does the addresses of a host. They are sorted by priority. The
-// name is the full one, such as _imaps._tcp.example.com.
+// Servers is like Addresses, but returns the servers of a service, sorted by priority. The name is the full one, such
+// as _imaps._tcp.example.com.
 func (c *Cache) Servers(ctx context.Context, r *net.Resolver, name string) ([]*net.SRV, error) {
 	e, err := c.get(ctx, r, key{name: name, srv: true})
 	return e.servers, err
@@ -130,7 +130,7 @@ func (c *Cache) run(ctx context.Context, r *net.Resolver, k key, l *lookup) {
 	l.entry.expires = ttl.expires()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lookups[k] == l { // else it was canceled, and another lookup has taken its place
+	if c.lookups[k] == l { // otherwise it was canceled, and another lookup has taken its place
 		delete(c.lookups, k)
 	}
 	if l.err == nil {

@@ -29,7 +29,7 @@ const (
 	ok       = dnsmessage.RCodeSuccess
 	nxdomain = dnsmessage.RCodeNameError
 	servfail = dnsmessage.RCodeServerFailure
-	hung     = time.Minute // after which a test fails; nothing takes nearly as long
+	hung     = time.Minute // how long a test waits before it fails; nothing takes nearly as long
 )
 
 // nameServer is a name server that counts the queries.
@@ -206,7 +206,7 @@ func TestConcurrentLookupsShareOne(t *testing.T) {
 	s.assertQueries(t, 2)
 	assert.Empty(t, cache.lookups)
 
-	// The same, if the answer may come before some of the lookups.
+	// The same applies if the answer may arrive before some of the lookups start.
 	s = serveNames(t, addresses(300, v4, v6))
 	results = s.lookups(t, &cache, 50)
 	for range 50 {
@@ -322,7 +322,7 @@ func (c *silentConn) Close() error                           { c.once.Do(func() 
 func (c *silentConn) Read([]byte) (int, error)               { <-c.closed; return 0, net.ErrClosed }
 func (c *silentConn) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, net.ErrClosed }
 
-// Otherwise goroutines would be left after shutdown, until net gives up.
+// Otherwise goroutines would remain after shutdown, until net gives up.
 func TestLookupIsCanceledIfNobodyWaits(t *testing.T) {
 	conns := make(chan *silentConn, 100)
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {

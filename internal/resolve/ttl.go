@@ -55,8 +55,8 @@ func (t *ttlRecorder) resolver(r *net.Resolver) *net.Resolver {
 	}
 }
 
-// wrap returns a connection that records what is read from conn. It is a net.PacketConn exactly if conn is: this is how
-// net knows that each message is a packet.
+// wrap returns a connection that records what is read from conn. It is a net.PacketConn if and only if conn is: this is
+// how net knows that each message is a packet.
 func (t *ttlRecorder) wrap(conn net.Conn) net.Conn {
 	p, ok := conn.(net.PacketConn)
 	c := &recordingConn{Conn: conn, ttl: t, packets: ok}
@@ -69,7 +69,7 @@ func (t *ttlRecorder) wrap(conn net.Conn) net.Conn {
 	}{c, p}
 }
 
-// packetMethods are the methods that net.PacketConn has and net.Conn has not.
+// packetMethods are the methods that net.PacketConn has but net.Conn does not.
 type packetMethods interface {
 	ReadFrom([]byte) (int, net.Addr, error)
 	WriteTo([]byte, net.Addr) (int, error)
@@ -115,7 +115,7 @@ func (c *recordingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answers reports whether net takes m for the answer to the query. Anyone could have sent it. A truncated response is
+// answers reports whether net accepts m as the answer to the query. Anyone could have sent it. A truncated response is
 // not an answer, as net asks again over TCP.
 func (c *recordingConn) answers(m *dnsmessage.Message) bool {
 	if !m.Response || m.ID != c.id || len(m.Questions) != 1 || m.Truncated ||
@@ -142,8 +142,8 @@ func (t *ttlRecorder) answer(q dnsmessage.Question, records []dnsmessage.Resourc
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.pending, q)
-	// A TTL with the highest bit set is a long one (RFC 8767, section 4). The pseudo-record of EDNS, where the field means
-	// something else, is not among these records.
+	// A TTL with the highest bit set counts as a long one (RFC 8767, section 4). The pseudo-record of EDNS, in which
+	// the field means something else, is not among these records.
 	for _, r := range records {
 		expires := now.Add(min(time.Duration(r.Header.TTL)*time.Second, maxTTL))
 		if t.earliest.IsZero() || expires.Before(t.earliest) {

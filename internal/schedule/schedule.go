@@ -15,19 +15,18 @@ import (
 
 const (
 	// maxTick is the time between two starts of probes, unless an interval is short. At a thousand probes a second, 20
-	// start together, so the process does not have to wake up for each one, which costs a third of the CPU time of a
-	// probe. With a longer tick the probes would wait for each other's CPU time, and their handshakes would seem slower
-	// than they are.
+	// start together. Waking up for each one would take a third of the CPU time of a probe. With a longer tick, the
+	// probes would wait for each other's CPU time, and their handshakes would seem slower than they are.
 	maxTick = 20 * time.Millisecond
-	// maxLag is by how much the schedule itself may be late, because the process was stopped or starved, and still catch
-	// up. That adds no more than a tenth to the probes that start within a second. If it is later, it moves all targets
-	// instead, as a burst of all missed probes would be worse.
+	// maxLag is how late the schedule may be and still catch up, after the process was stopped or starved. Catching up
+	// adds no more than a tenth to the probes that start within a second. If the schedule is later than that, it moves all
+	// targets instead, as a burst of all missed probes would be worse.
 	maxLag = 100 * time.Millisecond
-	// hangTime is how long a probe takes at least if its target is expected to hang again. It is longer than a handshake
-	// with a distant server whose first packet was lost: TCP sends it again after a second.
+	// hangTime is the shortest duration of a probe after which its target is expected to hang again. It is longer than a
+	// handshake with a distant server whose first packet was lost: TCP sends it again after a second.
 	hangTime = 2 * time.Second
-	// maxIdle is how many goroutines wait for another probe instead of ending. The stack of a new goroutine is too small
-	// for a handshake, and is copied several times until it is large enough.
+	// maxIdle is how many goroutines may wait for another probe instead of ending. The stack of a new goroutine is too
+	// small for a handshake, and is copied several times until it is large enough.
 	maxIdle = 32
 )
 
@@ -37,14 +36,14 @@ type Schedule struct {
 	// MaxConcurrent is how many probes may run at the same time: the number of slots.
 	//
 	// Targets that hang occupy a slot for their whole timeout. If they occupied all slots, all other targets would wait.
-	// So the targets that hung last time wait in a queue of their own. A quarter of the slots is only for them, a quarter
-	// only for the others, and in the rest the others go first. A target that hangs for the first time is not in that
-	// queue yet. To keep all others on time even then, there must be more slots than targets × timeout ÷ interval, where
-	// targets is how many hang.
+	// So the targets that hung last time wait in a queue of their own. A quarter of the slots is only for them, and a
+	// quarter only for the others. In the remaining slots, the others go first. A target that hangs for the first time is
+	// not in that queue yet. To keep all others on time even then, there must be more slots than targets × timeout ÷
+	// interval, where targets is the number of targets that hang.
 	MaxConcurrent int
 
-	// Probe makes one probe. late is by how much it starts after the tick at which it was due. Probe is called from many
-	// goroutines, but never by two of them for the same target at the same time. It should return soon after ctx ends.
+	// Probe makes one probe. late is the time since the tick at which it was due. Probe is called from many goroutines,
+	// but never by two of them for the same target at the same time. It should return soon after ctx ends.
 	Probe func(ctx context.Context, t *target.Target, late time.Duration)
 	// Skip is called instead of Probe if the previous probe of the target is still running, or waiting for a slot.
 	Skip func(t *target.Target)
@@ -55,12 +54,12 @@ type Schedule struct {
 	workers sync.WaitGroup
 
 	epoch    time.Time                       // all other times are durations since then; zero before the first Set
-	byTarget map[*target.Target]*targetState // includes removed targets whose probe is running
-	upcoming dueHeap                         // does not include these
+	byTarget map[*target.Target]*targetState // also has removed targets whose probe is running
+	upcoming dueHeap                         // does not have these removed targets
 	tick     time.Duration                   // a tenth of the shortest interval, but at most maxTick
 
-	queues      [kinds][]*targetState // that wait for a slot
-	active      [kinds]int            // probes
+	queues      [kinds][]*targetState // targets that wait for a slot
+	active      [kinds]int            // running probes
 	idleWorkers int                   // goroutines that wait on handoff
 	handoff     chan *targetState     // has the next target for one of them
 }
@@ -85,7 +84,7 @@ const (
 	running
 )
 
-// kind tells targets that hung last time from all others.
+// kind distinguishes the targets that hung last time from all others.
 type kind uint8
 
 const (
@@ -131,7 +130,7 @@ func (s *Schedule) handleDue() bool {
 		return false
 	}
 	if late > maxLag {
-		for _, st := range s.upcoming { // all by the same time, so it remains a heap
+		for _, st := range s.upcoming { // all are moved by the same time, so this remains a heap
 			st.due += late
 		}
 		start += late
@@ -150,8 +149,8 @@ func (s *Schedule) handleDue() bool {
 	return true
 }
 
-// Set replaces the targets. Those that stay are not rescheduled. Removed ones are not probed again, but running probes
-// continue.
+// Set replaces the targets. Those that stay are not rescheduled. Removed targets are not probed again, but running
+// probes continue.
 func (s *Schedule) Set(targets []*target.Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,8 +241,8 @@ func (s *Schedule) startNext() {
 	s.workers.Go(func() { s.runProbes(st) })
 }
 
-// dequeue gives a slot to the next target that waits for one, and returns it. It returns nil if none waits, or may start.
-// The caller holds mu.
+// dequeue gives a slot to the next target that waits for one, and returns it. It returns nil if no target waits, or if
+// none of those that wait may start. The caller holds mu.
 func (s *Schedule) dequeue() *targetState {
 	if s.ctx.Err() != nil || s.active[quick]+s.active[hanging] >= s.MaxConcurrent {
 		return nil

@@ -96,7 +96,7 @@ func (l *log) perSecond(from, to time.Duration) (fewest, most int) {
 		}
 		most = max(most, end-i)
 		if at+time.Second <= to {
-			fewest = min(fewest, end-i) // in seconds that start with a probe; any other has at most one less
+			fewest = min(fewest, end-i) // in seconds that start with a probe; other seconds have at most one fewer
 		}
 	}
 	return fewest, most
@@ -242,7 +242,7 @@ func TestTickIsLongAgainAfterAShortIntervalIsRemoved(t *testing.T) {
 	})
 }
 
-// A goroutine that waits may not be ready to receive. The lock must not be held until it is.
+// A waiting goroutine may not be ready to receive yet. The lock must not be held until it is.
 func TestHandoffDoesNotBlock(t *testing.T) {
 	probed := make(chan *target.Target, 1)
 	s := &Schedule{
@@ -336,7 +336,7 @@ func TestHealthyTargetsAreNotLateWhenOthersHang(t *testing.T) {
 	for name, c := range map[string]struct {
 		hang    int
 		timeout time.Duration
-		known   time.Duration // from when on all hanging targets are known to hang
+		known   time.Duration // when all hanging targets are known to hang
 		onTime  bool          // the hanging targets are not late either
 	}{
 		"one in ten":             {1000, 10 * time.Second, 0, true},

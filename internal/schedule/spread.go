@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// fewTargets is up to how many targets are not spread over their interval. They start one tick after another, so that
-	// the first results are there immediately.
+	// fewTargets is the maximum number of targets that are not spread over their interval. They start one tick after
+	// another, so that the first results are available immediately.
 	fewTargets = 100
 
 	unscheduled time.Duration = -1

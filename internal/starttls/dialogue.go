@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The limits of a preamble. The longest honest ones are capability lists and login banners of a few KiB.
+// The limits of a preamble. The longest that real servers need are for capability lists and login banners of a few KiB.
 const (
 	maxLine  = 8 << 10 // the limit of RFC 7162, section 4, for IMAP; other protocols have lower ones
 	maxLines = 500
@@ -56,7 +56,7 @@ func (d *dialogue) Read(p []byte) (n int, err error) {
 	return n, d.connErr
 }
 
-// say sends words and sets what the server should say next.
+// say sends words, and records what the server should say next.
 func (d *dialogue) say(words, expected string) error {
 	ahead, _ := d.in.Peek(min(d.in.Buffered(), maxSaid))
 	d.said, d.expected = append([]byte(nil), ahead...), expected
@@ -66,8 +66,8 @@ func (d *dialogue) say(words, expected string) error {
 	return nil
 }
 
-// ask is like say, for protocols in which the server only speaks when spoken to. It fails if the server has already sent
-// an answer.
+// ask is like say, for protocols in which the server never speaks first. It fails if the server has already sent
+// something.
 func (d *dialogue) ask(words, expected string) error {
 	if d.in.Buffered() > 0 {
 		return d.fail(ProtocolError, errEarly)
@@ -107,8 +107,8 @@ func (d *dialogue) fail(kind Kind, err error) *Error {
 	return &Error{Kind: kind, Expected: d.expected, First: string(d.first), Said: string(d.said[:min(len(d.said), maxSaid)]), Err: err}
 }
 
-// readError returns an Error for err, which came up while reading. Its kind depends on whether the connection failed, or
-// what was read is invalid.
+// readError returns an Error for err, which occurred while reading. Its kind depends on whether the connection failed
+// or what was read is invalid.
 func (d *dialogue) readError(err error) *Error {
 	var netErr net.Error
 	switch {

@@ -2,7 +2,7 @@ package starttls
 
 import "strings"
 
-// irc speaks the IRCv3 extension tls. The server may send notices at any time, also before it has seen the request. An
+// irc speaks the IRCv3 extension tls. The server may send notices at any time, even before it has seen the request. An
 // early go-ahead can therefore not be detected.
 func irc(d *dialogue, _ string) error {
 	if err := d.say("STARTTLS\r\n", "numeric 670 in reply to STARTTLS"); err != nil {

@@ -7,8 +7,9 @@ import (
 
 // In these protocols the server speaks first, and answers each command with a three-digit code.
 
-// self is the name that the client gives for itself. An address literal is as valid as a name (RFC 5321, section 4.1.3).
-// No server looks it up, and it reveals nothing about this host. Some servers refuse "localhost", as it has no domain.
+// self is the name by which the client introduces itself. An address literal is as valid as a name (RFC 5321, section
+// 4.1.3). No server looks it up, and it reveals nothing about this host. Some servers refuse "localhost", as it has no
+// domain.
 const self = "[127.0.0.1]"
 
 // noSuchCommand lists the codes for unknown commands, and for unknown parameters of commands (RFC 5321, section 4.2.2;
@@ -101,8 +102,8 @@ type reply struct {
 	lines []string // without the code
 }
 
-// readReply reads a reply of one or more lines. The last line starts with the code of the first, and then has a space or
-// nothing. The lines between may be anything, as in FTP (RFC 959, section 4.2). This includes what SMTP allows.
+// readReply reads a reply of one or more lines. The last line starts with the code of the first, followed by a space or
+// nothing. The lines in between may be anything, as in FTP (RFC 959, section 4.2). SMTP is stricter.
 func (d *dialogue) readReply() (reply, error) {
 	var r reply
 	for {

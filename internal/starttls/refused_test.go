@@ -265,7 +265,7 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			conn, wait := serve(t, 5*time.Second, func(conn net.Conn) error {
 				err := r.script.play(conn, whole, 0)
-				// To close a connection with unread input sends a reset, which may overtake the last words.
+				// Closing a connection with unread input sends a reset, which may overtake the server's last words.
 				_ = conn.(*net.TCPConn).CloseWrite()
 				_, _ = io.Copy(io.Discard, conn)
 				return err
@@ -284,7 +284,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Of PostgreSQL's error only the message is reported.
+// Only the message of a PostgreSQL error is reported.
 func TestPostgresMessage(t *testing.T) {
 	m := newScriptConn(script{pgRequest, "S:E\x00\x00\x00\x16SFATAL\x00Mtoo many\x00\x00"}, io.EOF)
 	assert.Equal(t, "too many", failed(t, Start(m, "postgres", name)).Said)

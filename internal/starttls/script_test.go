@@ -97,15 +97,15 @@ func serverTLS() *tls.Config {
 }
 
 // scriptConn is a connection to a server that says turns[0], and another turn after each Write. Read returns at most
-// chunk bytes, and end once there are none.
+// chunk bytes, and the error end when none are left.
 type scriptConn struct {
 	net.Conn
 	turns [][]byte
 	chunk int
 	end   error
 
-	writes   int   // that succeed, if writeErr is set
-	writeErr error // of the others
+	writes   int   // how many succeed, if writeErr is set
+	writeErr error // of all further writes
 
 	read, ended int
 	wrote       bytes.Buffer
@@ -128,7 +128,7 @@ func (c *scriptConn) Write(p []byte) (int, error) {
 	if c.writes--; c.writeErr != nil && c.writes < 0 {
 		return 0, c.writeErr
 	}
-	// What was not read yet precedes the next turn.
+	// What has not been read yet comes before the next turn.
 	if len(c.turns) > 1 {
 		c.turns = append([][]byte{append(append([]byte{}, c.turns[0]...), c.turns[1]...)}, c.turns[2:]...)
 	}

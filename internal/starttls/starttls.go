@@ -36,7 +36,7 @@ const (
 )
 
 // ErrInjected is wrapped by a ProtocolError if bytes had arrived after the go-ahead. A TLS server never sends first, so
-// someone else may have sent them, for a client that mistakes them for a reply over TLS (CVE-2011-0411).
+// an attacker may have inserted them, for the client to mistake for a reply over TLS (CVE-2011-0411).
 var ErrInjected = errors.New("plain text follows the go-ahead, where only TLS is allowed")
 
 // Error is the reason why TLS cannot start.
@@ -110,8 +110,8 @@ func Goodbye(protocol string) []byte {
 
 const expectTLS = "the TLS handshake"
 
-// Start speaks the preamble of a protocol on conn. Set a deadline on conn to limit how long it takes. Some protocols tell
-// the server which name it is addressed by.
+// Start speaks the preamble of a protocol on conn. Set a deadline on conn to limit how long it takes. Some protocols
+// send name, the server's name, in the preamble.
 //
 // If Start returns nil, the server has given its go-ahead, Start has read nothing beyond it, and the TLS handshake can
 // begin. Otherwise the error is an *Error, unless the protocol is unknown. Start does not close conn.

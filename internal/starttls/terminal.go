@@ -60,7 +60,7 @@ func telnet(d *dialogue, _ string) error {
 			if err := d.say(sayWill, "IAC DO START_TLS"); err != nil {
 				return err
 			}
-			d.said = slices.Clone(d.first) // as said has only what was not read yet
+			d.said = slices.Clone(d.first) // as said only has what has not been read yet
 			offered = true
 		}
 	}
@@ -88,7 +88,7 @@ func (d *dialogue) telnetCommand() (command byte, argument string, err error) {
 		if b, err = d.take(1); err != nil {
 			return 0, "", err
 		}
-		if b[0] == telnetIAC { // SE follows, or a second IAC, which stands for the byte itself
+		if b[0] == telnetIAC { // followed by SE, or by a second IAC that escapes it
 			if b, err = d.take(1); err != nil || b[0] == telnetSE {
 				return command, text.String(), err
 			}

@@ -101,8 +101,8 @@ func (d *dialogue) xmppProceed(in *xml.Decoder) error {
 	return d.fail(ProtocolError, nil)
 }
 
-// announcesFeatures reports whether stream features will follow a stream header. A header without a version is from
-// before there were features (RFC 6120, section 4.7.5).
+// announcesFeatures reports whether stream features will follow a stream header. A header without a version comes from
+// a server older than stream features (RFC 6120, section 4.7.5).
 func announcesFeatures(stream xml.StartElement) bool {
 	for _, a := range stream.Attr {
 		if a.Name.Space == "" && a.Name.Local == "version" {
@@ -133,8 +133,8 @@ func (d *dialogue) element(in *xml.Decoder) (xml.StartElement, error) {
 	}
 }
 
-// streamError reads a stream error and returns its condition and text (RFC 6120, section 4.9.2). If the stream ends early,
-// it returns what there is.
+// streamError reads a stream error and returns its condition and text (RFC 6120, section 4.9.2). If the stream ends
+// early, it returns what was read.
 func streamError(in *xml.Decoder, start *xml.StartElement) string {
 	var e struct {
 		Parts []struct {

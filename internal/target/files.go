@@ -40,10 +40,10 @@ func (f Files) Check() error {
 // Match returns the sorted paths of the files that currently match the pattern. A pattern without wildcards matches
 // itself, whether or not the file exists. So does a pattern that happens to be the exact name of a file.
 //
-// As in a shell, a wildcard does not match the dot at the beginning of a hidden file or directory. Kubernetes shows each
-// file of a mounted secret three times, twice of them in hidden directories: this way it is matched once.
+// As in a shell, a wildcard does not match the dot at the beginning of a hidden file or directory. Kubernetes shows
+// each file of a mounted secret three times, two of them in hidden directories. This way, it is matched only once.
 //
-// Match fails if more than 10,000 files match, and if the directory to search may not be read.
+// Match fails if more than 10,000 files match, or if the directory to search may not be read.
 func (f Files) Match() ([]string, error) {
 	if _, err := os.Lstat(f.Pattern); err == nil || !strings.ContainsAny(f.Pattern, `*?[{\`) {
 		return []string{f.Pattern}, nil

@@ -86,8 +86,8 @@ func (t *Target) String() string {
 	return t.Endpoint.String()
 }
 
-// ServerName returns what the server's certificate must be for: an IP address, or a name in ASCII without the final dot.
-// It is the endpoint's host unless the configuration overrides it.
+// ServerName returns what the server's certificate must be valid for: an IP address, or a name in ASCII without the
+// final dot. It is the endpoint's host unless the configuration overrides it.
 func (t *Target) ServerName() string {
 	addr, name := t.Endpoint.Addr, t.Endpoint.Domain()
 	if override := t.TLS.ServerName; override != "" {

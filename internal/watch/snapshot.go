@@ -17,8 +17,8 @@ const maxLinks = 40
 // snapshot is the state of a target's files, and of everything that determines which files these are.
 type snapshot struct {
 	files    []file
-	visited  map[string]bool  // paths whose change may change files; without links
-	dirs     map[string]dir   // the directories of these, by their paths without links
+	visited  map[string]bool  // paths, without links, that may affect files when they change
+	dirs     map[string]dir   // the directories of these paths, by path without links
 	resolved map[string]entry // what the paths of directories lead to; only used while the snapshot is taken
 }
 

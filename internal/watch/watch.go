@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	maxDirs = 1000 // that are watched
+	maxDirs = 1000 // to watch
 	// quietTime is how long there must be no events before the files are scanned, so that a file is not read while it is
-	// being written. maxQuietWait limits the wait for such a time.
+	// being written. maxQuietWait limits this wait.
 	quietTime    = 150 * time.Millisecond
 	maxQuietWait = time.Second
 	// maxRescans limits how many scans in a row are made only because there were new directories.
@@ -30,10 +30,10 @@ const (
 
 // Watcher reports when the files of targets change, so that they can be probed before their interval ends.
 //
-// Each way to replace a certificate changes another directory: certbot replaces the link to the file, Kubernetes replaces
-// a link in the middle of the path, and others rename a whole directory. The Watcher therefore watches every directory on
-// the way to a file, through all symbolic links. An event only says which targets to scan. Comparing the files with
-// those of the last scan then shows whether they have changed.
+// Each way to replace a certificate changes a different directory: certbot replaces the link to the file, Kubernetes
+// replaces a link in the middle of the path, and others rename a whole directory. The Watcher therefore watches every
+// directory on the way to a file, through all symbolic links. An event only says which targets to scan. Comparing the
+// files with those of the last scan then shows whether they have changed.
 //
 // Some files cannot be watched, such as those that another machine writes on a network file system. They are still read
 // at each interval.
@@ -53,7 +53,7 @@ type Watcher struct {
 	mu       sync.Mutex // guards the following
 	targets  []*watchedTarget
 	dirty    map[*watchedTarget]bool     // to be scanned when debounce fires
-	byPath   map[string][]*watchedTarget // that an event at this path may concern
+	byPath   map[string][]*watchedTarget // the targets that an event at this path may concern
 	debounce debounce
 }
 
@@ -91,7 +91,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// Set replaces the targets. It ignores those without files. It may be called from any goroutine, also before Run.
+// Set replaces the targets. It ignores those without files. It may be called from any goroutine, even before Run.
 func (w *Watcher) Set(targets []*target.Target) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -157,7 +157,7 @@ func (w *Watcher) mark(targets []*watchedTarget) {
 	}
 }
 
-// anyIn returns the key in byPath for any path in a directory.
+// anyIn returns the key in byPath for all paths in a directory.
 func anyIn(dir string) string { return dir + string(filepath.Separator) }
 
 // scan looks at the files of the marked targets, reports those that have changed, and updates the watches.
@@ -188,7 +188,7 @@ func (w *Watcher) scan() {
 	if !w.watchDirs(targets) {
 		w.rescans = 0
 	} else if w.rescans++; w.rescans < maxRescans {
-		// There were no events for changes before the new watches.
+		// Changes before the new watches were added caused no events.
 		w.mu.Lock()
 		for x := range dirty {
 			w.dirty[x] = true
@@ -201,7 +201,8 @@ func (w *Watcher) scan() {
 	}
 }
 
-// open opens the connection to the system's notifications, if it is not open yet, and reports whether it is open.
+// open opens the connection to the system's notifications if it is not open yet. It reports whether the connection is
+// open now.
 func (w *Watcher) open() bool {
 	if w.notify != nil {
 		return true
@@ -286,7 +287,7 @@ func (w *Watcher) addWatches(dirs map[string]dir, kept map[string]bool) {
 			n++
 		case errors.Is(err, fs.ErrNotExist): // it has just been removed: there is an event for its parent
 		case d.use == traversed && errors.Is(err, fs.ErrPermission):
-			// It is common that a directory may be traversed but not read.
+			// Directories that may be traversed but not read are common.
 		default:
 			w.warn(path, err)
 		}

@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// hung is after how long a test fails. Nothing takes nearly as long.
+// hung is how long a test waits before it fails. Nothing takes nearly as long.
 const hung = time.Minute
 
 // tree is a directory of files to change. Paths are relative to it, with slashes.
@@ -115,8 +115,8 @@ func (w *runningWatcher) run(t *testing.T) {
 
 const barrier = ".barrier"
 
-// reportBarriers returns an fsnotify.Watcher that sends the names of files that start with barrier once their events,
-// and with them all earlier ones, were handled.
+// reportBarriers returns an fsnotify.Watcher. When a file whose name starts with barrier is created, its name is sent
+// to handled once its event, and so every earlier event, has been handled.
 func reportBarriers(ctx context.Context, handled chan<- string) (*fsnotify.Watcher, error) {
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -136,7 +136,7 @@ func reportBarriers(ctx context.Context, handled chan<- string) (*fsnotify.Watch
 		for e := range notify.Events {
 			forward(e)
 			if name := filepath.Base(e.Name); strings.HasPrefix(name, barrier) && e.Has(fsnotify.Create) {
-				forward(fsnotify.Event{}) // concerns no target; is received when e was handled
+				forward(fsnotify.Event{}) // concerns no target, and is received only after e was handled
 				handled <- name
 			}
 		}
@@ -167,7 +167,7 @@ func (w *runningWatcher) idle() {
 	}, hung, time.Millisecond)
 }
 
-// lastScan returns the map that the last scan has made.
+// lastScan returns the map that the last scan made.
 func (w *runningWatcher) lastScan() map[string][]*watchedTarget {
 	w.scanMu.Lock()
 	defer w.scanMu.Unlock()
@@ -661,7 +661,7 @@ func TestRemovedDirectoryIsNotReported(t *testing.T) {
 	notify, err := fsnotify.NewWatcher()
 	require.NoError(t, err)
 	defer notify.Close()
-	w := New(nil, nil) // panics if it reports something
+	w := New(nil, nil) // panics if it reports anything
 	w.notify = notify
 	removed := &snapshot{dirs: map[string]dir{filepath.Join(t.TempDir(), "removed"): {use: lookedUp}}}
 	assert.False(t, w.watchDirs([]*watchedTarget{{last: removed}}))
