@@ -214,7 +214,11 @@ func (f *TargetFiles) readChanged(paths map[string]bool) map[string][]fileEntry 
 				file.version = diskfile.Version{} // read it again: a file that becomes readable does not change
 			}
 			file.invalid = nil
-			f.logError(path, file, oneLine(err)+"; its targets are kept")
+			kept := ""
+			if len(file.ids) > 0 {
+				kept = "; its targets are kept"
+			}
+			f.logError(path, file, oneLine(err)+kept)
 			continue
 		}
 		changed[path], file.ids = entries, make([]entryID, len(entries))

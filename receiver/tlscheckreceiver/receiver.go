@@ -68,7 +68,7 @@ func (r *tlsCheck) start(ctx context.Context, host component.Host) (err error) {
 	metrics := ownMetrics{own}
 	probes := engine.New(engine.Config{
 		MaxConcurrent: cfg.MaxConcurrentProbes, Shard: target.Shard(cfg.Shard),
-		Observers: []engine.Observer{recorder, metrics, r.health},
+		Observers: []engine.Observer{r.health, metrics, recorder}, // the one that may block comes last
 		Begin:     metrics.probeBegins, End: metrics.probeEnds, Skip: metrics.probeSkipped,
 		FlushAfter: flushAfter, Log: r.set.Logger,
 	}, targets())

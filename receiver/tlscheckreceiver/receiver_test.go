@@ -483,8 +483,10 @@ func TestShutdownDoesNotWaitForAConsumerThatBlocks(t *testing.T) {
 	factory := NewFactory()
 	r, err := factory.CreateMetrics(t.Context(), receivertest.NewNopSettings(factory.Type()), cfg, next)
 	require.NoError(t, err)
-	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	host := &statusHost{}
+	require.NoError(t, r.Start(t.Context(), host))
 	<-blocked
+	assert.Equal(t, []string{"StatusRecoverableError 1 failing: " + tlsfarm.Refused() + " (connection_refused)"}, host.seen(), "before the consumer blocks")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	assert.NoError(t, r.Shutdown(ctx))
