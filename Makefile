@@ -17,8 +17,9 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' Makefile
 
 run: ## try it on demo servers, or on TARGETS="example.com:443 [::1]:8443"
-	@$(MAKE) --no-print-directory --jobs=2 modules _build/demo
-	@$(MAKE) --no-print-directory build
+	@# What needs no other modules is compiled while the others are fetched.
+	@$(MAKE) --no-print-directory --jobs=2 modules packages
+	@$(MAKE) --no-print-directory --jobs=2 _build/demo build
 	@exec _build/demo _build/otelcol-tlscheck $(QUICKSTART) $(foreach t,$(TARGETS),'$(t)')
 
 build: cmd/otelcol-tlscheck/components.go ## build _build/otelcol-tlscheck, the collector distribution
@@ -31,6 +32,10 @@ cmd/otelcol-tlscheck/components.go: builder-config.yaml
 .PHONY: modules
 modules: # fetches what build compiles
 	@go list -C cmd/otelcol-tlscheck -deps . >/dev/null
+
+.PHONY: packages
+packages: # compiles what build and the demo share
+	@go build ./receiver/... ./examples/quickstart
 
 .PHONY: _build/demo
 _build/demo:
