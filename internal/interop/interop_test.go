@@ -27,6 +27,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -163,11 +164,11 @@ func assertFailure(t *testing.T, want test, f *failure.Failure) {
 
 // server is a server that was started by a script.
 type server struct {
-	port int           // the first of its ports
-	up   [10]bool      // which ports are known to be open
-	log  string        // path of its log file
-	done chan struct{} // closed when the process has exited
-	err  error         // from waiting for the process; valid once done is closed
+	port int             // the first of its ports
+	up   [10]atomic.Bool // which ports are known to be open
+	log  string          // path of its log file
+	done chan struct{}   // closed when the process has exited
+	err  error           // from waiting for the process; valid once done is closed
 }
 
 // start starts a server. The command is the name of a script and its options. The server is stopped when t ends.
@@ -229,7 +230,7 @@ func (s *server) endpoint(t *testing.T, port int) string {
 		}
 	})
 	endpoint := fmt.Sprintf("127.0.0.1:%d", s.port+port)
-	if s.up[port] {
+	if s.up[port].Load() {
 		return endpoint
 	}
 	for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(10 * time.Millisecond) {
@@ -244,13 +245,16 @@ func (s *server) endpoint(t *testing.T, port int) string {
 		}
 		if conn, err := net.Dial("tcp", endpoint); err == nil {
 			_ = conn.Close()
-			s.up[port] = true
+			s.up[port].Store(true)
 			return endpoint
 		}
 	}
 	require.Fail(t, "the server does not listen on "+endpoint)
 	return ""
 }
+
+// givenPorts has what freePorts has returned, as a server that is starting does not listen yet.
+var givenPorts sync.Map
 
 // freePorts returns the first of ten consecutive free ports, below those that systems use for outgoing connections.
 func freePorts(t *testing.T) int {
@@ -261,6 +265,9 @@ func freePorts(t *testing.T) int {
 	}
 	for range 100 {
 		first := 20000 + 10*rand.IntN(1000)
+		if _, taken := givenPorts.LoadOrStore(first, nil); taken {
+			continue
+		}
 		n := 0
 		for n < 10 && free(first+n) {
 			n++

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -32,13 +33,17 @@ var (
 	//	rsa ecdsa p521 ed25519          for localhost, 127.0.0.1 and ::1, with these keys
 	//	ed448 rsa-pss                   the same with keys that Go does not support; rsa-pss is for RSA-PSS only
 	//	pss-signed sha1 ed448-signed    the same with RSA keys and these signatures
+	//	dsa brainpool secp256k1 p224    the same with keys of these kinds
+	//	rsa-512 rsa-768 rsa-1000        the same with RSA keys that are too short
+	//	negative-serial                 the same with a serial number that Go does not accept
 	//	b.test                          for another name
 	//	clients issuer                  the root that servers trust for client certificates, and their issuer
 	//	client client-ed25519           client certificates
 	//	stranger expired revoked        client certificates that servers refuse
-	//	server-only lone                more of them; lone has no intermediate
+	//	server-only lone future short   more of them; future is not yet valid, and lone has no intermediate
+	//	lone-chain                      lone with its intermediate
 	//
-	// crl.pem is a CRL of issuer that lists revoked. good.ocsp and revoked.ocsp are OCSP staples for rsa.
+	// long-chain.pem is a chain of more than 256 KiB. crl.pem is a CRL of issuer that lists revoked. good.ocsp and revoked.ocsp are OCSP staples for rsa.
 	pki string
 
 	roots       *x509.CertPool                 // trusted by the tests
@@ -83,6 +88,7 @@ func writePKI(dir string) (err error) {
 	byOpenSSL("rsa-pss", "rsa-pss", "intermediate", serverExtensions)
 	byOpenSSL("ed448-ca", "ed448", "intermediate", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n")
 	byOpenSSL("ed448-signed", "rsa:2048", "ed448-ca", serverExtensions)
+	writeUnusual()
 
 	client := func(name, key string, edits ...tlsfarm.Edit) {
 		clientCerts[name] = issue(issuer, name, key, edits...)
@@ -94,7 +100,12 @@ func writePKI(dir string) (err error) {
 	client("server-only", "ecdsa", func(c *x509.Certificate) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	})
+	client("future", "ecdsa", tlsfarm.Validity(day, 10*day))
+	client("short", "rsa-1024")
 	client("lone", "ecdsa")
+	write("lone-chain.pem", must(os.ReadFile(filepath.Join(pki, "lone.pem"))))
+	write("lone-chain.key", must(os.ReadFile(filepath.Join(pki, "lone.key"))))
+	write("lone.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: clientCerts["lone"].Certificate[0]}))
 	clientCerts["lone"] = tls.Certificate{Certificate: clientCerts["lone"].Certificate[:1], PrivateKey: clientCerts["lone"].PrivateKey, Leaf: clientCerts["lone"].Leaf}
 	clientCerts["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
 
@@ -129,6 +140,8 @@ func newKey(kind string) crypto.Signer {
 	switch kind {
 	case "rsa":
 		return must(rsa.GenerateKey(rand.Reader, 2048))
+	case "rsa-1024":
+		return tlsfarm.RSAKey(1024)
 	case "p521":
 		return must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
 	case "ed25519":
@@ -140,22 +153,38 @@ func newKey(kind string) crypto.Signer {
 
 const serverExtensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
 
-// byOpenSSL makes a certificate with openssl and writes it with its key.
-func byOpenSSL(name, key, issuer, extensions string) {
-	write(name+".ext", []byte(extensions))
-	for _, args := range [][]string{
-		{"req", "-new", "-newkey", key, "-nodes", "-keyout", name + ".key", "-subj", "/CN=" + name, "-out", name + ".csr"},
-		{
-			"x509", "-req", "-in", name + ".csr", "-CA", issuer + ".pem", "-CAkey", issuer + ".key", "-CAcreateserial",
-			"-days", "90", "-extfile", name + ".ext", "-out", name + ".pem",
-		},
-	} {
-		if out, err := openssl(args...).CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("openssl %v: %v: %s", args, err, out))
-		}
+// writeUnusual makes the servers' certificates that crypto/tls does not accept.
+func writeUnusual() {
+	runOpenSSL("dsaparam", "-out", "dsa.params", "1024")
+	byOpenSSL("dsa", "dsa:dsa.params", "intermediate", serverExtensions)
+	for name, curve := range map[string]string{"brainpool": "brainpoolP256r1", "secp256k1": "secp256k1", "p224": "secp224r1"} {
+		runOpenSSL("ecparam", "-name", curve, "-out", name+".params")
+		byOpenSSL(name, "ec:"+name+".params", "intermediate", serverExtensions)
 	}
+	for _, bits := range []string{"512", "768", "1000"} {
+		byOpenSSL("rsa-"+bits, "rsa:"+bits, "intermediate", serverExtensions)
+	}
+	byOpenSSL("negative-serial", "rsa:2048", "intermediate", serverExtensions, "-set_serial", "-5")
+	write("long-chain.pem", bytes.Repeat(must(os.ReadFile(filepath.Join(pki, "intermediate.pem"))), 500))
+}
+
+// byOpenSSL makes a certificate with openssl and writes it with its key.
+func byOpenSSL(name, key, issuer, extensions string, options ...string) {
+	runOpenSSL("req", "-new", "-newkey", key, "-nodes", "-keyout", name+".key", "-subj", "/CN="+name, "-out", name+".csr")
+	write(name+".ext", []byte(extensions))
+	runOpenSSL(append([]string{
+		"x509", "-req", "-in", name + ".csr", "-CA", issuer + ".pem", "-CAkey", issuer + ".key", "-CAcreateserial",
+		"-days", "90", "-extfile", name + ".ext", "-out", name + ".pem",
+	}, options...)...)
 	chain := must(os.ReadFile(filepath.Join(pki, name+".pem")))
 	write(name+".pem", append(chain, must(os.ReadFile(filepath.Join(pki, issuer+".pem")))...))
+}
+
+// runOpenSSL runs openssl in the directory of the PKI.
+func runOpenSSL(args ...string) {
+	if out, err := openssl(args...).CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("openssl %v: %v: %s", args, err, out))
+	}
 }
 
 // write writes a file that every server may read.
