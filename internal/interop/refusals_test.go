@@ -263,13 +263,11 @@ func suiteRefusals() []row {
 	}
 	add(gnutls+"-CIPHER-ALL:+CAMELLIA-128-GCM", gnutls+"-CIPHER-ALL:+CAMELLIA-128-GCM:+AES-128-GCM", "TLS_ECDHE_RSA_WITH_CAMELLIA_128_GCM_SHA256", "")
 	add(gnutls+"-KX-ALL:+DHE-RSA:-CIPHER-ALL:+AES-128-GCM", gnutls+"-CIPHER-ALL:+AES-128-GCM", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256", "")
-	const mbedTLS, wolfSSL = "lighttpd mbedtls CipherString=", "lighttpd wolfssl MaxProtocol=TLSv1.2 CipherString="
-	settable(mbedTLS+"3DES", "lighttpd mbedtls", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA")
-	add(mbedTLS+"CAMELLIA", "lighttpd mbedtls", "CAMELLIA", "")
-	add(mbedTLS+"ARIA", "lighttpd mbedtls", "ARIA", "")
-	add(mbedTLS+"NULL", "lighttpd mbedtls", "NULL", "")
-	add(wolfSSL+"DHE-RSA-AES128-GCM-SHA256", "lighttpd wolfssl", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256", "")
-	add(wolfSSL+"ECDHE-RSA-AES256-SHA384", "lighttpd wolfssl", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384", "")
+	const mbedTLS = "lighttpd CipherString="
+	settable(mbedTLS+"3DES", "lighttpd", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA")
+	add(mbedTLS+"CAMELLIA", "lighttpd", "CAMELLIA", "")
+	add(mbedTLS+"ARIA", "lighttpd", "ARIA", "")
+	add(mbedTLS+"NULL", "lighttpd", "NULL", "")
 
 	// Without a certificate there are other ways to authenticate, or none.
 	const nocert = "s_server -tls1_2 -nocert "
@@ -332,10 +330,10 @@ func groupRefusals() []row {
 			name: "GnuTLS, P-521 only", server: gnutls + "+GROUP-SECP521R1", config: "tls: {curve_preferences: [X25519, P256]}",
 			set: "tls: {curve_preferences: [P521]}", texts: []string{"P521"},
 		},
-		{name: "mbed TLS, brainpool only", server: "lighttpd mbedtls Curves=brainpoolP256r1", serve: "lighttpd mbedtls", texts: []string{"brainpoolP256r1"}},
+		{name: "Mbed TLS, brainpool only", server: "lighttpd Curves=brainpoolP256r1", serve: "lighttpd", texts: []string{"brainpoolP256r1"}},
 		{
-			name: "mbed TLS, P-521 only", server: "lighttpd mbedtls Curves=secp521r1", config: "tls: {curve_preferences: [X25519]}",
-			set: "tls: {curve_preferences: [P521]}", serve: "lighttpd mbedtls", texts: []string{"P521"},
+			name: "Mbed TLS, P-521 only", server: "lighttpd Curves=secp521r1", config: "tls: {curve_preferences: [X25519]}",
+			set: "tls: {curve_preferences: [P521]}", serve: "lighttpd", texts: []string{"P521"},
 		},
 		{name: "NSS, ffdhe2048 only", server: "selfserv -V tls1.3:tls1.3 -I FF2048", serve: "selfserv -V tls1.3:tls1.3 -I FF2048,P256", texts: []string{"ffdhe2048"}},
 		{
@@ -409,11 +407,7 @@ func versionRefusals() []row {
 		{name: "GnuTLS, TLS 1.0 only", server: gnutls + "+VERS-TLS1.0", serve: gnutls + "+VERS-TLS1.0:+VERS-TLS1.2", texts: []string{"speaks only TLS 1.0"}, set: only("1.0", cbc)},
 		{name: "GnuTLS, TLS 1.0 and 1.1", server: gnutls + "+VERS-TLS1.1:+VERS-TLS1.0", serve: gnutls + "+VERS-TLS1.1:+VERS-TLS1.2", texts: []string{"speaks only TLS 1.1 and TLS 1.0"}, set: only("1.1", cbc)},
 		{
-			name: "wolfSSL, TLS 1.3 only", server: "lighttpd wolfssl MinProtocol=TLSv1.3", config: `tls: {max_version: "1.2"}`, texts: []string{"speaks only TLS 1.3"},
-			set: `tls: {min_version: "1.3", max_version: "1.3"}`, serve: "lighttpd wolfssl",
-		},
-		{
-			name: "mbed TLS, TLS 1.2 only", server: "lighttpd mbedtls", config: `tls: {min_version: "1.3"}`, texts: []string{"speaks only TLS 1.2"},
+			name: "Mbed TLS, TLS 1.2 only", server: "lighttpd", config: `tls: {min_version: "1.3"}`, texts: []string{"speaks only TLS 1.2"},
 			set: `tls: {min_version: "1.2", max_version: "1.2"}`,
 		},
 		{name: "NSS, TLS 1.0 only", server: "selfserv -V tls1.0:tls1.0", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"speaks only TLS 1.0"}, set: only("1.0", cbc)},

@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
-# lighttpd; the first option is its TLS stack, mbedtls or wolfssl, and the others are its ssl-conf-cmd, such as
-# CipherString=AES128-CCM.
+# lighttpd with Mbed TLS; the options are those of ssl-conf-cmd, such as CipherString=CAMELLIA.
 . "$(dirname "$0")/lib.sh"
 need lighttpd lighttpd
 need usr/lib/lighttpd/mod_mbedtls.so lighttpd-mod-mbedtls
-need usr/lib/lighttpd/mod_wolfssl.so lighttpd-mod-wolfssl
 work=$1 pki=$2
 cat "$pki/rsa.pem" "$pki/rsa.key" >"$work/rsa.pem"
 {
 	cat <<END
-server.modules = ("mod_$4")
+server.modules = ("mod_mbedtls")
 server.document-root = "$work"
 server.bind = "127.0.0.1"
 server.port = $3
@@ -17,7 +15,7 @@ ssl.engine = "enable"
 ssl.pemfile = "$work/rsa.pem"
 ssl.openssl.ssl-conf-cmd = (
 END
-	for command in "${@:5}"; do
+	for command in "${@:4}"; do
 		echo "\"${command%%=*}\" => \"${command#*=}\","
 	done
 	echo ')'
