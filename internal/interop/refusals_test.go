@@ -3,8 +3,10 @@
 package interop
 
 import (
+	"crypto/tls"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,7 +44,12 @@ type row struct {
 }
 
 // unexplained are the rows that may end at handshake_failure or other, with the reason.
-var unexplained = map[string]string{}
+var unexplained = map[string]string{
+	"no certificate":          noCertificate,
+	"no certificate, TLS 1.2": noCertificate,
+}
+
+const noCertificate = "such a server answers anything with the same alert, so the cause can only say what is likely"
 
 // TestRefusals probes servers that refuse the handshake, and follows the fix.
 func TestRefusals(t *testing.T) {
@@ -205,84 +212,88 @@ func refusals() []row {
 
 // suiteRefusals are those of servers that have no cipher suite in common with the collector.
 func suiteRefusals() []row {
-	const all = "@SECLEVEL=0"
 	var rows []row
-	add := func(server, with, iana, set string, options ...string) {
-		rows = append(rows, row{
-			name: strings.Fields(server)[0] + " " + iana + " only", server: server, serve: with,
-			step: failure.Handshake, typ: failure.CipherMismatch, texts: append([]string{iana}, options...), set: set,
-		})
+	// add adds a server that supports only suites with this name, and a server that supports others as well.
+	add := func(server, fixed, suite string) {
+		r := row{
+			name: strings.Fields(server)[0] + " with " + suite, server: server, serve: fixed,
+			step: failure.Handshake, typ: failure.CipherMismatch, texts: []string{suite},
+		}
+		if slices.ContainsFunc(slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()), func(s *tls.CipherSuite) bool { return s.Name == suite }) {
+			r.set = "tls: {cipher_suites: [" + suite + "], include_insecure_cipher_suites: true}"
+		} else {
+			r.texts = append(r.texts, "The collector does not support "+suite)
+		}
+		rows = append(rows, r)
 	}
-	openSSL := func(cipher, iana, certificate string, texts ...string) {
-		add("s_server -tls1_2"+certificate+" -cipher "+cipher+":"+all, "s_server -tls1_2 -cipher ECDHE+AESGCM:"+cipher+":"+all, iana, "", texts...)
-	}
-	// These can be enabled in the collector.
-	settable := func(server, with, iana string) {
-		add(server, with, iana, "tls: {cipher_suites: ["+iana+"], include_insecure_cipher_suites: true}")
-	}
-	for cipher, iana := range map[string]string{
-		"AES128-GCM-SHA256": "TLS_RSA_WITH_AES_128_GCM_SHA256", "AES256-SHA": "TLS_RSA_WITH_AES_256_CBC_SHA",
-		"ECDHE-RSA-AES128-SHA256": "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
-	} {
-		settable("s_server -tls1_2 -cipher "+cipher+":"+all, "s_server -tls1_2 -cipher ECDHE+AESGCM:"+cipher+":"+all, iana)
-	}
-	for code, iana := range map[string]string{
-		"0005": "TLS_RSA_WITH_RC4_128_SHA", "000A": "TLS_RSA_WITH_3DES_EDE_CBC_SHA", "C011": "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
-	} {
-		settable("selfserv -V tls1.0:tls1.2 -c :"+code, "selfserv -V tls1.0:tls1.2 -c :"+code+":C02F", iana)
-	}
-	const gnutls = "gnutls-serv rsa --disable-client-cert --priority NORMAL:-VERS-ALL:+VERS-TLS1.2:"
-	settable(gnutls+"-CIPHER-ALL:+3DES-CBC", gnutls+"-CIPHER-ALL:+3DES-CBC:+AES-128-GCM", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA")
-	settable(gnutls+"-KX-ALL:+RSA:-CIPHER-ALL:+AES-256-GCM", gnutls+"-CIPHER-ALL:+AES-256-GCM", "TLS_RSA_WITH_AES_256_GCM_SHA384")
 
-	// These can't: Go does not have them.
-	for cipher, iana := range map[string]string{
-		"ECDHE-RSA-AES256-SHA384": "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384", "AES256-SHA256": "TLS_RSA_WITH_AES_256_CBC_SHA256",
-		"AES128-CCM": "TLS_RSA_WITH_AES_128_CCM", "AES256-CCM8": "TLS_RSA_WITH_AES_256_CCM_8",
-		"DHE-RSA-AES128-GCM-SHA256": "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256", "DHE-RSA-CHACHA20-POLY1305": "TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-		"ECDHE-ARIA128-GCM-SHA256": "TLS_ECDHE_RSA_WITH_ARIA_128_GCM_SHA256", "ARIA256-GCM-SHA384": "TLS_RSA_WITH_ARIA_256_GCM_SHA384",
-		"ECDHE-RSA-CAMELLIA128-SHA256": "TLS_ECDHE_RSA_WITH_CAMELLIA_128_CBC_SHA256", "CAMELLIA256-SHA": "TLS_RSA_WITH_CAMELLIA_256_CBC_SHA",
-		"NULL-SHA256": "TLS_RSA_WITH_NULL_SHA256", "ECDHE-RSA-NULL-SHA": "TLS_ECDHE_RSA_WITH_NULL_SHA",
+	const openSSL, ecdsa, dsa = "s_server -tls1_2", " -cert ecdsa.pem -key ecdsa.key", " -cert dsa.pem -key dsa.key"
+	for _, s := range []struct{ cipher, suite, certificate string }{
+		{"AES128-GCM-SHA256", "TLS_RSA_WITH_AES_128_GCM_SHA256", ""},
+		{"AES256-SHA", "TLS_RSA_WITH_AES_256_CBC_SHA", ""},
+		{"AES256-SHA256", "TLS_RSA_WITH_AES_256_CBC_SHA256", ""},
+		{"ECDHE-RSA-AES128-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256", ""},
+		{"ECDHE-RSA-AES256-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384", ""},
+		{"ECDHE-ECDSA-AES256-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384", ecdsa},
+		{"ECDHE-ECDSA-AES128-CCM", "TLS_ECDHE_ECDSA_WITH_AES_128_CCM", ecdsa},
+		{"ECDHE-ECDSA-AES128-CCM8", "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8", ecdsa},
+		{"AES128-CCM", "TLS_RSA_WITH_AES_128_CCM", ""},
+		{"AES256-CCM8", "TLS_RSA_WITH_AES_256_CCM_8", ""},
+		{"DHE-RSA-AES128-GCM-SHA256", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256", ""},
+		{"DHE-RSA-CHACHA20-POLY1305", "TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256", ""},
+		{"DHE-DSS-AES128-GCM-SHA256", "TLS_DHE_DSS_WITH_AES_128_GCM_SHA256", dsa},
+		{"ECDHE-ARIA128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_ARIA_128_GCM_SHA256", ""},
+		{"ARIA256-GCM-SHA384", "TLS_RSA_WITH_ARIA_256_GCM_SHA384", ""},
+		{"ECDHE-RSA-CAMELLIA128-SHA256", "TLS_ECDHE_RSA_WITH_CAMELLIA_128_CBC_SHA256", ""},
+		{"CAMELLIA256-SHA", "TLS_RSA_WITH_CAMELLIA_256_CBC_SHA", ""},
+		{"ECDHE-RSA-NULL-SHA", "TLS_ECDHE_RSA_WITH_NULL_SHA", ""},
+		{"NULL-SHA256", "TLS_RSA_WITH_NULL_SHA256", ""},
 	} {
-		openSSL(cipher, iana, "")
+		add(openSSL+s.certificate+" -cipher "+s.cipher+":@SECLEVEL=0", openSSL+" -cipher ECDHE+AESGCM:"+s.cipher+":@SECLEVEL=0", s.suite)
 	}
-	for cipher, iana := range map[string]string{
-		"ECDHE-ECDSA-AES256-SHA384": "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384", "ECDHE-ECDSA-AES128-CCM": "TLS_ECDHE_ECDSA_WITH_AES_128_CCM",
-		"ECDHE-ECDSA-AES128-CCM8": "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8",
+	for _, suite := range []string{"TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256"} {
+		add("s_server -tls1_3 -ciphersuites "+suite, "s_server -tls1_3 -ciphersuites "+suite+":TLS_AES_128_GCM_SHA256", suite)
+	}
+	for _, s := range []struct{ number, suite string }{
+		{"0001", "TLS_RSA_WITH_NULL_MD5"},
+		{"0004", "TLS_RSA_WITH_RC4_128_MD5"},
+		{"0005", "TLS_RSA_WITH_RC4_128_SHA"},
+		{"0009", "TLS_RSA_WITH_DES_CBC_SHA"},
+		{"000A", "TLS_RSA_WITH_3DES_EDE_CBC_SHA"},
+		{"0016", "TLS_DHE_RSA_WITH_3DES_EDE_CBC_SHA"},
+		{"0096", "TLS_RSA_WITH_SEED_CBC_SHA"},
+		{"C011", "TLS_ECDHE_RSA_WITH_RC4_128_SHA"},
 	} {
-		openSSL(cipher, iana, " -cert ecdsa.pem -key ecdsa.key")
+		add("selfserv -V tls1.0:tls1.2 -c :"+s.number, "selfserv -V tls1.0:tls1.2 -c :"+s.number+":C02F", s.suite)
 	}
-	openSSL("DHE-DSS-AES128-GCM-SHA256", "TLS_DHE_DSS_WITH_AES_128_GCM_SHA256", " -cert dsa.pem -key dsa.key")
-	add("s_server -tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "s_server -tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256:TLS_AES_128_GCM_SHA256", "TLS_AES_128_CCM_SHA256", "")
-	add("s_server -tls1_3 -ciphersuites TLS_AES_128_CCM_8_SHA256", "s_server -tls1_3 -ciphersuites TLS_AES_128_CCM_8_SHA256:TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_CCM_8_SHA256", "")
-	for code, iana := range map[string]string{
-		"0004": "TLS_RSA_WITH_RC4_128_MD5", "0009": "TLS_RSA_WITH_DES_CBC_SHA", "0096": "TLS_RSA_WITH_SEED_CBC_SHA", "0001": "TLS_RSA_WITH_NULL_MD5",
-		"0016": "TLS_DHE_RSA_WITH_3DES_EDE_CBC_SHA",
+	const gnutls = "gnutls-serv rsa --disable-client-cert --priority NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:-CIPHER-ALL:"
+	for _, s := range []struct{ exchange, cipher, suite string }{
+		{"ECDHE-RSA", "3DES-CBC", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA"},
+		{"RSA", "AES-256-GCM", "TLS_RSA_WITH_AES_256_GCM_SHA384"},
+		{"ECDHE-RSA", "CAMELLIA-128-GCM", "TLS_ECDHE_RSA_WITH_CAMELLIA_128_GCM_SHA256"},
+		{"DHE-RSA", "AES-128-GCM", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256"},
 	} {
-		add("selfserv -V tls1.0:tls1.2 -c :"+code, "selfserv -V tls1.0:tls1.2 -c :"+code+":C02F", iana, "")
+		only := gnutls + "+" + s.exchange + ":+" + s.cipher
+		add(only, only+":+ECDHE-RSA:+AES-128-GCM", s.suite)
 	}
-	add(gnutls+"-CIPHER-ALL:+CAMELLIA-128-GCM", gnutls+"-CIPHER-ALL:+CAMELLIA-128-GCM:+AES-128-GCM", "TLS_ECDHE_RSA_WITH_CAMELLIA_128_GCM_SHA256", "")
-	add(gnutls+"-KX-ALL:+DHE-RSA:-CIPHER-ALL:+AES-128-GCM", gnutls+"-CIPHER-ALL:+AES-128-GCM", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256", "")
-	const mbedTLS = "lighttpd CipherString="
-	settable(mbedTLS+"3DES", "lighttpd", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA")
-	add(mbedTLS+"CAMELLIA", "lighttpd", "CAMELLIA", "")
-	add(mbedTLS+"ARIA", "lighttpd", "ARIA", "")
-	add(mbedTLS+"NULL", "lighttpd", "NULL", "")
+	for _, s := range []struct{ cipher, suite string }{
+		{"3DES", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA"},
+		{"CAMELLIA", "TLS_ECDHE_RSA_WITH_CAMELLIA_256_GCM_SHA384"},
+	} {
+		add("lighttpd CipherString="+s.cipher, "lighttpd", s.suite)
+	}
 
 	// Without a certificate there are other ways to authenticate, or none.
-	const nocert = "s_server -tls1_2 -nocert "
+	const nocert, psk = openSSL + " -nocert -cipher ", openSSL + " -nocert -psk 0123456789abcdef -cipher "
 	for _, r := range []row{
-		{name: "anonymous ECDHE only", server: nocert + "-cipher AECDH:" + all, texts: []string{"TLS_ECDH_anon_WITH_AES_256_CBC_SHA", "certificate"}},
-		{name: "anonymous DHE only", server: nocert + "-cipher ADH-AES128-SHA256:" + all, texts: []string{"TLS_DH_anon_WITH_AES_128_CBC_SHA256", "certificate"}},
-		{name: "pre-shared key only", server: nocert + "-psk 0123456789abcdef -cipher PSK-AES128-GCM-SHA256", texts: []string{"pre-shared key"}},
-		{name: "pre-shared key with ECDHE only", server: nocert + "-psk 0123456789abcdef -cipher ECDHE-PSK-CHACHA20-POLY1305", texts: []string{"pre-shared key"}},
-		{name: "pre-shared key with DHE only", server: nocert + "-psk 0123456789abcdef -cipher DHE-PSK-AES128-CCM8", texts: []string{"pre-shared key"}},
-		{name: "GnuTLS, anonymous only", server: gnutls + "-KX-ALL:+ANON-ECDH", serve: gnutls + "+ANON-ECDH", texts: []string{"anon", "certificate"}},
+		{name: "anonymous ECDHE only", server: nocert + "AECDH:@SECLEVEL=0", serve: openSSL, texts: []string{"TLS_ECDH_anon_", "certificate"}},
+		{name: "anonymous DHE only", server: nocert + "ADH-AES128-SHA256:@SECLEVEL=0", serve: openSSL, texts: []string{"TLS_DH_anon_WITH_AES_128_CBC_SHA256", "certificate"}},
+		{name: "GnuTLS, anonymous only", server: gnutls + "+ANON-ECDH:+AES-128-CBC", serve: gnutls + "+ANON-ECDH:+ECDHE-RSA:+AES-128-GCM", texts: []string{"TLS_ECDH_anon_WITH_AES_128_CBC_SHA"}},
+		{name: "pre-shared key only", server: psk + "PSK-AES128-GCM-SHA256", serve: openSSL, texts: []string{"pre-shared key"}},
+		{name: "pre-shared key with ECDHE only", server: psk + "ECDHE-PSK-CHACHA20-POLY1305", serve: openSSL, texts: []string{"pre-shared key"}},
+		{name: "pre-shared key with DHE only", server: psk + "DHE-PSK-AES128-CCM8", serve: openSSL, texts: []string{"pre-shared key"}},
 		{name: "stunnel, pre-shared key only", server: "stunnel", port: 2, serve: "stunnel", texts: []string{"pre-shared key"}},
 	} {
-		if r.serve == "" {
-			r.serve = "s_server -tls1_2"
-		}
 		r.step, r.typ = failure.Handshake, failure.CipherMismatch
 		rows = append(rows, r)
 	}
@@ -425,12 +436,12 @@ func certificateRefusals() []row {
 	weakKey, malformed := failure.Type(certs.WeakKey), failure.Type(certs.Malformed)
 	return []row{
 		{
-			name: "no certificate", server: "s_server -nocert", serve: "s_server", step: failure.Handshake, typ: failure.CipherMismatch,
-			texts: []string{"certificate"},
+			name: "no certificate", server: "s_server -nocert", serve: "s_server", step: failure.Handshake, typ: failure.HandshakeFailure,
+			texts: []string{"the usual reason is that it has no certificate", "Configure a certificate and its key"},
 		},
 		{
-			name: "no certificate, TLS 1.2", server: "s_server -nocert -tls1_2", serve: "s_server -tls1_2", step: failure.Handshake, typ: failure.CipherMismatch,
-			texts: []string{"certificate"},
+			name: "no certificate, TLS 1.2", server: "s_server -nocert -tls1_2", serve: "s_server -tls1_2", step: failure.Handshake, typ: failure.HandshakeFailure,
+			texts: []string{"the usual reason is that it has no certificate", "Configure a certificate and its key"},
 		},
 		{
 			name: "RSA key of 512 bits", server: "s_server -tls1_2 -cert rsa-512.pem -key rsa-512.key" + weak, serve: "s_server -tls1_2",
@@ -467,7 +478,7 @@ func certificateRefusals() []row {
 		},
 		{
 			name: "chain of more than 256 KiB", server: "s_server -cert_chain long-chain.pem", serve: "s_server",
-			step: failure.Handshake, typ: malformed, texts: []string{"too large"},
+			step: failure.Verify, typ: malformed, texts: []string{"too large"},
 		},
 		{
 			name: "no intermediate", server: "s_server -servername b.test -cert2 b.test.pem -key2 b.test.key -servername_fatal",
