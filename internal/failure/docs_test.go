@@ -308,7 +308,7 @@ func exampleOf(typ Type) Evidence {
 	case StartTLSRejected:
 		refusal.Said, e.Err = "454 4.7.0 TLS not available due to local problem", refusal
 	case StartTLSTimeout:
-		e.Err = refusal
+		refusal.Expected, e.Err = "a greeting with code 220", refusal
 	case StartTLSProtocolError:
 		refusal.Said, refusal.Expected, refusal.Err, e.Err = "250 injected", "the TLS handshake", starttls.ErrInjected, refusal
 	case MalformedHandshake:

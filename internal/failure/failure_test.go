@@ -195,6 +195,28 @@ func TestSilenceOnAWellKnownPortNamesItsProtocol(t *testing.T) {
 	assert.NotContains(t, f.Fix, "Set starttls")
 }
 
+func TestSTARTTLSWithTLSFromTheFirstByte(t *testing.T) {
+	for name, c := range map[string]struct {
+		refusal starttls.Error
+		fix     string
+	}{
+		"an alert":                 {starttls.Error{Kind: starttls.ProtocolError, First: "\x15\x03\x03\x00\x02\x02\n"}, "Remove starttls, as the server speaks TLS from the first byte."},
+		"an alert, then the end":   {starttls.Error{Kind: starttls.ConnectionClosed, First: "\x15\x03\x01\x00\x02\x02\n"}, "Remove starttls, as the server speaks TLS from the first byte."},
+		"nothing, and the end":     {starttls.Error{Kind: starttls.ConnectionClosed}, "If the port speaks TLS from the first byte, remove starttls."},
+		"nothing":                  {starttls.Error{Kind: starttls.Timeout}, "If the port speaks TLS from the first byte, remove starttls."},
+		"a greeting, and no reply": {starttls.Error{Kind: starttls.Timeout, First: "220 mx.test ESMTP\r\n"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Explain(Evidence{Step: StartTLS, Err: &c.refusal, Endpoint: "a.example:1", Port: 1, StartTLS: "smtp"})
+			if c.fix == "" {
+				assert.NotContains(t, f.Fix, "emove starttls")
+			} else {
+				assert.Contains(t, f.Fix, c.fix)
+			}
+		})
+	}
+}
+
 func TestWrongSTARTTLSIsRecognizedByTheGreeting(t *testing.T) {
 	for name, c := range map[string]struct {
 		refusal  starttls.Error
