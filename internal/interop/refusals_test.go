@@ -444,6 +444,18 @@ func certificateRefusals() []row {
 			texts: []string{"the usual reason is that it has no certificate", "Configure a certificate and its key"},
 		},
 		{
+			name: "no ECDSA certificate", server: "s_server", config: "certificate_types: [ecdsa]", serve: "s_server -cert ecdsa.pem -key ecdsa.key",
+			set: "certificate_types: []", step: failure.Handshake, typ: failure.CipherMismatch, texts: []string{"refuses clients that accept only an ECDSA certificate", "remove ecdsa"},
+		},
+		{
+			name: "GnuTLS, no ECDSA certificate", server: "gnutls-serv rsa --disable-client-cert", config: "certificate_types: [ecdsa]", serve: "gnutls-serv ecdsa --disable-client-cert",
+			set: "certificate_types: []", step: failure.Handshake, typ: failure.CipherMismatch, texts: []string{"refuses clients that accept only an ECDSA certificate", "remove ecdsa"},
+		},
+		{
+			name: "a kind of certificate, TLS 1.3 only", server: "s_server -tls1_3", config: "certificate_types: [rsa]", serve: "s_server",
+			set: "certificate_types: []", step: failure.Handshake, typ: failure.ProtocolMismatch, texts: []string{"enable TLS 1.2 on the server"},
+		},
+		{
 			name: "RSA key of 512 bits", server: "s_server -tls1_2 -cert rsa-512.pem -key rsa-512.key" + weak, serve: "s_server -tls1_2",
 			step: failure.Verify, typ: weakKey, texts: []string{"512 bits", "at least 2048 bits"},
 		},
