@@ -18,7 +18,7 @@ type refusal struct {
 // Servers refuse a client certificate during the handshake in TLS 1.2 and after it in TLS 1.3. Stacks send different alerts for the
 // same reason.
 func TestClientCertificates(t *testing.T) {
-	const namesCAs, namesNone = "It accepts certificates from CN=Clients,O=Farm.", "The server does not say which CAs it accepts."
+	const namesCAs, namesNone = "The server accepts certificates from CN=Clients,O=Farm.", "The server does not say which CAs it accepts."
 	openSSL := map[string]refusal{
 		"client": {}, "client-ed25519": {}, "stranger": {failure.UnknownCA, 48}, "lone": {failure.UnknownCA, 48},
 		"expired": {failure.ClientCertExpired, 45}, "server-only": {failure.UnsupportedCertificate, 43},
