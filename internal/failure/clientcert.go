@@ -280,11 +280,15 @@ func unsupportedCertificate(_ *Failure, e *Evidence) (cause, fix string) {
 // cannotSign explains that crypto/tls did not send the certificate, because the server accepts no signature that its key
 // can make.
 func cannotSign(e *Evidence) (cause, fix string) {
-	cause = fmt.Sprintf("The client certificate of %s was not sent: %s accepts no signature that its key (%s) can make.",
-		quoted(certs.SubjectName(e.ClientCert)), e.Endpoint, e.ClientCert.PublicKeyAlgorithm)
+	cause = fmt.Sprintf("The client certificate of %s was not sent: %s accepts no signature that its key (%s, %d bits) can make.",
+		quoted(certs.SubjectName(e.ClientCert)), e.Endpoint, e.ClientCert.PublicKeyAlgorithm, certs.KeySize(e.ClientCert))
 	var keys []string
 	for _, s := range e.SignatureSchemes {
-		if k := keyFor[s]; k != "" && !slices.Contains(keys, k) {
+		k := keyFor[s]
+		if e.Version < tls.VersionTLS13 && s == tls.PKCS1WithSHA256 {
+			k = "RSA"
+		}
+		if k != "" && !slices.Contains(keys, k) {
 			keys = append(keys, k)
 		}
 	}
@@ -294,7 +298,7 @@ func cannotSign(e *Evidence) (cause, fix string) {
 	return cause, fmt.Sprintf("Use a certificate with a key of a type whose signatures the server accepts: %s.", strings.Join(keys, ", "))
 }
 
-// keyFor has the key that makes each signature, for the signatures that a client can make in every version of TLS.
+// keyFor has the key that makes each signature, for the signatures of TLS 1.3.
 var keyFor = map[tls.SignatureScheme]string{
 	tls.ECDSAWithP256AndSHA256: "ECDSA P-256",
 	tls.ECDSAWithP384AndSHA384: "ECDSA P-384",

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -303,7 +304,7 @@ func clientCertVariants() (said []string) {
 	e.AcceptableCAs, e.ClientCertAlone, e.ClientCert.RawIssuer = nil, true, []byte("Old Client CA")
 	add(e, unknownCA)
 	e.Err, e.SignatureSchemes = errors.New(words[len(words)-1].text), []tls.SignatureScheme{tls.PSSWithSHA256, tls.ECDSAWithP256AndSHA256}
-	e.ClientCert.PublicKeyAlgorithm = x509.Ed25519
+	e.ClientCert.PublicKeyAlgorithm, e.ClientCert.PublicKey = x509.Ed25519, ed25519.PublicKey{}
 	add(e, unsupportedCertificate)
 	for _, typ := range []Type{NearExpiry, Type(certs.WeakKey), Type(certs.WeakSignature)} {
 		e := exampleOf(BadCertificate)

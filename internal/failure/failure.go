@@ -82,6 +82,7 @@ type Evidence struct {
 	ClientCertProblems  []ClientCertProblem   // of ours; none unless it was requested
 	AcceptableCAs       []string              // distinguished names; the server's list may be empty
 	SignatureSchemes    []tls.SignatureScheme // that the server accepts from clients
+	Version             uint16                // negotiated; 0 until the server's certificate has arrived
 }
 
 // Explain returns the failure that the evidence shows.

@@ -94,12 +94,24 @@ func TestClientCertificates(t *testing.T) {
 			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -crl_check", 0, namesCAs, [2]byte{40, 116},
 			map[string]refusal{"client": {failure.UnknownCA, 48, []string{"trust or rules are at fault", "if it checks CRLs, that it has one of each CA"}}},
 		},
+		// The fix says which keys the server accepts. With one of these, it does.
+		"OpenSSL with Ed25519 only": {
+			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -client_sigalgs ed25519", 0, namesCAs, [2]byte{40, 116},
+			map[string]refusal{
+				"client-ed25519": {},
+				"client":         {failure.UnsupportedCertificate, 0, []string{"was not sent", "its key (ECDSA, 256 bits)", "whose signatures the server accepts: Ed25519."}},
+			},
+		},
+		"OpenSSL with PKCS #1 and P-384 only": {
+			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -client_sigalgs RSA+SHA256:ECDSA+SHA384", 0, namesCAs, [2]byte{40, 116},
+			map[string]refusal{"client-ed25519": {failure.UnsupportedCertificate, 0, []string{"was not sent", "whose signatures the server accepts: ", "ECDSA P-384"}}},
+		},
 		"NSS": {"selfserv -V tls1.2:tls1.3 -r -r", 0, namesCAs, [2]byte{42, 116}, map[string]refusal{
 			"client": {}, "completed": {}, "near": {}, "stranger": {failure.UnknownCA, 48, nil}, "lone": {failure.UnknownCA, 48, nil},
 			"expired": {failure.ClientCertExpired, 45, nil}, "early": {failure.ClientCertNotYetValid, 45, nil}, "server-only": {failure.UnsupportedCertificate, 46, nil},
 			"weak": {}, "old-ca": {failure.ClientCertExpired, 48, nil},
 			// NSS does not offer Ed25519, so crypto/tls does not send this certificate.
-			"client-ed25519": {failure.UnsupportedCertificate, 0, []string{"was not sent", "accepts no signature that its key (Ed25519) can make", "ECDSA P-256"}},
+			"client-ed25519": {failure.UnsupportedCertificate, 0, []string{"was not sent", "accepts no signature that its key (Ed25519, 256 bits) can make", "ECDSA P-256"}},
 		}},
 		"GnuTLS": {"gnutls-serv rsa --require-client-cert --verify-client-cert --x509cafile clients.pem", 0, namesCAs, [2]byte{50, 116}, map[string]refusal{
 			"client": {}, "client-ed25519": {}, "completed": {}, "near": {},

@@ -199,7 +199,7 @@ func (r *run) explain(step failure.Step, err error) *failure.Failure {
 	if h := r.Handshake; h != nil {
 		e.MinVersion, e.MaxVersion = h.MinVersion, h.MaxVersion
 		e.Verdict, e.ClientCertRequested, e.AcceptableCAs = h.Verdict, h.ClientCertRequested, h.AcceptableCAs
-		e.ClientCertProblems, e.SignatureSchemes = h.ClientCertProblems, r.schemes
+		e.ClientCertProblems, e.SignatureSchemes, e.Version = h.ClientCertProblems, r.schemes, h.State.Version
 	}
 	e.ClientCertAlone = r.clientCert != nil && len(r.clientCert.Certificate) == 1
 	return failure.Explain(e)
