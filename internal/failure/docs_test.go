@@ -306,6 +306,17 @@ func clientCertVariants() (said []string) {
 	e.Err, e.SignatureSchemes = errors.New(words[len(words)-1].text), []tls.SignatureScheme{tls.PSSWithSHA256, tls.ECDSAWithP256AndSHA256}
 	e.ClientCert.PublicKeyAlgorithm, e.ClientCert.PublicKey = x509.Ed25519, ed25519.PublicKey{}
 	add(e, unsupportedCertificate)
+	e = exampleOf(BadCertificate)
+	closed, _ := closedOverClientCert(&e)
+	refused, _ := handshakeFailure(nil, &e)
+	for _, cause := range []string{closed, refused} {
+		start, _, _ := strings.Cut(cause, " It is valid")
+		said = append(said, start)
+	}
+	e = exampleOf(ClientCertExpired)
+	e.Err = &AlertError{Number: 48, Err: io.EOF}
+	_, fix := clientCertExpired(nil, &e)
+	said = append(said, fix[strings.LastIndex(fix, "If the server still"):])
 	for _, typ := range []Type{NearExpiry, Type(certs.WeakKey), Type(certs.WeakSignature)} {
 		e := exampleOf(BadCertificate)
 		judgeExample(&e, typ)
