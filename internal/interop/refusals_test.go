@@ -542,7 +542,6 @@ func clientCertificateRefusals() []row {
 	with := func(client string) string {
 		return "tls: {cert_file: $PKI/" + client + ".pem, key_file: $PKI/" + client + ".key}"
 	}
-	const notYetValid failure.Type = "client_cert_not_yet_valid"
 	const tls12 = `tls: {max_version: "1.2"}`
 	var rows []row
 	for _, r := range []row{
@@ -552,12 +551,11 @@ func clientCertificateRefusals() []row {
 		{name: "NSS, no client certificate, TLS 1.2", server: nss, config: tls12, typ: failure.MissingClientCert, texts: []string{clients}},
 		{name: "haproxy, no client certificate", server: "haproxy", port: 2, typ: failure.MissingClientCert, texts: []string{clients}},
 		{name: "stunnel, no client certificate", server: "stunnel", port: 1, typ: failure.MissingClientCert, texts: []string{clients}},
-		{name: "redis, no client certificate", server: "redis yes", typ: failure.MissingClientCert, texts: []string{"does not say which CAs"}, serve: "redis no"},
-		{name: "mosquitto, no client certificate", server: "mosquitto", port: 1, typ: failure.MissingClientCert, texts: []string{"does not say which CAs"}, serve: "mosquitto"},
+		{name: "redis, no client certificate", server: "redis yes", typ: failure.MissingClientCert, texts: []string{"does not say which CAs"}},
+		{name: "mosquitto, no client certificate", server: "mosquitto", port: 1, typ: failure.MissingClientCert, texts: []string{"does not say which CAs"}},
 		{name: "Erlang, no client certificate", server: "rabbitmq verify_peer", typ: failure.MissingClientCert, texts: []string{clients}},
 		{
 			name: "Erlang, no client certificate, TLS 1.2", server: "rabbitmq verify_peer", config: tls12, typ: failure.MissingClientCert, texts: []string{clients},
-			serve: "rabbitmq verify_none",
 		},
 		// Debian builds slapd with GnuTLS. Such a slapd sends no alert.
 		{
@@ -569,26 +567,37 @@ func clientCertificateRefusals() []row {
 			texts: []string{"asked for a client certificate, got none, and closed"}, log: "TLS: can't accept: No certificate was found",
 		},
 		{name: "OpenSSL, client certificate of another CA", server: openSSL, config: with("stranger"), typ: failure.UnknownCA, texts: []string{clients, "stranger"}},
-		{name: "GnuTLS, client certificate of another CA", server: gnutls, config: with("stranger"), typ: failure.AccessDenied, texts: []string{clients, "stranger"}},
+		{name: "GnuTLS, client certificate of another CA", server: gnutls, config: with("stranger"), typ: failure.UnknownCA, texts: []string{clients, "stranger"}},
 		{name: "NSS, client certificate of another CA", server: nss, config: with("stranger"), typ: failure.UnknownCA, texts: []string{clients, "stranger"}},
-		{name: "OpenSSL, client certificate without its intermediate", server: openSSL, config: with("lone"), typ: failure.UnknownCA, texts: []string{"Client Issuer", "intermediate"}, set: with("lone-chain")},
-		{name: "GnuTLS, client certificate without its intermediate", server: gnutls, config: with("lone"), typ: failure.AccessDenied, texts: []string{"Client Issuer", "intermediate"}, set: with("lone-chain")},
+		{name: "OpenSSL, client certificate without its intermediate", server: openSSL, config: with("lone"), typ: failure.UnknownCA, texts: []string{"Client Issuer", "intermediate"}, set: with("completed")},
+		{name: "GnuTLS, client certificate without its intermediate", server: gnutls, config: with("lone"), typ: failure.UnknownCA, texts: []string{"Client Issuer", "intermediate"}, set: with("completed")},
 		{name: "OpenSSL, expired client certificate", server: openSSL, config: with("expired"), typ: failure.ClientCertExpired, texts: []string{"Renew"}},
 		{name: "GnuTLS, expired client certificate", server: gnutls, config: with("expired"), typ: failure.ClientCertExpired, texts: []string{"Renew"}},
 		{name: "mosquitto, expired client certificate", server: "mosquitto", port: 1, config: with("expired"), typ: failure.ClientCertExpired, texts: []string{"Renew"}},
-		{name: "OpenSSL, client certificate of tomorrow", server: openSSL, config: with("future"), typ: notYetValid, texts: []string{"not valid until"}},
-		{name: "GnuTLS, client certificate of tomorrow", server: gnutls, config: with("future"), typ: notYetValid, texts: []string{"not valid until"}},
+		{name: "OpenSSL, client certificate that is not yet valid", server: openSSL, config: with("early"), typ: failure.ClientCertNotYetValid, texts: []string{"It is not valid before"}},
+		{name: "GnuTLS, client certificate that is not yet valid", server: gnutls, config: with("early"), typ: failure.ClientCertNotYetValid, texts: []string{"It is not valid before"}},
+		{name: "NSS, client certificate that is not yet valid", server: nss, config: with("early"), typ: failure.ClientCertNotYetValid, texts: []string{"It is not valid before"}},
 		{name: "OpenSSL, client certificate for servers", server: openSSL, config: with("server-only"), typ: failure.UnsupportedCertificate, texts: []string{"clientAuth"}},
 		{name: "NSS, client certificate for servers", server: nss, config: with("server-only"), typ: failure.UnsupportedCertificate, texts: []string{"clientAuth"}},
 		{name: "NSS, client certificate with Ed25519", server: nss, config: with("client-ed25519"), typ: failure.UnsupportedCertificate, texts: []string{"Ed25519"}},
-		{name: "OpenSSL, client certificate with a short key", server: openSSL, config: with("short"), typ: failure.BadCertificate, texts: []string{"1024 bits"}},
+		{name: "OpenSSL, client certificate with a short key", server: openSSL, config: with("weak"), typ: failure.UnsupportedCertificate, texts: []string{"It has an RSA key of 1024 bits"}},
+		{name: "OpenSSL, client certificate from an expired CA", server: openSSL, config: with("old-ca"), typ: failure.ClientCertExpired, texts: []string{`The CA certificate "Old Issuer" in cert_file expired on`}},
+		{name: "GnuTLS, client certificate from an expired CA", server: gnutls, config: with("old-ca"), typ: failure.ClientCertExpired, texts: []string{`The CA certificate "Old Issuer" in cert_file expired on`}},
+		{
+			name: "OpenSSL, client certificate with ECDSA where only Ed25519 is accepted", server: openSSL + " -client_sigalgs ed25519", config: with("client"), set: with("client-ed25519"),
+			typ: failure.UnsupportedCertificate, texts: []string{"its key (ECDSA, 256 bits)", "whose signatures the server accepts: Ed25519."},
+		},
+		{
+			name: "OpenSSL, client certificate where the server has no CRL", server: openSSL + " -crl_check", config: with("client"), serve: openSSL + " -CRL crl.pem -crl_check",
+			typ: failure.UnknownCA, texts: []string{"if it checks CRLs, that it has one of each CA"},
+		},
 		{
 			name: "OpenSSL, revoked client certificate", server: openSSL + " -CRL crl.pem -crl_check", config: with("revoked"), typ: failure.ClientCertRevoked,
 			texts: []string{"Issue a new certificate and a new key"},
 		},
 	} {
 		r.step = failure.ClientAuth
-		if r.set == "" {
+		if r.set == "" && r.serve == "" {
 			r.set = with("client")
 		}
 		rows = append(rows, r)
