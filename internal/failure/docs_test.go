@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
 
@@ -250,10 +251,13 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	for _, said := range clientCertVariants() {
 		assert.Contains(t, words, said)
 	}
-	refined := func(worked Try) string {
+	refined := func(highest, version uint16) string {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
+		const suite = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{suite}}
 		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
-		f.Refine([]Try{same, worked}, "api.example:4317", "api.example")
+		worked := Try{MaxVersion: highest, Answer: &clienthello.Answer{Version: version, Suite: suite}}
+		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked}, "api.example:4317", "api.example")
 		return f.Cause
 	}
 	behaves, _ := missingClientCert(nil, &e)
@@ -261,8 +265,8 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":             behaves,
 		"could not read what the collector sent in the handshake": unread,
-		"speaks only TLS 1.0":                                     refined(Try{Version: tls.VersionTLS10}),
-		"refuses clients that also offer TLS 1.3":                 refined(Try{Version: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}),
+		"speaks only TLS 1.0":                                     refined(tls.VersionTLS13, tls.VersionTLS10),
+		"refuses clients that also offer TLS 1.3":                 refined(tls.VersionTLS12, tls.VersionTLS12),
 	} {
 		assert.Contains(t, words, `"`+quotation)
 		assert.Contains(t, sentence, quotation)

@@ -115,8 +115,15 @@ func weakSignature(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func weakKey(_ *Failure, e *Evidence) (cause, fix string) {
-	return fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", atFault(e), certs.KeySize(e.Verdict.Primary().Cert)),
-		"Reissue it with an ECDSA key, or with an RSA key of at least 2048 bits."
+	const reissue = "Reissue it with an ECDSA key, or with an RSA key of at least 2048 bits."
+	if e.Err != nil { // crypto/rsa refused the key, although verification is off
+		var bits int
+		if e.Verdict != nil {
+			bits = certs.KeySize(e.Verdict.Chain[0])
+		}
+		return fmt.Sprintf("The certificate has an RSA key of %d bits, with which crypto/tls makes no handshake, whatever insecure_skip_verify says.", bits), reissue
+	}
+	return fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", atFault(e), certs.KeySize(e.Verdict.Primary().Cert)), reissue
 }
 
 func notCA(_ *Failure, e *Evidence) (cause, fix string) {
@@ -157,6 +164,10 @@ func revoked(_ *Failure, e *Evidence) (cause, fix string) {
 
 // malformedCertificate explains the fault Malformed. There is no verdict if crypto/tls could not parse the certificate.
 func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
+	if length, limit, ok := tooLong(f.Message); ok {
+		return fmt.Sprintf("%s sent its certificates in a message of %d bytes, which is too large. The collector reads at most %d.", e.Endpoint, length, limit),
+			"Let the server send only its own certificate and the intermediates that lead to the root. A file with many CA certificates is often sent by mistake."
+	}
 	if e.Verdict == nil {
 		return fmt.Sprintf("%s sent a certificate that cannot be read: %s.", e.Endpoint, f.Message),
 			"Reissue the certificate. The collector supports ECDSA, Ed25519, and RSA keys of up to 8192 bits. It does not support Ed448 and DSA."

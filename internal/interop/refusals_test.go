@@ -280,11 +280,6 @@ func suiteRefusals() []row {
 	return rows
 }
 
-const (
-	groupMismatch     failure.Type = "group_mismatch"
-	signatureMismatch failure.Type = "signature_mismatch"
-)
-
 // groupRefusals are those of servers that have no key exchange group in common with the collector.
 func groupRefusals() []row {
 	var rows []row
@@ -332,7 +327,7 @@ func groupRefusals() []row {
 			set: "tls: {curve_preferences: [P384]}", texts: []string{"P384"},
 		},
 	} {
-		r.step, r.typ = failure.Handshake, groupMismatch
+		r.step, r.typ = failure.Handshake, failure.GroupMismatch
 		rows = append(rows, r)
 	}
 	return append(rows, row{ // without a group there is key exchange by RSA
@@ -359,7 +354,7 @@ func signatureRefusals() []row {
 		{name: "GnuTLS, SHA-1 only", server: gnutls + "+SIGN-RSA-SHA1:%VERIFY_ALLOW_SIGN_WITH_SHA1", serve: gnutls + "+SIGN-RSA-SHA256", texts: []string{"rsa_pkcs1_sha1"}},
 		{name: "NSS, SHA-1 only", server: "selfserv -V tls1.2:tls1.2 -c :C02F -J rsa_pkcs1_sha1", serve: "selfserv -V tls1.2:tls1.2 -c :C02F -J rsa_pkcs1_sha256", texts: []string{"rsa_pkcs1_sha1"}},
 	} {
-		r.step, r.typ = failure.Handshake, signatureMismatch
+		r.step, r.typ = failure.Handshake, failure.SignatureMismatch
 		rows = append(rows, r)
 	}
 	return rows
@@ -389,7 +384,7 @@ func versionRefusals() []row {
 		},
 		{
 			name: "TLS 1.2 only", server: "s_server -tls1_2", config: `tls: {min_version: "1.3"}`, texts: []string{"speaks only TLS 1.2"},
-			set: only("1.2"), serve: "s_server",
+			set: `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}`, serve: "s_server",
 		},
 		{
 			name: "haproxy, TLS 1.3 only", server: "haproxy", port: 3, config: `tls: {max_version: "1.2"}`, texts: []string{"speaks only TLS 1.3"},
@@ -399,7 +394,7 @@ func versionRefusals() []row {
 		{name: "GnuTLS, TLS 1.0 and 1.1", server: gnutls + "+VERS-TLS1.1:+VERS-TLS1.0", serve: gnutls + "+VERS-TLS1.1:+VERS-TLS1.2", texts: []string{"speaks only TLS 1.1 and TLS 1.0"}, set: only("1.1")},
 		{
 			name: "Mbed TLS, TLS 1.2 only", server: "lighttpd", config: `tls: {min_version: "1.3"}`, texts: []string{"speaks only TLS 1.2"},
-			set: only("1.2"),
+			set: `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]}`,
 		},
 		{name: "NSS, TLS 1.0 only", server: "selfserv -V tls1.0:tls1.0", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"speaks only TLS 1.0"}, set: only("1.0")},
 		{name: "NSS, SSL 3 only", server: "selfserv -V ssl3:ssl3", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"SSL 3"}},
@@ -417,11 +412,11 @@ func certificateRefusals() []row {
 	return []row{
 		{
 			name: "no certificate", server: "s_server -nocert", serve: "s_server", step: failure.Handshake, typ: failure.HandshakeFailure,
-			texts: []string{"the usual reason is that it has no certificate", "Configure a certificate and its key"},
+			texts: []string{"so it most likely has no certificate", "Configure a certificate and its key"},
 		},
 		{
 			name: "no certificate, TLS 1.2", server: "s_server -nocert -tls1_2", serve: "s_server -tls1_2", step: failure.Handshake, typ: failure.HandshakeFailure,
-			texts: []string{"the usual reason is that it has no certificate", "Configure a certificate and its key"},
+			texts: []string{"so it most likely has no certificate", "Configure a certificate and its key"},
 		},
 		{
 			name: "no ECDSA certificate", server: "s_server", config: "certificate_types: [ecdsa]", serve: "s_server -cert ecdsa.pem -key ecdsa.key",

@@ -21,10 +21,10 @@ func TestOpenSSL(t *testing.T) {
 	const weak = " -cipher ALL:@SECLEVEL=0"
 	const sni = "s_server -servername b.test -cert2 b.test.pem -key2 b.test.key -servername_fatal"
 	// unsupported is a test of a server that requires something crypto/tls does not support.
-	unsupported := func(name, options, what string) test {
+	unsupported := func(name, options string, typ failure.Type, what string) test {
 		return test{
-			name: name, server: "s_server " + options, step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			texts: []string{"alert 40, handshake_failure", "Also tried, without success: the same again: alert 40", "something that the collector does not support", what},
+			name: name, server: "s_server " + options, step: failure.Handshake, typ: typ, alert: 40,
+			texts: []string{"alert 40, handshake_failure", " was offered, it chose " + what, "The collector does not support"},
 		}
 	}
 	run(t, []test{
@@ -58,23 +58,36 @@ func TestOpenSSL(t *testing.T) {
 		{
 			name: "RSA key exchange only", server: "s_server -tls1_2 -cipher kRSA",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			texts: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.", "include_insecure_cipher_suites: true"},
+			texts: []string{"When every suite was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.", "cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true"},
 		},
-		unsupported("DHE only", "-tls1_2 -cipher kDHE", "DHE key exchange"),
-		unsupported("CCM only", "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "CCM"),
-		unsupported("CCM only in TLS 1.2", "-tls1_2 -cipher AESCCM", "CCM"),
-		unsupported("Camellia only", "-tls1_2 -cipher CAMELLIA", "Camellia"),
-		unsupported("anonymous ECDHE only", "-tls1_2 -nocert -cipher AECDH:@SECLEVEL=0", "anonymous"),
-		unsupported("anonymous DHE only", "-tls1_2 -nocert -cipher ADH:@SECLEVEL=0", "anonymous"),
-		unsupported("pre-shared key only", "-tls1_2 -nocert -psk 0123456789abcdef", "pre-shared key"),
-		unsupported("X448 only", "-tls1_3 -groups X448", "X448"),
+		unsupported("DHE only", "-tls1_2 -cipher kDHE", failure.CipherMismatch, "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256."),
+		unsupported("CBC with SHA-384", "-tls1_2 -cipher ECDHE-RSA-AES256-SHA384", failure.CipherMismatch, "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384."),
+		unsupported("CCM only", "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", failure.CipherMismatch, "TLS_AES_128_CCM_SHA256."),
+		unsupported("CCM-8 only", "-tls1_3 -ciphersuites TLS_AES_128_CCM_8_SHA256", failure.CipherMismatch, "TLS_AES_128_CCM_8_SHA256."),
+		unsupported("CCM only in TLS 1.2", "-tls1_2 -cipher AESCCM", failure.CipherMismatch, "TLS_RSA_WITH_AES_128_CCM."),
+		unsupported("Camellia only", "-tls1_2 -cipher CAMELLIA", failure.CipherMismatch, "TLS_RSA_WITH_CAMELLIA_128_CBC_SHA."),
+		unsupported("ARIA only", "-tls1_2 -cipher ECDHE-ARIA128-GCM-SHA256", failure.CipherMismatch, "TLS_ECDHE_RSA_WITH_ARIA_128_GCM_SHA256."),
+		unsupported("NULL only", "-tls1_2 -cipher eNULL:@SECLEVEL=0", failure.CipherMismatch, "TLS_RSA_WITH_NULL_"),
+		unsupported("anonymous ECDHE only", "-tls1_2 -nocert -cipher AECDH:@SECLEVEL=0", failure.CipherMismatch, "TLS_ECDH_anon_WITH_"),
+		unsupported("anonymous DHE only", "-tls1_2 -nocert -cipher ADH:@SECLEVEL=0", failure.CipherMismatch, "TLS_DH_anon_WITH_"),
+		unsupported("pre-shared key only", "-tls1_2 -nocert -psk 0123456789abcdef", failure.CipherMismatch, "TLS_PSK_WITH_"),
+		unsupported("X448 only", "-tls1_3 -groups X448", failure.GroupMismatch, "the group x448."),
+		unsupported("finite field groups only", "-tls1_3 -groups ffdhe2048", failure.GroupMismatch, "the group ffdhe2048."),
+		unsupported("brainpool groups only", "-tls1_2 -cipher kECDHE -groups brainpoolP256r1", failure.GroupMismatch, "the group brainpoolP256r1."),
+		unsupported("brainpool groups only, in TLS 1.2 of a server that has TLS 1.3", "-cipher kECDHE -groups brainpoolP256r1", failure.GroupMismatch, "the group brainpoolP256r1."),
 		{
 			name: "X448 only, and RSA key exchange", server: "s_server -groups X448",
-			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			texts: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			step: failure.Handshake, typ: failure.GroupMismatch, alert: 40,
+			texts: []string{"supports none of the offered key exchange groups. When every group was offered, it chose the group x448. Asked for TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
-		unsupported("Ed448 certificate", "-cert ed448.pem -key ed448.key", "Ed448"),
-		unsupported("RSA-PSS certificate", "-cert rsa-pss.pem -key rsa-pss.key", "RSA-PSS"),
+		unsupported("Ed448 certificate", "-cert ed448.pem -key ed448.key", failure.SignatureMismatch, "the signature algorithm ed448 with a key of the kind Ed448."),
+		unsupported("RSA-PSS certificate", "-cert rsa-pss.pem -key rsa-pss.key", failure.SignatureMismatch, "the signature algorithm rsa_pss_pss_sha256, as its key is for RSASSA-PSS only."),
+		unsupported("SHA-1 only", "-tls1_2 -sigalgs RSA+SHA1 -cipher kECDHE:@SECLEVEL=0", failure.SignatureMismatch, "the signature algorithm rsa_pkcs1_sha1."),
+		{
+			name: "no certificate at all", server: "s_server -nocert",
+			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
+			texts: []string{"so it most likely has no certificate", "Configure a certificate and its key for localhost on the server"},
+		},
 		{
 			name: "signed with SHA-1", server: "s_server -cert sha1.pem -key sha1.key" + weak,
 			step: failure.Verify, typ: failure.Type(certs.WeakSignature), code: 68,
@@ -143,8 +156,8 @@ func TestGnuTLS(t *testing.T) {
 		},
 		{
 			name: "DHE only", server: priority + "-KX-ALL:+DHE-RSA",
-			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			texts: []string{"something that the collector does not support: DHE key exchange"},
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			texts: []string{"When every suite was offered, it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "signed with Ed448", server: "gnutls-serv ed448-signed --disable-client-cert",
@@ -174,8 +187,8 @@ func TestNSS(t *testing.T) {
 
 		{
 			name: "finite field groups only, and RSA key exchange", server: "selfserv -V tls1.2:tls1.3 -I FF2048",
-			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			texts: []string{"supports none of the offered key exchange groups. Without one, in TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			step: failure.Handshake, typ: failure.GroupMismatch, alert: 40,
+			texts: []string{"supports none of the offered key exchange groups. When every group was offered, it chose the group ffdhe2048. Asked for TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
 		},
 		{
 			name: "TLS 1.0 only", server: "selfserv -V tls1.0:tls1.0",
