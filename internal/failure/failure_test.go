@@ -246,3 +246,12 @@ func TestWrongSTARTTLSIsRecognizedByTheGreeting(t *testing.T) {
 	f = Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:1", Port: 1, FirstBytes: []byte("<?xml version='1.0'?><stream:stream xmlns='jabber:server'")})
 	assert.Contains(t, f.Fix, "starttls: xmpp-server ")
 }
+
+func TestServerWithoutTheKindOfCertificate(t *testing.T) {
+	refused := &AlertError{Number: 40, Err: io.EOF}
+	f := Explain(Evidence{Step: Handshake, Err: refused, Endpoint: "a.example:1", CertificateType: "ecdsa"})
+	assert.Equal(t, CipherMismatch, f.Type)
+	assert.Contains(t, f.Cause, "refuses clients that accept only an ECDSA certificate.")
+	f = Explain(Evidence{Step: Handshake, Err: refused, Endpoint: "a.example:1", CertificateType: "ecdsa", ClientCertRequested: true})
+	assert.Equal(t, MissingClientCert, f.Type, "the server has sent its certificate by then")
+}
