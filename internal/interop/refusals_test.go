@@ -87,6 +87,9 @@ func TestRefusals(t *testing.T) {
 			for _, text := range r.texts {
 				assert.Contains(t, f.Cause+" "+f.Fix, text)
 			}
+			if r.typ != failure.ConnectionClosed && unexplained[r.name] == "" {
+				assert.NotContains(t, f.Fix, "server's log")
+			}
 			if r.log != "" {
 				assert.Eventually(t, func() bool {
 					return strings.Contains(s.readLog()[before:], r.log)
