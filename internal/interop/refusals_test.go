@@ -266,6 +266,19 @@ func suiteRefusals() []row {
 		add("lighttpd CipherString="+s.cipher, "lighttpd", s.suite)
 	}
 
+	rows = append(rows,
+		row{
+			name: "another suite than the collector's", server: openSSL + " -cipher ECDHE-RSA-AES128-GCM-SHA256", step: failure.Handshake, typ: failure.CipherMismatch,
+			config: `tls: {max_version: "1.2", cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]}`, texts: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
+			set: "tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}", serve: openSSL,
+		},
+		row{
+			name: "suites for another key", server: openSSL, step: failure.Handshake, typ: failure.CipherMismatch,
+			config: `tls: {max_version: "1.2", cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]}`, texts: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
+			set: "tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}",
+		},
+	)
+
 	// Without a certificate there are other ways to authenticate, or none.
 	const nocert, psk = openSSL + " -nocert -cipher ", openSSL + " -nocert -psk 0123456789abcdef -cipher "
 	for _, r := range []row{
@@ -333,11 +346,19 @@ func groupRefusals() []row {
 		r.step, r.typ = failure.Handshake, failure.GroupMismatch
 		rows = append(rows, r)
 	}
-	return append(rows, row{ // without a group there is key exchange by RSA
-		name: "X448 only, and RSA key exchange", server: "s_server -tls1_2 -groups X448", serve: "s_server -tls1_2 -groups X448:X25519",
-		step: failure.Handshake, typ: failure.CipherMismatch, texts: []string{"TLS_RSA_WITH_AES_128_GCM_SHA256"},
-		set: "tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}",
-	})
+	return append(rows,
+		row{
+			name: "X448 only, or RSA key exchange", server: "s_server -tls1_2 -groups X448", serve: "s_server -tls1_2 -groups X448:X25519",
+			step: failure.Handshake, typ: failure.GroupMismatch, texts: []string{"the group x448", "Enable the group X25519 or P-256 on the server."},
+			set: "tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}",
+		},
+		row{
+			name: "brainpool and CBC with SHA-384 only", server: "s_server -tls1_2 -groups brainpoolP384r1 -cipher ECDHE-RSA-AES256-SHA384",
+			serve: "s_server -tls1_2 -groups brainpoolP384r1:P-256 -cipher ECDHE-RSA-AES256-SHA384:ECDHE-RSA-AES128-GCM-SHA256",
+			step:  failure.Handshake, typ: failure.CipherMismatch,
+			texts: []string{"Enable an ECDHE suite", "Enable the group X25519 or P-256 on the server.", "brainpoolP384r1", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384"},
+		},
+	)
 }
 
 // signatureRefusals are those of servers whose key cannot make a signature that the collector accepts.
@@ -400,6 +421,15 @@ func versionRefusals() []row {
 			set: `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]}`,
 		},
 		{name: "NSS, TLS 1.0 only", server: "selfserv -V tls1.0:tls1.0", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"speaks only TLS 1.0"}, set: only("1.0")},
+		{
+			name: "NSS, TLS 1.0 and RC4 only", server: "selfserv -V tls1.0:tls1.0 -c :0005", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"speaks only TLS 1.0"},
+			set: `tls: {min_version: "1.0", max_version: "1.0", cipher_suites: [TLS_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true}`,
+		},
+		{
+			name: "NSS, TLS 1.2 and 3DES only", server: "selfserv -V tls1.0:tls1.2 -c :000A", config: `tls: {min_version: "1.3"}`, serve: "selfserv -V tls1.2:tls1.3",
+			texts: []string{"speaks only TLS 1.2"},
+			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], include_insecure_cipher_suites: true}`,
+		},
 		{name: "NSS, SSL 3 only", server: "selfserv -V ssl3:ssl3", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"SSL 3"}},
 	} {
 		r.step, r.typ = failure.Handshake, failure.ProtocolMismatch
