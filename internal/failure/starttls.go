@@ -34,7 +34,10 @@ func starttlsProtocolError(_ *Failure, e *Evidence) (cause, fix string) {
 	if errors.Is(e.Err, starttls.ErrInjected) || !errors.As(e.Err, &refusal) {
 		return cause, "Plain text after the go-ahead is an attack or comes from a broken proxy. Clients must not accept it. Find out what is between the collector and the server."
 	}
-	return cause, otherProtocol(e) + "Correct starttls or the port."
+	if known := otherProtocol(e); known != "" {
+		return cause, strings.TrimSpace(known)
+	}
+	return cause, "Correct starttls or the port."
 }
 
 func closedBeforeTLS(e *Evidence) (cause, fix string) {
