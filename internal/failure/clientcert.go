@@ -119,10 +119,10 @@ func issuerNotAccepted(p *ClientCertProblem, top *x509.Certificate) {
 	p.Type, p.subject = UnknownCA, "The list of CAs that the server accepts"
 	orAdd := fmt.Sprintf(", or add %s to the client CAs of the server.", issuer)
 	if bytes.Equal(top.RawSubject, top.RawIssuer) {
-		p.words, p.fix = fmt.Sprintf("does not have %s.", issuer), otherClientCert+orAdd
+		p.words, p.fix = fmt.Sprintf("does not include %s.", issuer), otherClientCert+orAdd
 		return
 	}
-	p.words = fmt.Sprintf("does not have %s, and cert_file does not have the certificate of %s.", issuer, issuer)
+	p.words = fmt.Sprintf("does not include %s, and cert_file does not have the certificate of %s.", issuer, issuer)
 	p.fix = fmt.Sprintf("If %s is an intermediate below one of those CAs, add its certificate to the end of cert_file, as PEM.", issuer)
 	if urls := top.IssuingCertificateURL; len(urls) > 0 {
 		p.fix += fmt.Sprintf(" It can be downloaded from %s, according to the certificate that it issued.", text.Clean(urls[0], 256))

@@ -67,11 +67,11 @@ func badClientCerts(clients *tlsfarm.Authority) map[string]badClientCert {
 		},
 		"of another CA": {
 			cert: strangers.Issue("prober"), typ: failure.UnknownCA,
-			says: []string{`The list of CAs that the server accepts does not have "Strangers", and cert_file does not have the certificate of "Strangers".`, "Otherwise use a certificate from a CA that the server accepts, or add"}, fixed: good,
+			says: []string{`The list of CAs that the server accepts does not include "Strangers", and cert_file does not have the certificate of "Strangers".`, "Otherwise use a certificate from a CA that the server accepts, or add"}, fixed: good,
 		},
 		"self-signed": {
 			cert: tlsfarm.SelfSigned("prober"), typ: failure.UnknownCA,
-			says: []string{`The list of CAs that the server accepts does not have "prober".`, `Use a certificate from a CA that the server accepts, or add "prober"`}, fixed: good,
+			says: []string{`The list of CAs that the server accepts does not include "prober".`, `Use a certificate from a CA that the server accepts, or add "prober"`}, fixed: good,
 		},
 		"without its intermediate": {
 			cert: lone, typ: failure.UnknownCA,
@@ -94,7 +94,7 @@ func badClientCerts(clients *tlsfarm.Authority) map[string]badClientCert {
 			cert: strangers.Issue("prober", expired, serverOnly, weakKey), typ: failure.ClientCertExpired,
 			also:  []failure.Type{failure.UnsupportedCertificate, failure.UnknownCA},
 			warns: []failure.Type{failure.ClientCertExpired, failure.UnsupportedCertificate, failure.UnknownCA, failure.Type(certs.WeakKey)},
-			says:  []string{" expired on ", "but not clientAuth", `does not have "Strangers"`, "1024 bits", "Renew the certificate", "extended key usage clientAuth", "or add", "2048"}, fixed: good,
+			says:  []string{" expired on ", "but not clientAuth", `does not include "Strangers"`, "1024 bits", "Renew the certificate", "extended key usage clientAuth", "or add", "2048"}, fixed: good,
 		},
 	}
 }
