@@ -150,6 +150,7 @@ func TestFixedClientCertificateIsAccepted(t *testing.T) {
 	for name, c := range badClientCerts(clients) {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
+				t.Parallel()
 				config := healthy()
 				config.MaxVersion, config.ClientAuth, config.ClientCAs = version, tls.RequireAndVerifyClientCert, clients.Pool()
 				tt := serve(t, config)
@@ -189,6 +190,7 @@ func TestClientCertificateWarnings(t *testing.T) {
 	}
 	for name, c := range badClientCerts(clients) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			problems := warnings(t, tls.RequireAnyClientCert, c.cert)
 			assert.Equal(t, c.warnings(), failure.ClientCertWarnings(problems))
 			var all []string
