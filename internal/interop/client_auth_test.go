@@ -51,7 +51,7 @@ func clientTest(server string, port int, version uint16, cas, client string, r r
 		c.problems = []failure.Type{problem.warning}
 		c.texts = append(c.texts, problem.texts...)
 	} else if r.texts == nil {
-		c.texts = append(c.texts, "It is valid by the collector's clock until", "Its subject is CN="+client+", its names are localhost")
+		c.texts = append(c.texts, "It is valid by the collector's clock until", "Its subject is CN="+client+" and its names are localhost")
 	}
 	if r.alert != 0 {
 		c.texts = append(c.texts, cas)
