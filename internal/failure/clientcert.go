@@ -106,6 +106,9 @@ func clientCertProblem(r certs.Reason, now time.Time) ClientCertProblem {
 	case certs.WeakSignature:
 		p.Type, p.fix = Type(certs.WeakSignature), "Reissue it with SHA-256."
 		p.words = fmt.Sprintf("is signed with %s, which most servers refuse.", c.SignatureAlgorithm)
+		if r.Depth > 0 {
+			p.fix = "Use a certificate from a CA whose certificate is signed with SHA-256."
+		}
 	default: // certs.UntrustedCA
 		issuerNotAccepted(&p, c)
 	}
