@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestResultSaysWhetherTheServerAsksForAClientCertificate(t *testing.T) {
 			require.NoError(t, r.Shutdown(t.Context()))
 
 			var line bytes.Buffer
-			results{&line}.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/traces", bytes.NewReader(body)))
+			results{&line}.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/traces", bytes.NewReader(body)))
 			assert.Regexp(t, `^OK      127\.0\.0\.1:\d+ +TLSv1\.3, TLS_\w+, 89`+c.end, line.String())
 		})
 	}

@@ -106,6 +106,9 @@ func clientCertProblem(r certs.Reason, now time.Time) ClientCertProblem {
 	case certs.WeakSignature:
 		p.Type, p.fix = Type(certs.WeakSignature), "Reissue it with SHA-256."
 		p.words = fmt.Sprintf("is signed with %s, which most servers refuse.", c.SignatureAlgorithm)
+		if r.Depth > 0 {
+			p.fix = "Use a certificate from a CA whose certificate is signed with SHA-256."
+		}
 	default: // certs.UntrustedCA
 		issuerNotAccepted(&p, c)
 	}
@@ -119,10 +122,10 @@ func issuerNotAccepted(p *ClientCertProblem, top *x509.Certificate) {
 	p.Type, p.subject = UnknownCA, "The list of CAs that the server accepts"
 	orAdd := fmt.Sprintf(", or add %s to the client CAs of the server.", issuer)
 	if bytes.Equal(top.RawSubject, top.RawIssuer) {
-		p.words, p.fix = fmt.Sprintf("does not have %s.", issuer), otherClientCert+orAdd
+		p.words, p.fix = fmt.Sprintf("does not include %s.", issuer), otherClientCert+orAdd
 		return
 	}
-	p.words = fmt.Sprintf("does not have %s, and cert_file does not have the certificate of %s.", issuer, issuer)
+	p.words = fmt.Sprintf("does not include %s, and cert_file does not have the certificate of %s.", issuer, issuer)
 	p.fix = fmt.Sprintf("If %s is an intermediate below one of those CAs, add its certificate to the end of cert_file, as PEM.", issuer)
 	if urls := top.IssuingCertificateURL; len(urls) > 0 {
 		p.fix += fmt.Sprintf(" It can be downloaded from %s, according to the certificate that it issued.", text.Clean(urls[0], 256))
@@ -133,25 +136,43 @@ func issuerNotAccepted(p *ClientCertProblem, top *x509.Certificate) {
 // refusalType returns the type of a refusal of our client certificate by an alert that means alert. What we know about the
 // certificate comes before what the alert says, because most servers have one alert for many reasons. The type is:
 //   - client_cert_revoked if the server says so, as only the server knows,
+//   - client_cert_expired if the server says so and we find nothing wrong with the dates: one of the clocks is wrong,
+//   - unknown_ca if the server says so and we find only a weak key or signature, for which no server says that,
 //   - what the alert says, if the certificate does have that problem,
 //   - the first problem of the certificate,
 //   - what the alert says.
 func refusalType(alert Type, problems []ClientCertProblem) Type {
 	known := refusalTypes(problems)
-	if alert == ClientCertRevoked || slices.Contains(known, alert) || len(known) == 0 {
+	switch {
+	case alert == ClientCertRevoked,
+		alert == ClientCertExpired && !wrongDates(problems),
+		alert == UnknownCA && !slices.ContainsFunc(problems, func(p ClientCertProblem) bool { return !p.weak() && p.Type != NearExpiry }),
+		slices.Contains(known, alert),
+		len(known) == 0:
 		return alert
 	}
 	return known[0]
+}
+
+func (p *ClientCertProblem) weak() bool {
+	return p.Type == Type(certs.WeakKey) || p.Type == Type(certs.WeakSignature)
+}
+
+// wrongDates reports whether a certificate has expired or is not valid yet, by our clock.
+func wrongDates(problems []ClientCertProblem) bool {
+	return slices.ContainsFunc(problems, func(p ClientCertProblem) bool {
+		return p.Type == ClientCertExpired || p.Type == ClientCertNotYetValid
+	})
 }
 
 // refusalTypes returns the types of a refusal for these problems, without duplicates.
 func refusalTypes(problems []ClientCertProblem) (refusals []Type) {
 	for _, p := range problems {
 		t := p.Type
-		switch t {
-		case NearExpiry: // no server refuses that
+		switch {
+		case t == NearExpiry: // no server refuses that
 			continue
-		case Type(certs.WeakKey), Type(certs.WeakSignature):
+		case p.weak():
 			t = UnsupportedCertificate
 		}
 		if !slices.Contains(refusals, t) {
@@ -195,7 +216,7 @@ func nothingWrong(e *Evidence) string {
 	c := e.ClientCert
 	names := ""
 	if all := certs.Names(c); len(all) > 0 {
-		names = ", its names are " + list(all, 3)
+		names = " and its names are " + list(all, 3)
 	}
 	alone := ""
 	if e.ClientCertAlone && len(e.AcceptableCAs) == 0 && !bytes.Equal(c.RawSubject, c.RawIssuer) {
@@ -231,7 +252,7 @@ func missingClientCert(_ *Failure, e *Evidence) (cause, fix string) {
 func unknownCA(_ *Failure, e *Evidence) (cause, fix string) {
 	fix = otherClientCert + ", with its intermediates in cert_file. Or add its CA to the client CAs of the server."
 	if e.sentClientCert() && len(e.AcceptableCAs) > 0 {
-		fix = "The server has a CA with the name of the issuer. Check that it has the issuer's key, that the server also has the CAs above it, that it allows a chain of this length, and, if it checks CRLs, that it has one of each CA."
+		fix = "The server lists a CA with the name of an issuer of the certificate. Check that this CA has the issuer's key, that the server also has the CAs above it, that the server allows a chain of this length, and, if it checks CRLs, that it has one of each CA."
 	}
 	return refusedClientCert(e, fix)
 }
@@ -241,12 +262,16 @@ func clientCertNotYetValid(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func clientCertExpired(_ *Failure, e *Evidence) (cause, fix string) {
-	cause, fix = refusedClientCert(e,
-		"Compare the clocks of the server and of the collector, and correct the one that is wrong. If both are right, a CA certificate or a list of revoked certificates (CRL) on the server has expired: renew it.")
-	if why, _ := e.knownRefusal(); e.sentClientCert() && why == "" {
-		cause += fmt.Sprintf(" The collector's clock is at %s.", text.Moment(e.Now))
+	const compare = "Compare the clocks of the server and of the collector, and correct the one that is wrong. If both are right, a CA certificate or a list of revoked certificates (CRL) on the server has expired: renew it."
+	cause, fix = refusedClientCert(e, compare)
+	if !e.sentClientCert() || wrongDates(e.ClientCertProblems) {
+		return cause, fix
 	}
-	return cause, fix
+	if others, fixes := e.knownRefusal(); others != "" {
+		cause += fmt.Sprintf(" It is valid by the collector's clock until %s.", text.Moment(e.ClientCert.NotAfter))
+		fix = compare + " " + fixes
+	}
+	return cause + fmt.Sprintf(" The collector's clock is at %s.", text.Moment(e.Now)), fix
 }
 
 func clientCertRevoked(_ *Failure, e *Evidence) (cause, fix string) {
@@ -324,7 +349,7 @@ func closedOverClientCert(e *Evidence) (cause, fix string) {
 	if fix == "" {
 		return cause, checkServersRule
 	}
-	return cause, fix + " Check the server's log if it still does."
+	return cause, fix + " If the server still closes the connection, check its log."
 }
 
 func acceptedCAs(e *Evidence) string {

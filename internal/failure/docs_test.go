@@ -294,6 +294,27 @@ func judgeExample(e *Evidence, typ Type) {
 	e.ClientCertProblems = ClientCertProblems([]*x509.Certificate{c}, accepted, e.Now, typ == NearExpiry)
 }
 
+// clientCertProblems returns a problem of each kind.
+func clientCertProblems() (problems []ClientCertProblem) {
+	now := time.Date(2026, time.November, 20, 9, 0, 0, 0, time.UTC)
+	c := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Client CA"}, RawSubject: []byte("Client CA"), Issuer: pkix.Name{CommonName: "Client Root"},
+		NotBefore: now.Add(12 * time.Hour), NotAfter: now.Add(-57 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023)}, SignatureAlgorithm: x509.SHA1WithRSA,
+		IssuingCertificateURL: []string{"http://pki.example/root.crt"},
+	}
+	for _, fault := range []certs.Fault{certs.NotYetValid, certs.Expired, certs.WrongKeyUsage, certs.WeakKey, certs.WeakSignature} {
+		for depth := range 2 {
+			problems = append(problems, clientCertProblem(certs.Reason{Fault: fault, Depth: depth, Cert: c}, now))
+		}
+	}
+	selfSigned := &x509.Certificate{Issuer: pkix.Name{CommonName: "gateway"}}
+	return append(problems,
+		clientCertProblem(certs.Reason{Fault: certs.WrongKeyUsage, Cert: selfSigned}, now),
+		clientCertProblem(certs.Reason{Fault: certs.UntrustedCA, Cert: c}, now),
+		clientCertProblem(certs.Reason{Fault: certs.UntrustedCA, Cert: selfSigned}, now))
+}
+
 // clientCertVariants returns sentences about the client certificate that are not in the example of a type.
 func clientCertVariants() (said []string) {
 	add := func(e Evidence, explain func(*Failure, *Evidence) (cause, fix string)) {
@@ -312,6 +333,9 @@ func clientCertVariants() (said []string) {
 	add(e, unsupportedCertificate)
 	e = exampleOf(BadCertificate)
 	closed, _ := closedOverClientCert(&e)
+	known := exampleOf(ClientCertExpired)
+	_, closing := closedOverClientCert(&known)
+	said = append(said, closing[strings.LastIndex(closing, "If the server still"):])
 	refused, _ := handshakeFailure(nil, &e)
 	for _, cause := range []string{closed, refused} {
 		start, _, _ := strings.Cut(cause, " It is valid")
@@ -321,6 +345,9 @@ func clientCertVariants() (said []string) {
 	e.Err = &AlertError{Number: 48, Err: io.EOF}
 	_, fix := clientCertExpired(nil, &e)
 	said = append(said, fix[strings.LastIndex(fix, "If the server still"):])
+	for _, p := range clientCertProblems() {
+		said = append(said, "| "+p.sentence("The client certificate")+" | "+p.fix+" |")
+	}
 	for _, typ := range []Type{NearExpiry, Type(certs.WeakKey), Type(certs.WeakSignature)} {
 		e := exampleOf(BadCertificate)
 		judgeExample(&e, typ)

@@ -30,7 +30,7 @@ var clientProblems = map[string]struct {
 	"old-ca":      {failure.ClientCertExpired, []string{`The CA certificate "Old Issuer" in cert_file expired on`, "Replace that CA certificate"}},
 	"near":        {failure.NearExpiry, nil},
 	// These depend on the list of CAs that the server sends.
-	"stranger": {failure.UnknownCA, []string{`does not have "Strangers"`, `or add "Strangers" to the client CAs of the server`}},
+	"stranger": {failure.UnknownCA, []string{`does not include "Strangers"`, `or add "Strangers" to the client CAs of the server`}},
 	"lone":     {failure.UnknownCA, []string{`cert_file does not have the certificate of "Client Issuer"`, "add its certificate to the end of cert_file"}},
 }
 
@@ -51,7 +51,7 @@ func clientTest(server string, port int, version uint16, cas, client string, r r
 		c.problems = []failure.Type{problem.warning}
 		c.texts = append(c.texts, problem.texts...)
 	} else if r.texts == nil {
-		c.texts = append(c.texts, "It is valid by the collector's clock until", "Its subject is CN="+client+", its names are localhost")
+		c.texts = append(c.texts, "It is valid by the collector's clock until", "Its subject is CN="+client+" and its names are localhost")
 	}
 	if r.alert != 0 {
 		c.texts = append(c.texts, cas)
@@ -91,19 +91,22 @@ func TestClientCertificates(t *testing.T) {
 			map[string]refusal{"client": {failure.ClientCertExpired, 45, []string{"by the collector's clock", "If both are right, a CA certificate or a list of revoked certificates (CRL) on the server has expired"}}},
 		},
 		"OpenSSL without a list of revoked certificates": {
-			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -crl_check", 0, namesCAs, [2]byte{40, 116},
+			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -crl_check", 0, namesCAs,
+			[2]byte{40, 116},
 			map[string]refusal{"client": {failure.UnknownCA, 48, []string{"trust or rules are at fault", "if it checks CRLs, that it has one of each CA"}}},
 		},
 		// The fix says which keys the server accepts. With one of these, it does.
 		"OpenSSL with Ed25519 only": {
-			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -client_sigalgs ed25519", 0, namesCAs, [2]byte{40, 116},
+			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -client_sigalgs ed25519", 0, namesCAs,
+			[2]byte{40, 116},
 			map[string]refusal{
 				"client-ed25519": {},
 				"client":         {failure.UnsupportedCertificate, 0, []string{"was not sent", "its key (ECDSA, 256 bits)", "whose signatures the server accepts: Ed25519."}},
 			},
 		},
 		"OpenSSL with PKCS #1 and P-384 only": {
-			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -client_sigalgs RSA+SHA256:ECDSA+SHA384", 0, namesCAs, [2]byte{40, 116},
+			"s_server -Verify 3 -verify_return_error -CAfile clients.pem -client_sigalgs RSA+SHA256:ECDSA+SHA384", 0, namesCAs,
+			[2]byte{40, 116},
 			map[string]refusal{"client-ed25519": {failure.UnsupportedCertificate, 0, []string{"was not sent", "whose signatures the server accepts: ", "ECDSA P-384"}}},
 		},
 		"NSS": {"selfserv -V tls1.2:tls1.3 -r -r", 0, namesCAs, [2]byte{42, 116}, map[string]refusal{

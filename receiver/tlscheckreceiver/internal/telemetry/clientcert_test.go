@@ -53,17 +53,21 @@ func TestClientCertificateProblems(t *testing.T) {
 	}{
 		"both near their expiry": {
 			tls.RequireAndVerifyClientCert, clients.Issue("collector", tlsfarm.Validity(-day, day)),
-			map[string]int64{"near_expiry": 1, "client near_expiry": 1}, []any{"near_expiry"}, []any{"near_expiry"},
+			map[string]int64{"near_expiry": 1, "client near_expiry": 1},
+			[]any{"near_expiry"},
+			[]any{"near_expiry"},
 		},
 		"accepted": {
 			tls.RequireAnyClientCert, tlsfarm.NewAuthority("Strangers").Issue("collector", serverOnly),
 			map[string]int64{"near_expiry": 1, "client unsupported_certificate": 1, "client unknown_ca": 1},
-			[]any{"unsupported_certificate", "unknown_ca"}, []any{"near_expiry"},
+			[]any{"unsupported_certificate", "unknown_ca"},
+			[]any{"near_expiry"},
 		},
 		"refused": {
 			tls.RequireAndVerifyClientCert, clients.Issue("collector", serverOnly),
 			map[string]int64{"near_expiry": 1, "client unsupported_certificate": 1},
-			[]any{"unsupported_certificate"}, []any{"unsupported_certificate", "near_expiry"},
+			[]any{"unsupported_certificate"},
+			[]any{"unsupported_certificate", "near_expiry"},
 		},
 		"missing":         {tls.RequireAndVerifyClientCert, tls.Certificate{}, map[string]int64{"near_expiry": 1, "client missing_client_cert": 1}, nil, []any{"missing_client_cert", "near_expiry"}},
 		"asked for":       {tls.RequestClientCert, tls.Certificate{}, map[string]int64{"near_expiry": 1}, nil, []any{"near_expiry"}},
