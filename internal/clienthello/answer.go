@@ -45,8 +45,8 @@ const (
 )
 
 // Ask sends a ClientHello and reads the answer, up to what the server signs. It reads at most 512 KiB. The connection must
-// have a deadline; it cannot be used for anything else afterwards. If the server sends an alert, the error is an Alert.
-// Other errors are returned only before the server has chosen anything.
+// have a deadline; it cannot be used for anything else afterwards. If the server sends an alert, the error is an Alert. If
+// the server refuses after it has chosen a version and a suite, Ask returns both the Answer and the error.
 func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 	shares, err := newKeyShares(o.Groups)
 	if err != nil {
@@ -83,11 +83,10 @@ func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 			return a, nil
 		}
 	}
-	if err := a.readFlight(in); err != nil {
-		var alert Alert
-		if errors.As(err, &alert) {
-			return a, err
-		}
+	// Some servers choose a suite before they look for a group or a signature algorithm. When they find none, they send an
+	// alert, or close the connection as Mbed TLS does.
+	if err := a.readFlight(in); err != nil && !errors.Is(err, errTooLong) && !errors.Is(err, errMalformed) {
+		return a, err
 	}
 	return a, nil
 }

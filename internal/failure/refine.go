@@ -110,7 +110,8 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 	// What the server chose when everything was offered says most about it, unless the collector could be set to something
 	// that it chooses as well.
 	shown := first
-	if asked.able(best) && best.MaxVersion == first.MaxVersion {
+	lackedSuite := missingIn(&asked.Offered, first.Answer).suite
+	if asked.able(best) && best.MaxVersion == first.MaxVersion && (lackedSuite || !missing.suite) {
 		shown = best
 	} else if !missingIn(&asked.Offered, first.Answer).none() {
 		missing = missingIn(&asked.Offered, first.Answer)
@@ -151,6 +152,8 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 	if asked.able(best) {
 		if best.MaxVersion < first.MaxVersion {
 			f.Cause += fmt.Sprintf(" Asked for %s, it chose %s.", versionName(best.Answer.Version), clienthello.SuiteName(best.Answer.Suite))
+		} else if shown.Answer != best.Answer { // as key exchange by RSA needs no group
+			f.Cause += fmt.Sprintf(" Without it, the server chose %s.", clienthello.SuiteName(best.Answer.Suite))
 		}
 		f.Fix += " " + asked.asItIs(best)
 	} else {
