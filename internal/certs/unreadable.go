@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	stdasn1 "encoding/asn1"
 	"fmt"
 	"strings"
@@ -16,7 +15,7 @@ import (
 // Unreadable is a certificate that crypto/x509 cannot parse.
 type Unreadable struct {
 	Index   int    // in the list that the server sent; 0 is the leaf
-	Subject string // as far as it can be read: the common name, the whole name, or nothing; neither cleaned nor bounded
+	Subject string // its common name, as far as it can be read; neither cleaned nor bounded
 	Key     string // the kind of its key; see KeyName
 	Err     string // what is wrong, in the words of crypto/x509
 }
@@ -74,16 +73,29 @@ func looseParts(der cryptobyte.String) (subject, key cryptobyte.String, ok bool)
 	return subject, key, ok
 }
 
-func looseName(subject []byte) string {
-	var rdn pkix.RDNSequence
-	if rest, err := stdasn1.Unmarshal(subject, &rdn); err != nil || len(rest) > 0 {
+// looseName returns the common name of a subject or, without one, the first of its other attributes. The value may be of any
+// type of string, and need not be valid.
+func looseName(subject cryptobyte.String) (name string) {
+	var rdns cryptobyte.String
+	if !subject.ReadASN1(&rdns, asn1.SEQUENCE) {
 		return ""
 	}
-	var name pkix.Name
-	if name.FillFromRDNSequence(&rdn); name.CommonName != "" {
-		return name.CommonName
+	for !rdns.Empty() {
+		var set, attribute, oid, value cryptobyte.String
+		var tag asn1.Tag
+		if !rdns.ReadASN1(&set, asn1.SET) || !set.ReadASN1(&attribute, asn1.SEQUENCE) ||
+			!attribute.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !attribute.ReadAnyASN1(&value, &tag) {
+			return name
+		}
+		const commonName = "\x55\x04\x03" // 2.5.4.3
+		if string(oid) == commonName {
+			return string(value)
+		}
+		if name == "" {
+			name = string(value)
+		}
 	}
-	return rdn.String()
+	return name
 }
 
 // keyName returns the kind of a SubjectPublicKeyInfo.

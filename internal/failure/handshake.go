@@ -118,7 +118,7 @@ func serverInternalError(_ *Failure, e *Evidence) (cause, fix string) {
 func malformedHandshake(f *Failure, e *Evidence) (cause, fix string) {
 	if length, limit, ok := tooLong(f.Message); ok {
 		return fmt.Sprintf("%s sent a handshake message of %d bytes. The collector reads at most %d.", e.Endpoint, length, limit),
-			"If the server requests client certificates, shorten the list of CAs that it accepts, which is part of the handshake. Otherwise look for a broken TLS stack on the server."
+			"Look for a broken TLS stack on the server, or for a middlebox that alters the traffic."
 	}
 	cause = fmt.Sprintf("%s sent an invalid handshake: %s.", e.Endpoint, f.Message)
 	if f.HasAlert {

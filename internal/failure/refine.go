@@ -291,6 +291,10 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 	}
 	list := tries[i].Answer.Certificates
 	bad := certs.FindUnreadable(list)
+	if _, _, tooLong := tooLong(f.Message); tooLong {
+		f.Cause += fmt.Sprintf(" It has %d certificates.", len(list))
+		return
+	}
 	if len(bad) == 0 {
 		return
 	}

@@ -129,6 +129,7 @@ func (r *run) asked() failure.Asked {
 	cfg.MinVersion, cfg.MaxVersion = r.Handshake.MinVersion, r.Handshake.MaxVersion
 	a := failure.Asked{Offered: offerOf(cfg)}
 	cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS13
+	a.Offered.Groups = offerOf(cfg).Groups // some are only for TLS 1.3, and no setting keeps them back
 	cfg.CipherSuites, cfg.CurvePreferences = everySuite(), nil
 	a.Possible = offerOf(cfg)
 	return a
