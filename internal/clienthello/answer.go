@@ -83,9 +83,11 @@ func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 			return a, nil
 		}
 	}
-	// Some servers choose a suite before they look for a group or a signature algorithm. When they find none, they send an
-	// alert, or close the connection as Mbed TLS does.
-	if err := a.readFlight(in); err != nil && !errors.Is(err, errTooLong) && !errors.Is(err, errMalformed) {
+	err = a.readFlight(in)
+	// Mbed TLS chooses a suite before it looks for a group. If it finds none, it closes the connection.
+	noGroup := errors.Is(err, io.EOF) && a.Group == 0 && strings.HasPrefix(SuiteName(a.Suite), "TLS_ECDHE_")
+	var alert Alert
+	if errors.As(err, &alert) || noGroup {
 		return a, err
 	}
 	return a, nil

@@ -192,6 +192,7 @@ func TestRecordedAnswers(t *testing.T) {
 	}{
 		"alert":                   {[]byte{21, 3, 3, 0, 2, 2, 40}, Alert(40)},
 		"alert after ServerHello": {slices.Concat(serverHello(TLS12, 0xc02f), []byte{21, 3, 3, 0, 2, 2, 40}), Alert(40)},
+		"closed without a group":  {serverHello(TLS12, 0xc02f), io.EOF},
 		"close_notify":            {[]byte{21, 3, 3, 0, 2, 1, 0}, io.EOF},
 		"closed":                  {nil, io.EOF},
 		"cut":                     {[]byte{22, 3, 3}, io.ErrUnexpectedEOF},
