@@ -34,7 +34,8 @@ var (
 	//	rsa ecdsa p521 ed25519          for localhost, 127.0.0.1 and ::1, with these keys
 	//	ed448 rsa-pss                   the same with keys that Go does not support; rsa-pss is for RSA-PSS only
 	//	pss-signed sha1 ed448-signed    the same with RSA keys and these signatures
-	//	dsa brainpool secp256k1 p224    the same with keys of these kinds
+	//	dsa brainpool-leaf              the same with keys of these kinds
+	//	secp256k1 p224                  and on these curves
 	//	rsa-512 rsa-768 rsa-1000        the same with RSA keys that are too short
 	//	negative-serial                 the same with a serial number that Go does not accept
 	//	b.test                          for another name
@@ -167,7 +168,7 @@ const serverExtensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nkeyUsage=cr
 func writeUnusual() {
 	runOpenSSL("dsaparam", "-out", "dsa.params", "1024")
 	byOpenSSL("dsa", "dsa:dsa.params", "intermediate", serverExtensions)
-	for name, curve := range map[string]string{"brainpool": "brainpoolP256r1", "secp256k1": "secp256k1", "p224": "secp224r1"} {
+	for name, curve := range map[string]string{"brainpool-leaf": "brainpoolP256r1", "secp256k1": "secp256k1", "p224": "secp224r1"} {
 		runOpenSSL("ecparam", "-name", curve, "-out", name+".params")
 		byOpenSSL(name, "ec:"+name+".params", "intermediate", serverExtensions)
 	}

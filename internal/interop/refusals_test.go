@@ -52,7 +52,8 @@ var unexplained = map[string]string{
 
 const noCertificate = "such a server answers anything with the same alert, so the cause can only say what is likely"
 
-// TestRefusals probes servers that refuse the handshake, and follows the fix.
+// TestRefusals probes servers that refuse the handshake, and follows the fix. GnuTLS has no alert for a version that it does
+// not have: it answers with its own.
 func TestRefusals(t *testing.T) {
 	rows := refusals()
 	checkTable(t, rows)
@@ -84,6 +85,13 @@ func TestRefusals(t *testing.T) {
 			require.NotNil(t, f)
 			assert.Equal(t, r.step, f.Step)
 			assert.Equal(t, r.typ, f.Type)
+			assert.Equal(t, r.typ, f.Reasons[0])
+			if f.HasAlert {
+				assert.NotEmpty(t, f.SSLReason)
+			}
+			if r.step == failure.Verify && r.typ != failure.Type(certs.Malformed) {
+				assert.NotZero(t, f.VerifyCode)
+			}
 			for _, text := range r.texts {
 				assert.Contains(t, f.Cause+" "+f.Fix, text)
 			}
@@ -353,6 +361,23 @@ func groupRefusals() []row {
 			set: "tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}",
 		},
 		row{
+			name: "X448 only, or RSA key exchange in TLS 1.2", server: "s_server -groups X448", serve: "s_server -groups X448:P-256",
+			step: failure.Handshake, typ: failure.GroupMismatch,
+			texts: []string{"When every group was offered, it chose the group x448. Asked for TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}`,
+		},
+		row{
+			name: "NSS, ffdhe2048 only, or RSA key exchange in TLS 1.2", server: "selfserv -V tls1.2:tls1.3 -I FF2048", serve: "selfserv -V tls1.2:tls1.3",
+			step: failure.Handshake, typ: failure.GroupMismatch,
+			texts: []string{"When every group was offered, it chose the group ffdhe2048. Asked for TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}`,
+		},
+		row{
+			name: "brainpool only, in TLS 1.2 of a server that has TLS 1.3", server: "s_server -cipher kECDHE -groups brainpoolP256r1",
+			serve: "s_server -cipher kECDHE -groups brainpoolP256r1:X25519", step: failure.Handshake, typ: failure.GroupMismatch,
+			texts: []string{"it chose the group brainpoolP256r1", "The collector does not support brainpoolP256r1"},
+		},
+		row{
 			name: "brainpool and CBC with SHA-384 only", server: "s_server -tls1_2 -groups brainpoolP384r1 -cipher ECDHE-RSA-AES256-SHA384",
 			serve: "s_server -tls1_2 -groups brainpoolP384r1:P-256 -cipher ECDHE-RSA-AES256-SHA384:ECDHE-RSA-AES128-GCM-SHA256",
 			step:  failure.Handshake, typ: failure.CipherMismatch,
@@ -370,7 +395,7 @@ func signatureRefusals() []row {
 		{name: "Ed448 certificate, TLS 1.2", server: "s_server -tls1_2 -cert ed448.pem -key ed448.key", serve: "s_server -tls1_2 -cert ecdsa.pem -key ecdsa.key", texts: []string{"Ed448"}},
 		{name: "GnuTLS, Ed448 certificate", server: "gnutls-serv ed448 --disable-client-cert", serve: "gnutls-serv ecdsa --disable-client-cert", texts: []string{"Ed448"}},
 		{name: "RSA-PSS certificate", server: "s_server -cert rsa-pss.pem -key rsa-pss.key", serve: "s_server", texts: []string{"RSA-PSS"}},
-		{name: "brainpool certificate", server: "s_server -cert brainpool.pem -key brainpool.key", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"brainpool"}},
+		{name: "brainpool certificate", server: "s_server -cert brainpool-leaf.pem -key brainpool-leaf.key", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"brainpool"}},
 		{name: "secp256k1 certificate", server: "s_server -cert secp256k1.pem -key secp256k1.key", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"secp256k1"}},
 		{name: "P-224 certificate", server: "s_server -cert p224.pem -key p224.key -cipher DEFAULT:@SECLEVEL=0", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"secp224r1"}},
 		{name: "SHA-1 only", server: "s_server -tls1_2 -sigalgs RSA+SHA1 -cipher ECDHE:@SECLEVEL=0", serve: "s_server -tls1_2 -sigalgs RSA+SHA1:RSA+SHA256 -cipher ECDHE:@SECLEVEL=0", texts: []string{"rsa_pkcs1_sha1"}},
@@ -489,7 +514,7 @@ func certificateRefusals() []row {
 			step: failure.Verify, typ: malformed, texts: []string{"negative serial number"},
 		},
 		{
-			name: "unreadable intermediate", server: "s_server -cert_chain brainpool.pem", serve: "s_server",
+			name: "unreadable intermediate", server: "s_server -cert_chain brainpool-leaf.pem", serve: "s_server",
 			step: failure.Verify, typ: malformed, texts: []string{"certificate 2"},
 		},
 		{
