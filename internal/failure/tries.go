@@ -260,6 +260,11 @@ func narrow(asked *Asked, tries []Try) *Try {
 			t.Schemes = level
 		}
 		return &t
+	case missing.suite && (missing.group || missing.signature) && narrowed[0].Err != nil && (able || a.Version < clienthello.TLS13):
+		// Several differ, and one of them may be only what the server prefers.
+		t := *worked
+		t.Suites, t.Answer = Offered, nil
+		return &t
 	case !able && a.Version == clienthello.TLS13 && o.MinVersion <= clienthello.TLS12 && narrowed[0].Err != nil:
 		possible.MaxVersion = clienthello.TLS12
 		return possible
