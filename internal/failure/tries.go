@@ -100,8 +100,10 @@ func (t Try) String() string {
 	}
 	number, alerted := alertOf(t.Err)
 	switch {
-	case t.Err == nil:
+	case t.Err == nil && t.Same:
 		return what + ": works, " + describe(t.Answer)
+	case t.Err == nil:
+		return what + ": chose " + describe(t.Answer)
 	case alerted:
 		return fmt.Sprintf("%s: alert %s", what, alertName(number))
 	case timedOut(t.Err):

@@ -105,11 +105,11 @@ func TestTriesFindTheCause(t *testing.T) {
 		},
 		"a suite that it prefers to one that could be set": {
 			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, rsa}},
-			CipherMismatch, "supports none of the offered cipher suites. When every suite that the collector has was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA.", "set tls cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.",
+			CipherMismatch, "refuses the offered cipher suites. When every suite that the collector has was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA.", "set tls cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.",
 		},
 		"a suite that it prefers, and a group that could be set": {
 			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{rsa, gcm}, groups: []uint16{p521}},
-			GroupMismatch, "supports none of the offered key exchange groups. When every group was offered, it chose the group secp521r1.", "set tls curve_preferences: [P521].",
+			GroupMismatch, "refuses the offered key exchange groups. When every group was offered, it chose the group secp521r1.", "set tls curve_preferences: [P521].",
 		},
 		"signature that is not seen": {
 			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, needs: 0x0808},
@@ -182,7 +182,7 @@ func TestTryInWords(t *testing.T) {
 		"TLS 1.2 to 1.3 without SNI: alert 40, handshake_failure":                                      {MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, WithoutSNI: true, Err: alert},
 		"SSL 3.0 to TLS 1.2 with everything: failed":                                                   {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS12, Suites: Everything, Groups: Everything, Schemes: Everything, Err: errors.New("x")},
 		"SSL 3.0 to TLS 1.3 with everything but the same suites and the collector's groups: no answer": {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS13, Groups: Possible, Schemes: Everything, Err: errTimeout{}},
-		"TLS 1.0 to 1.2 with all that the collector supports: works, TLS 1.2 and TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, x448, ed448": {
+		"TLS 1.0 to 1.2 with all that the collector supports: chose TLS 1.2 and TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, x448, ed448": {
 			MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, Suites: Possible, Groups: Possible, Schemes: Possible,
 			Answer: &clienthello.Answer{Version: tls.VersionTLS12, Suite: 0x9e, Group: 30, Scheme: 0x0808},
 		},
