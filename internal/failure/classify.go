@@ -111,7 +111,7 @@ func handshakeType(e *Evidence) Type {
 	case disconnected(e.Err):
 		return ConnectionClosed
 	}
-	if insecureKey(e.Err) {
+	if insecureKey(e) {
 		return Type(certs.WeakKey)
 	}
 	if _, limit, ok := tooLong(e.Err.Error()); ok && limit == certificateLimit {

@@ -2,6 +2,7 @@ package failure
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -77,5 +78,11 @@ func tooLong(message string) (length, limit int, ok bool) {
 // certificateLimit is the limit of crypto/tls for the message with the server's certificates. All others have a lower one.
 const certificateLimit = 262144
 
-// insecureKey reports whether crypto/rsa refused a key because it is too short.
-func insecureKey(err error) bool { return strings.Contains(err.Error(), "-bit keys are insecure") }
+// insecureKey reports whether crypto/rsa refused the server's key because it is too short. It could also refuse our own.
+func insecureKey(e *Evidence) bool {
+	if e.Verdict == nil || !strings.Contains(e.Err.Error(), "-bit keys are insecure") {
+		return false
+	}
+	leaf := e.Verdict.Chain[0]
+	return leaf.PublicKeyAlgorithm == x509.RSA && certs.KeySize(leaf) < 1024
+}

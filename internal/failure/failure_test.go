@@ -284,6 +284,6 @@ func TestGroupsAreTheCauseOfKeyExchangeByRSA(t *testing.T) {
 	f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 	f.Refine(&Asked{Offered: offered, Possible: possible}, []Try{{Same: true, Err: io.EOF}, *all, *fewer}, "a.example:1", "a.example")
 	assert.Equal(t, GroupMismatch, f.Type)
-	assert.Contains(t, f.Cause, "it chose the group x448. Without it, the server chose TLS_RSA_WITH_AES_128_GCM_SHA256.")
+	assert.Contains(t, f.Cause, "it chose the group x448. When less was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2.")
 	assert.Contains(t, f.Fix, "Enable the group X25519 or P-256 on the server. To probe it as it is, set tls cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256]")
 }

@@ -55,14 +55,14 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 		}
 		f.Fix = serveName(serverName)
 	case inRange < 0:
-		f.speaksOnly(asked, worked, endpoint)
+		f.speaksOnly(asked, tries, worked, endpoint)
 	default:
 		f.lacks(asked, tries, worked[inRange:], endpoint)
 	}
 }
 
 // speaksOnly explains a server of which all versions are outside the range of the collector.
-func (f *Failure) speaksOnly(asked *Asked, worked []Try, endpoint string) {
+func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string) {
 	f.Type = ProtocolMismatch
 	best := worked[0]
 	if i := slices.IndexFunc(worked, asked.able); i >= 0 {
@@ -76,6 +76,11 @@ func (f *Failure) speaksOnly(asked *Asked, worked []Try, endpoint string) {
 	}
 	f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint, strings.Join(all, " and "),
 		versionName(best.Answer.Version), clienthello.SuiteName(best.Answer.Suite))
+	refused := slices.IndexFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*everything(clienthello.TLS13)) })
+	if refused >= 0 && best.MaxVersion < clienthello.TLS13 {
+		f.Cause = fmt.Sprintf("%s refuses clients that offer TLS 1.3. Of the older versions, it chose %s with %s.", endpoint,
+			versionName(best.Answer.Version), clienthello.SuiteName(best.Answer.Suite))
+	}
 	f.Fix = asked.asItIs(best)
 	if best.Answer.Version < tls.VersionTLS12 {
 		f.Fix = "Enable TLS 1.2 or 1.3 on the server. " + f.Fix
@@ -84,38 +89,34 @@ func (f *Failure) speaksOnly(asked *Asked, worked []Try, endpoint string) {
 
 // lacks explains a server that supports a version that was offered. The first of the tries that worked offered everything.
 func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
-	first, best := worked[0], worked[0]
-	if i := slices.IndexFunc(worked, asked.able); i >= 0 {
-		best = worked[i]
+	first, shown, best := worked[0], worked[0], worked[0]
+	for _, t := range worked[1:] {
+		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
+		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Answer).suite {
+			shown = t
+		}
 	}
-	missing := missingIn(&asked.Offered, best.Answer)
-	if missing.none() {
-		missing = missingIn(&asked.Offered, first.Answer)
+	for _, t := range append(worked, shown) {
+		if asked.able(t) {
+			best = t
+		}
 	}
-	refusedLater := slices.ContainsFunc(tries, func(t Try) bool {
+	missing := missingIn(&asked.Offered, shown.Answer)
+	needsAlgorithm := slices.ContainsFunc(tries, func(t Try) bool {
 		return t.Err != nil && t.Suites == Everything && t.Groups == Everything && t.Schemes == Offered
 	})
-	if missing.none() && best.MaxVersion < asked.Offered.MaxVersion {
+	switch {
+	case missing.none() && first.MaxVersion < asked.Offered.MaxVersion:
 		f.Type = ProtocolMismatch
 		f.Cause = fmt.Sprintf("%s refuses clients that also offer TLS 1.3. With %s and %s the handshake succeeds.", endpoint,
-			versionName(best.Answer.Version), clienthello.SuiteName(best.Answer.Suite))
-		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(best)
+			versionName(first.Answer.Version), clienthello.SuiteName(first.Answer.Suite))
+		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(first)
 		return
-	}
-	if missing.none() && !refusedLater {
-		f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(first.Answer))
+	case missing.none() && !needsAlgorithm:
+		f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(shown.Answer))
 		return
 	}
 
-	// What the server chose when everything was offered says most about it, unless the collector could be set to something
-	// that it chooses as well.
-	shown := first
-	lackedSuite := missingIn(&asked.Offered, first.Answer).suite
-	if asked.able(best) && best.MaxVersion == first.MaxVersion && (lackedSuite || !missing.suite) {
-		shown = best
-	} else if !missingIn(&asked.Offered, first.Answer).none() {
-		missing = missingIn(&asked.Offered, first.Answer)
-	}
 	a := shown.Answer
 	var none, every, chose, unsupported, fixes []string
 	suite, group := clienthello.SuiteName(a.Suite), clienthello.GroupName(a.Group)
@@ -143,17 +144,26 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 	default:
 		f.Type = SignatureMismatch
 	}
-	f.Cause = fmt.Sprintf("%s supports none of the offered %s. When every %s was offered, it chose %s.", endpoint,
-		strings.Join(none, " or "), strings.Join(every, " and "), strings.Join(chose, " and "))
+	refuses, what := "supports none of", strings.Join(every, " and ")
+	last := slices.IndexFunc(tries, func(t Try) bool { return t.Answer == first.Answer })
+	switch {
+	case !slices.ContainsFunc(tries[last+1:], func(t Try) bool { return t.Err != nil }): // there was no time to try
+		refuses = "refuses"
+	case len(none) > 1:
+		refuses = "supports no combination of"
+	}
+	if shown.Suites == Possible || shown.Groups == Possible || shown.Schemes == Possible {
+		what += " that the collector has"
+	}
+	f.Cause = fmt.Sprintf("%s %s the offered %s. When every %s was offered, it chose %s.", endpoint, refuses,
+		strings.Join(none, " and "), what, strings.Join(chose, " and "))
 	if kind := withoutCertificate(suite); missing.suite && kind != "" {
 		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)
 	}
 	f.Fix = strings.Join(fixes, " ")
 	if asked.able(best) {
-		if best.MaxVersion < first.MaxVersion {
-			f.Cause += fmt.Sprintf(" Asked for %s, it chose %s.", versionName(best.Answer.Version), clienthello.SuiteName(best.Answer.Suite))
-		} else if shown.Answer != best.Answer { // as key exchange by RSA needs no group
-			f.Cause += fmt.Sprintf(" Without it, the server chose %s.", clienthello.SuiteName(best.Answer.Suite))
+		if best.Answer != shown.Answer {
+			f.Cause += fmt.Sprintf(" When less was offered, it chose %s in %s.", clienthello.SuiteName(best.Answer.Suite), versionName(best.Answer.Version))
 		}
 		f.Fix += " " + asked.asItIs(best)
 	} else {

@@ -117,11 +117,8 @@ func weakSignature(_ *Failure, e *Evidence) (cause, fix string) {
 func weakKey(_ *Failure, e *Evidence) (cause, fix string) {
 	const reissue = "Reissue it with an ECDSA key, or with an RSA key of at least 2048 bits."
 	if e.Err != nil { // crypto/rsa refused the key, although verification is off
-		var bits int
-		if e.Verdict != nil {
-			bits = certs.KeySize(e.Verdict.Chain[0])
-		}
-		return fmt.Sprintf("The certificate has an RSA key of %d bits, with which crypto/tls makes no handshake, whatever insecure_skip_verify says.", bits), reissue
+		return fmt.Sprintf("The certificate has an RSA key of %d bits, with which crypto/tls makes no handshake, whatever insecure_skip_verify says.",
+			certs.KeySize(e.Verdict.Chain[0])), reissue
 	}
 	return fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", atFault(e), certs.KeySize(e.Verdict.Primary().Cert)), reissue
 }

@@ -100,8 +100,10 @@ func (t Try) String() string {
 	}
 	number, alerted := alertOf(t.Err)
 	switch {
-	case t.Err == nil:
+	case t.Err == nil && t.Same:
 		return what + ": works, " + describe(t.Answer)
+	case t.Err == nil:
+		return what + ": chose " + describe(t.Answer)
 	case alerted:
 		return fmt.Sprintf("%s: alert %s", what, alertName(number))
 	case timedOut(t.Err):
@@ -259,6 +261,11 @@ func narrow(asked *Asked, tries []Try) *Try {
 		if missing.signature {
 			t.Schemes = level
 		}
+		return &t
+	case missing.suite && (missing.group || missing.signature) && narrowed[0].Err != nil && (able || a.Version < clienthello.TLS13):
+		// Several differ, and one of them may be only what the server prefers.
+		t := *worked
+		t.Suites, t.Answer = Offered, nil
 		return &t
 	case !able && a.Version == clienthello.TLS13 && o.MinVersion <= clienthello.TLS12 && narrowed[0].Err != nil:
 		possible.MaxVersion = clienthello.TLS12

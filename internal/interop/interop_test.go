@@ -148,6 +148,9 @@ func (test *test) probe(t *testing.T, s *server) *probe.EndpointOutcome {
 	require.NotNil(t, o)
 	if f := o.Failure; f != nil {
 		t.Logf("%s %s %s\n%s\n%s", f.Step, f.Type, f.Message, f.Cause, f.Fix)
+		if o.Explanation != nil {
+			t.Log(o.Explanation.Tries)
+		}
 	}
 	return o
 }

@@ -161,6 +161,9 @@ func probeAs(t *testing.T, endpoint string, keys ...string) *failure.Failure {
 	require.NotNil(t, o)
 	if f := o.Failure; f != nil {
 		t.Logf("%s %s %s\n%s\n%s", f.Step, f.Type, f.Message, f.Cause, f.Fix)
+		if o.Explanation != nil {
+			t.Log(o.Explanation.Tries)
+		}
 	}
 	return o.Failure
 }
@@ -267,6 +270,8 @@ func suiteRefusals() []row {
 		only := gnutls + "+" + s.exchange + ":+" + s.cipher
 		add(only, only+":+ECDHE-RSA:+AES-128-GCM", s.suite)
 	}
+	const tls13 = "gnutls-serv rsa --disable-client-cert --priority NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-CCM"
+	add(tls13, tls13+":+AES-128-GCM", "TLS_AES_128_CCM_SHA256")
 	for _, s := range []struct{ cipher, suite string }{
 		{"3DES", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA"},
 		{"CAMELLIA", "TLS_ECDHE_RSA_WITH_CAMELLIA_256_GCM_SHA384"},
@@ -363,13 +368,13 @@ func groupRefusals() []row {
 		row{
 			name: "X448 only, or RSA key exchange in TLS 1.2", server: "s_server -groups X448", serve: "s_server -groups X448:P-256",
 			step: failure.Handshake, typ: failure.GroupMismatch,
-			texts: []string{"When every group was offered, it chose the group x448. Asked for TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			texts: []string{"When every group was offered, it chose the group x448. When less was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2."},
 			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}`,
 		},
 		row{
 			name: "NSS, ffdhe2048 only, or RSA key exchange in TLS 1.2", server: "selfserv -V tls1.2:tls1.3 -I FF2048", serve: "selfserv -V tls1.2:tls1.3",
 			step: failure.Handshake, typ: failure.GroupMismatch,
-			texts: []string{"When every group was offered, it chose the group ffdhe2048. Asked for TLS 1.2, it chose TLS_RSA_WITH_AES_128_GCM_SHA256."},
+			texts: []string{"When every group was offered, it chose the group ffdhe2048. When less was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2."},
 			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}`,
 		},
 		row{
@@ -499,6 +504,16 @@ func certificateRefusals() []row {
 		{
 			name: "RSA key of 1000 bits", server: "s_server -cert rsa-1000.pem -key rsa-1000.key" + weak, serve: "s_server",
 			step: failure.Verify, typ: weakKey, texts: []string{"1000 bits"},
+		},
+		{
+			name: "RSA key of 512 bits, without verification", server: "s_server -tls1_2 -cert rsa-512.pem -key rsa-512.key" + weak,
+			config: "tls: {insecure_skip_verify: true}", serve: "s_server -tls1_2", step: failure.Verify, typ: weakKey,
+			texts: []string{"an RSA key of 512 bits, with which crypto/tls makes no handshake, whatever insecure_skip_verify says"},
+		},
+		{
+			name: "RSA key exchange with 512 bits, without verification", server: "s_server -tls1_2 -cert rsa-512.pem -key rsa-512.key" + weak,
+			config: "tls: {insecure_skip_verify: true, cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true}",
+			serve:  "s_server -tls1_2 -cipher kRSA", step: failure.Verify, typ: weakKey, texts: []string{"an RSA key of 512 bits, with which crypto/tls makes no handshake"},
 		},
 		{
 			name: "RSA key exchange with 768 bits", server: "s_server -tls1_2 -cert rsa-768.pem -key rsa-768.key -cipher AES128-GCM-SHA256:@SECLEVEL=0",

@@ -1,0 +1,75 @@
+package certs
+
+import (
+	"bytes"
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// withCurve returns a certificate that says that its P-256 key is on another curve, whose OID has the same length.
+func withCurve(t *testing.T, oid string) []byte {
+	t.Helper()
+	other, err := hex.DecodeString(oid)
+	require.NoError(t, err)
+	der := bytes.Clone(tlsfarm.NewAuthority("Root").Issue("curved").Certificate[0])
+	p256 := []byte{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}
+	require.Equal(t, len(p256), len(other))
+	return bytes.Replace(der, p256, other, 1)
+}
+
+func TestFindUnreadable(t *testing.T) {
+	good := tlsfarm.NewAuthority("Root").Issue("good").Certificate[0]
+	curved := withCurve(t, "06082a8648ce3d030120") // secp256r1's arc, but a number that is not assigned
+	nameless := append(bytes.Clone(good), 0)     // trailing data
+	assert.Empty(t, FindUnreadable([][]byte{good}))
+	assert.Equal(t, []Unreadable{
+		{Index: 1, Subject: "curved", Key: "ECDSA on the curve 1.2.840.10045.3.1.32", Err: "unsupported elliptic curve"},
+		{Index: 2, Err: "malformed certificate"},
+		{Index: 3, Subject: "good", Key: "ECDSA on the curve P-256", Err: "trailing data"},
+	}, FindUnreadable([][]byte{good, curved, {1, 2, 3}, nameless}))
+}
+
+func TestKeyName(t *testing.T) {
+	root := tlsfarm.NewAuthority("Root")
+	for want, der := range map[string][]byte{
+		"ECDSA on the curve P-256": root.Issue("x").Certificate[0],
+		"RSA":                      root.Issue("x", tlsfarm.Key(tlsfarm.RSAKey(2048))).Certificate[0],
+	} {
+		name, supported := KeyName(der)
+		assert.Equal(t, want, name)
+		assert.True(t, supported)
+	}
+	for _, s := range Corpus() {
+		switch s.Name {
+		case "Ed448 key", "RSA-PSS key", "secp256k1 key":
+			name, supported := KeyName(s.Chain[0])
+			assert.Equal(t, map[string]string{"Ed448 key": "Ed448", "RSA-PSS key": "RSASSA-PSS", "secp256k1 key": "ECDSA on the curve secp256k1"}[s.Name], name)
+			assert.False(t, supported, s.Name)
+		}
+	}
+	name, supported := KeyName([]byte("garbage"))
+	assert.Empty(t, name)
+	assert.False(t, supported)
+}
+
+func TestLooseName(t *testing.T) {
+	der := tlsfarm.NewAuthority("Root").Issue("loose-name").Certificate[0]
+	assert.Equal(t, "loose-name", LooseName(der))
+	assert.Equal(t, "loose-na\xff\xfe", LooseName(bytes.ReplaceAll(der, []byte("loose-name"), []byte("loose-na\xff\xfe"))))
+	assert.Empty(t, LooseName([]byte(strings.Repeat("0", 100))))
+}
+
+func FuzzFindUnreadable(f *testing.F) {
+	f.Add(tlsfarm.NewAuthority("Root").Issue("x").Certificate[0])
+	f.Fuzz(func(_ *testing.T, der []byte) {
+		FindUnreadable([][]byte{der})
+		KeyName(der)
+		LooseName(der)
+	})
+}
