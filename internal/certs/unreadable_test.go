@@ -26,7 +26,7 @@ func withCurve(t *testing.T, oid string) []byte {
 func TestFindUnreadable(t *testing.T) {
 	good := tlsfarm.NewAuthority("Root").Issue("good").Certificate[0]
 	curved := withCurve(t, "06082a8648ce3d030120") // secp256r1's arc, but a number that is not assigned
-	nameless := append(bytes.Clone(good), 0)     // trailing data
+	nameless := append(bytes.Clone(good), 0)       // trailing data
 	assert.Empty(t, FindUnreadable([][]byte{good}))
 	assert.Equal(t, []Unreadable{
 		{Index: 1, Subject: "curved", Key: "ECDSA on the curve 1.2.840.10045.3.1.32", Err: "unsupported elliptic curve"},

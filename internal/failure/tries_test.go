@@ -22,7 +22,7 @@ func asked() *Asked {
 	}
 	possible := offered
 	possible.MinVersion = tls.VersionTLS10
-	possible.Suites = append(slices.Clone(offered.Suites), tls.TLS_RSA_WITH_AES_128_CBC_SHA)
+	possible.Suites = append(slices.Clone(offered.Suites), tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA)
 	possible.Groups = append(slices.Clone(offered.Groups), 25)
 	return &Asked{Offered: offered, Possible: possible}
 }
@@ -46,15 +46,18 @@ func (r *rules) answer(o clienthello.Offer) (*clienthello.Answer, error) {
 		}
 		return 0
 	}
-	a := &clienthello.Answer{Scheme: r.scheme, Suite: choose(r.suites, o.Suites), Group: choose(r.groups, o.Groups)}
-	if a.Suite == tls.TLS_RSA_WITH_AES_128_CBC_SHA { // RSA key exchange has no group
-		a.Group = 0
-	}
+	a := &clienthello.Answer{Scheme: r.scheme, Group: choose(r.groups, o.Groups)}
 	for _, v := range r.versions {
 		if v <= o.MaxVersion && v >= o.MinVersion {
 			a.Version = v
 			break
 		}
+	}
+	a.Suite = choose(slices.DeleteFunc(slices.Clone(r.suites), func(id uint16) bool {
+		return (id>>8 == 0x13) != (a.Version == tls.VersionTLS13)
+	}), o.Suites)
+	if a.Suite == tls.TLS_RSA_WITH_AES_128_CBC_SHA { // RSA key exchange has no group
+		a.Group = 0
 	}
 	if a.Version == 0 || a.Suite == 0 || r.groups != nil && a.Group == 0 && a.Suite != tls.TLS_RSA_WITH_AES_128_CBC_SHA || r.needs != 0 && !slices.Contains(o.Schemes, r.needs) ||
 		r.without13 && o.MaxVersion == tls.VersionTLS13 || r.name != "" && o.ServerName == r.name {
@@ -111,6 +114,14 @@ func TestTriesFindTheCause(t *testing.T) {
 			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{rsa, gcm}, groups: []uint16{p521}},
 			GroupMismatch, "refuses the offered key exchange groups. When every group was offered, it chose the group secp521r1.", "set tls curve_preferences: [P521].",
 		},
+		"a suite that could be set and that it prefers, and a group": {
+			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, gcm}, groups: []uint16{p521}},
+			GroupMismatch, "it chose the group secp521r1.", "set tls curve_preferences: [P521].",
+		},
+		"a group in TLS 1.3, and RSA key exchange in TLS 1.2": {
+			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13, rsa}, groups: []uint16{x448}},
+			GroupMismatch, "it chose the group x448. When less was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA in TLS 1.2.", `min_version: "1.2" and max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`,
+		},
 		"signature that is not seen": {
 			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, needs: 0x0808},
 			SignatureMismatch, "supports none of the offered signature algorithms. When every algorithm was offered, it chose another one.", "ECDSA P-256",
@@ -132,11 +143,11 @@ func TestTriesFindTheCause(t *testing.T) {
 			CipherMismatch, "it chose TLS_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.2" and max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`,
 		},
 		"a name, and a suite": {
-			HandshakeFailure, rules{versions: both, suites: []uint16{dhe}, name: "api.example"},
+			HandshakeFailure, rules{versions: both, suites: []uint16{ccm}, name: "api.example"},
 			UnrecognizedName, "refuses the name api.example. A client that sends no name is not refused.", "server_name_override",
 		},
 		"a name, said so": {
-			ServerInternalError, rules{versions: both, suites: []uint16{gcm}, name: "api.example"},
+			ServerInternalError, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, name: "api.example"},
 			UnrecognizedName, "refuses the name api.example.", "server_name_override",
 		},
 		"nothing that can be seen": {
