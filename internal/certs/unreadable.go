@@ -1,8 +1,6 @@
 package certs
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/x509"
 	stdasn1 "encoding/asn1"
 	"fmt"
@@ -12,18 +10,21 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// Unreadable is a certificate that crypto/x509 cannot parse.
+// Unreadable is a certificate that crypto/x509 cannot parse, or that has an RSA key too large for crypto/tls.
 type Unreadable struct {
 	Index   int    // in the list that the server sent; 0 is the leaf
 	Subject string // its common name, as far as it can be read; neither cleaned nor bounded
 	Key     string // the kind of its key; see KeyName
-	Err     string // what is wrong, in the words of crypto/x509
+	Err     string // what is wrong, mostly in the words of crypto/x509
 }
 
-// FindUnreadable returns the certificates in a list that crypto/x509 cannot parse.
+// FindUnreadable returns the certificates in a list that are unreadable.
 func FindUnreadable(ders [][]byte) (all []Unreadable) {
 	for i, der := range ders {
-		_, err := x509.ParseCertificate(der)
+		c, err := x509.ParseCertificate(der)
+		if err == nil && rsaBits(c) > maxRSABits {
+			err = fmt.Errorf("its RSA key has %d bits, more than %d", rsaBits(c), maxRSABits)
+		}
 		if err == nil {
 			continue
 		}
@@ -35,6 +36,9 @@ func FindUnreadable(ders [][]byte) (all []Unreadable) {
 	return all
 }
 
+// maxRSABits is the limit of crypto/tls.
+const maxRSABits = 8192
+
 // KeyName returns the kind of a certificate's key, such as "Ed448" or "ECDSA on the curve brainpoolP256r1", and whether
 // crypto/tls can check its signatures. It needs no more than the outline of a certificate. The name is empty if there is
 // no outline.
@@ -43,11 +47,11 @@ func KeyName(der []byte) (name string, supported bool) {
 	if !ok {
 		return "", false
 	}
-	if c, err := x509.ParseCertificate(der); err == nil && c.PublicKey != nil {
-		k, isECDSA := c.PublicKey.(*ecdsa.PublicKey)
-		supported = c.PublicKeyAlgorithm != x509.DSA && (!isECDSA || k.Curve != elliptic.P224())
+	switch name = keyName(key); name {
+	case "RSA", "Ed25519", ecdsaOn + "P-256", ecdsaOn + "P-384", ecdsaOn + "P-521":
+		return name, true
 	}
-	return keyName(key), supported
+	return name, false
 }
 
 // LooseName returns the subject of a certificate, even of one that crypto/x509 cannot parse. It is neither cleaned nor
@@ -98,6 +102,8 @@ func looseName(subject cryptobyte.String) (name string) {
 	return name
 }
 
+const ecdsaOn = "ECDSA on the curve "
+
 // keyName returns the kind of a SubjectPublicKeyInfo.
 func keyName(key cryptobyte.String) string {
 	var algorithm cryptobyte.String
@@ -109,7 +115,7 @@ func keyName(key cryptobyte.String) string {
 		if !algorithm.PeekASN1Tag(asn1.OBJECT_IDENTIFIER) || !algorithm.ReadASN1ObjectIdentifier(&curve) {
 			return "ECDSA on a curve without a name"
 		}
-		return "ECDSA on the curve " + nameOf(curve, curveNames)
+		return ecdsaOn + nameOf(curve, curveNames)
 	}
 	return nameOf(oid, keyNames)
 }

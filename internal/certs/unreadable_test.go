@@ -2,7 +2,14 @@ package certs
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -28,6 +35,12 @@ func TestFindUnreadable(t *testing.T) {
 	curved := withCurve(t, "06082a8648ce3d030120") // secp256r1's arc, but a number that is not assigned
 	nameless := append(bytes.Clone(good), 0)       // trailing data
 	assert.Empty(t, FindUnreadable([][]byte{good}))
+	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	large, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "large"}}, &x509.Certificate{},
+		&rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8192, 1), E: 65537}, signer)
+	require.NoError(t, err)
+	assert.Equal(t, []Unreadable{{Subject: "large", Key: "RSA", Err: "its RSA key has 8193 bits, more than 8192"}}, FindUnreadable([][]byte{large}))
 	assert.Equal(t, []Unreadable{
 		{Index: 1, Subject: "curved", Key: "ECDSA on the curve 1.2.840.10045.3.1.32", Err: "unsupported elliptic curve"},
 		{Index: 2, Err: "malformed certificate"},

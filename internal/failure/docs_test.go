@@ -251,10 +251,10 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	for _, said := range clientCertVariants() {
 		assert.Contains(t, words, said)
 	}
-	refined := func(highest, version uint16) string {
+	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+	refined := func(highest, version, suite uint16) string {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
-		const suite = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
-		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{suite}}
+		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}
 		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
 		worked := Try{MaxVersion: highest, Answer: &clienthello.Answer{Version: version, Suite: suite}}
 		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked}, "api.example:4317", "api.example")
@@ -265,8 +265,9 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":             behaves,
 		"could not read what the collector sent in the handshake": unread,
-		"speaks only TLS 1.0":                                     refined(tls.VersionTLS13, tls.VersionTLS10),
-		"refuses clients that also offer TLS 1.3":                 refined(tls.VersionTLS12, tls.VersionTLS12),
+		"speaks only TLS 1.0":                                     refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
+		"refuses clients that also offer TLS 1.3":                 refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),
+		"has no certificate for its clients":                      refined(tls.VersionTLS13, tls.VersionTLS12, 0x006c),
 	} {
 		assert.Contains(t, words, `"`+quotation)
 		assert.Contains(t, sentence, quotation)

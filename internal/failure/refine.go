@@ -340,8 +340,11 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 
 // withKey says how to reissue a certificate whose key is the problem.
 func withKey(u certs.Unreadable) string {
-	if strings.Contains(u.Err, "elliptic curve") {
-		return fmt.Sprintf(" with a P-256 key instead of one for %s, which Go does not support", u.Key)
+	switch {
+	case strings.Contains(u.Err, "elliptic curve"):
+		return fmt.Sprintf(" with a P-256 key (%s is not supported)", u.Key)
+	case strings.Contains(u.Err, "RSA key"):
+		return " with a smaller key"
 	}
 	return ""
 }

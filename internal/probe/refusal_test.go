@@ -187,6 +187,7 @@ func spoil(der []byte, marker string) []byte {
 }
 
 func TestUnreadableCertificates(t *testing.T) {
+	p256 := []byte("\x2a\x86\x48\xce\x3d\x03\x01\x07") // the OID of the curve
 	ca := root.Intermediate("unreadable-ca")
 	leaf := ca.Issue("unreadable-leaf")
 	for name, c := range map[string]struct {
@@ -201,6 +202,11 @@ func TestUnreadableCertificates(t *testing.T) {
 		"both": {
 			[][]byte{spoil(leaf.Certificate[0], "unreadable-leaf"), spoil(leaf.Certificate[1], "unreadable-ca")},
 			"sent certificates that cannot be read: certificate 1 of 2 (the server's own", "Reissue the server's certificate. Replace certificate 2",
+		},
+		"a curve that Go lacks": {
+			[][]byte{bytes.Replace(leaf.Certificate[0], p256, []byte("\x2a\x86\x48\xce\x3d\x03\x01\x20"), 1), leaf.Certificate[1]},
+			`certificate 1 of 2 (the server's own, "unreadable-leaf"): unsupported elliptic curve.`,
+			"Reissue the server's certificate with a P-256 key (ECDSA on the curve 1.2.840.10045.3.1.32 is not supported).",
 		},
 		"no DER at all": {
 			[][]byte{leaf.Certificate[0], []byte("garbage")}, "certificate 2 of 2 (an issuer's): malformed certificate.", "Replace certificate 2",
