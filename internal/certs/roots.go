@@ -191,6 +191,29 @@ func (r *Roots) issuers(c *x509.Certificate, now time.Time) (roots []*x509.Certi
 	return roots, err
 }
 
+// ErrNameEncoding is the error about a certificate whose issuer is a trusted root with the same name in other string types.
+// By the rules of RFC 5280, section 7.1, the names are equal, but crypto/x509 compares bytes.
+var ErrNameEncoding = errors.New("the name of the issuer has other string types than in the issuer's own certificate")
+
+// renamed returns the roots that have the name of c's issuer, but encoded differently.
+func (r *Roots) renamed(c *x509.Certificate) (roots []*x509.Certificate) {
+	if r == nil {
+		return nil
+	}
+	issuer := comparable(c.Issuer)
+	for _, same := range r.known {
+		if !bytes.Equal(same[0].RawSubject, c.RawIssuer) && comparable(same[0].Subject) == issuer {
+			roots = append(roots, same...)
+		}
+	}
+	return roots
+}
+
+// comparable returns a text that is equal for names that RFC 5280 takes for equal.
+func comparable(name pkix.Name) string {
+	return strings.ToLower(strings.Join(strings.Fields(name.String()), " "))
+}
+
 // unusableIssuer returns the error about a root with the name of c's issuer that crypto/x509 cannot read, or nil.
 func (r *Roots) unusableIssuer(c *x509.Certificate) *UnusableRoot {
 	if r == nil {

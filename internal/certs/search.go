@@ -235,6 +235,12 @@ func (s *search) extend(n *node) {
 		s.add(namesakes[i])
 		return
 	}
+	for _, c := range s.renamedRoots(top) {
+		if l := s.link(top, c); l.fault == "" && !n.contains(c) {
+			s.add(&node{cert: c, below: n, depth: n.depth + 1, rooted: true, link: link{Malformed, ErrNameEncoding}, expires: n.expires})
+			return
+		}
+	}
 	r := s.rootReason(n)
 	r.TrustedNamesake = isNamesakeHint(hint)
 	for _, next := range namesakes {
@@ -261,6 +267,14 @@ func (s *search) issuers(c *x509.Certificate) ([]*x509.Certificate, error) {
 		s.issuing[c] = found
 	}
 	return found.roots, found.hint
+}
+
+// renamedRoots is like s.roots.renamed, within the budget.
+func (s *search) renamedRoots(c *x509.Certificate) []*x509.Certificate {
+	if s.roots == nil || selfIssued(c) || !s.budget.spend(len(s.roots.known)/10) {
+		return nil
+	}
+	return s.roots.renamed(c)
 }
 
 func (s *search) add(n *node) {

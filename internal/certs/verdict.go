@@ -97,7 +97,12 @@ func (v *Verdict) explain(presented []*x509.Certificate, roots *Roots, name stri
 	v.Rooted, v.Trusted = best.rooted, best.rooted && best.verified()
 	v.Reasons = best.signatureReasons()
 	if best.end != nil {
-		v.Reasons = append(v.Reasons, *best.end)
+		// A wrong signature comes first, as it may be why the path leads there. One that is only weak does not.
+		at := slices.IndexFunc(v.Reasons, func(r Reason) bool { return r.Fault != BadSignature })
+		if at < 0 {
+			at = len(v.Reasons)
+		}
+		v.Reasons = slices.Insert(v.Reasons, at, *best.end)
 	}
 	v.Reasons = append(v.Reasons, issuerReasons(v.Chain)...)
 	v.Reasons = append(v.Reasons, dateReasons(v.Chain, now)...)

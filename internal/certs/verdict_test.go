@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,7 +58,11 @@ func assertSound(t testing.TB, v *Verdict, roots []*x509.Certificate) {
 		require.Less(t, r.Depth, len(v.Chain))
 		assert.True(t, v.Chain[r.Depth] == r.Cert, "%s at depth %d has the certificate of %s", r.Fault, r.Depth, r.Cert.Subject)
 	}
-	assert.True(t, slices.IsSortedFunc(v.Reasons, func(a, b Reason) int { return urgency[a.Fault] - urgency[b.Fault] }), "the reasons are in the wrong order: %s", summary(v.Reasons))
+	inOrder := v.Reasons
+	if len(inOrder) > 0 && errors.As(inOrder[0].Err, new(*WrongOrder)) {
+		inOrder = inOrder[1:]
+	}
+	assert.True(t, slices.IsSortedFunc(inOrder, func(a, b Reason) int { return urgency[a.Fault] - urgency[b.Fault] }), "the reasons are in the wrong order: %s", summary(v.Reasons))
 }
 
 // urgency is the order of reasons: trust, dates, name, others. Malformed can mean any of them.
@@ -267,7 +272,7 @@ func TestFaultOfAnUntrustedChain(t *testing.T) {
 		"leaf signed with Ed448":                       {scene{presented: certs(ed448Leaf, edCA)}, "malformed_certificate@0", 2},
 		"leaf signed with Ed448, alone":                {scene{presented: certs(ed448Leaf)}, "malformed_certificate@0", 1},
 		"intermediate with an Ed448 key":               {scene{presented: certs(edCA.Issue("leaf").Leaf, ed448CA)}, "malformed_certificate@0", 2},
-		"weak signature under an unknown root":         {scene{presented: certs(strange.Issue("leaf", sha1), stranger)}, "weak_signature@0 untrusted_ca@2", 3},
+		"weak signature under an unknown root":         {scene{presented: certs(strange.Issue("leaf", sha1), stranger)}, "untrusted_ca@2 weak_signature@0", 3},
 		"bad signature under an unknown root":          {scene{presented: certs(withBadSignature(strange.Issue("leaf").Leaf), strange)}, "bad_signature@0 untrusted_ca@1", 2},
 		"not a CA under an unknown root":               {scene{presented: certs(stranger.Intermediate("Intermediate", notCA).Issue("leaf"))}, "untrusted_ca@1 not_a_ca@1", 2},
 		"leaf for clients under an unknown root":       {scene{presented: certs(stranger.Issue("leaf", clientOnly))}, "untrusted_ca@0 wrong_key_usage@0", 1},

@@ -331,6 +331,9 @@ func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
 			cause = fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot check its signatures, as its key is of the kind %s (%v).", atFault(e), issuerOf(primary.Cert), unsupported.Key, unsupported.Err)
 		}
 		return cause, otherCA
+	case errors.Is(primary.Err, certs.ErrNameEncoding):
+		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but the string types of its name are others there than in the certificate that it issued. The collector compares names byte by byte, other clients may not.", atFault(e), issuerOf(primary.Cert)),
+			"Reissue the CA's certificate with the same key, and with its name encoded as in the certificates that it issues, and replace it in ca_file."
 	case errors.Is(primary.Err, x509.ErrUnsupportedAlgorithm):
 		cause = fmt.Sprintf("%s has a signature of a kind that the collector cannot check (%v). Other clients may be able to.", atFault(e), primary.Err)
 	default:
