@@ -110,7 +110,7 @@ func (r *Roots) parseBlock(data []byte, decoded map[string]bool) (*x509.Certific
 	case len(block.Headers) > 0:
 		return nil, errors.New("it has headers before the certificate")
 	case !decoded[string(block.Bytes)]:
-		return nil, errors.New("it does not begin on a line of its own")
+		return nil, errors.New("a line break is missing before or after it")
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err == nil {
