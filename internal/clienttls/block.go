@@ -74,7 +74,7 @@ func (b *Block) logDropped() {
 		from = "ca_pem"
 	}
 	b.log.Warn("Some CA certificates of a tls block cannot be used, and chains under them are invalid.",
-		zap.String("ca_file", from), zap.Strings("dropped", b.roots.Dropped()))
+		zap.String("from", from), zap.Strings("dropped", b.roots.Dropped()))
 }
 
 // Errs returns the reasons why the block cannot be used. Each error begins with the key. There are none if the block is

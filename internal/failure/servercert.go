@@ -127,7 +127,7 @@ func untrustedCA(_ *Failure, e *Evidence) (cause, fix string) {
 		return fmt.Sprintf("The chain leads to %s, which is not a trusted root.", issuer),
 			fmt.Sprintf("Set tls ca_file to the root certificate of %s, or use a certificate from a trusted CA. %s", issuer, systemToo)
 	case len(e.Verdict.Chain) == 1:
-		return fmt.Sprintf("The server sent %s, and its issuer %s is not a trusted root.", whatWasSent(e), issuer), rootOrIntermediate(issuer)
+		return issuerOfLeaf(e), rootOrIntermediate(issuer)
 	}
 	return fmt.Sprintf("The chain leads to %s, which is not a trusted root.", issuer), rootOrIntermediate(issuer) + " " + systemToo
 }
@@ -148,8 +148,9 @@ func whoseKeyID(c *x509.Certificate) string {
 	return ", whose subject key identifier is " + certs.KeyID(c.AuthorityKeyId)
 }
 
-// whatWasSent returns what a server sent that sent nothing but its own certificate that is of use.
-func whatWasSent(e *Evidence) string {
+// issuerOfLeaf returns the cause if the server did not send the certificate of its own one's issuer.
+func issuerOfLeaf(e *Evidence) string {
+	issuer := issuerOf(e.Verdict.Chain[0])
 	sent, own := len(e.Verdict.Presented), 0
 	for _, c := range e.Verdict.Presented {
 		if c.Equal(e.Verdict.Chain[0]) {
@@ -158,16 +159,16 @@ func whatWasSent(e *Evidence) string {
 	}
 	switch {
 	case sent < 2:
-		return "only its own certificate"
+		return fmt.Sprintf("The server sent only its own certificate, and its issuer %s is not a trusted root.", issuer)
 	case own == sent:
-		return fmt.Sprintf("only its own certificate, %d times", sent)
+		return fmt.Sprintf("The server sent only its own certificate, %d times, and its issuer %s is not a trusted root.", sent, issuer)
 	}
-	return fmt.Sprintf("%d certificates, but not that of the issuer of its own", sent)
+	return fmt.Sprintf("None of the %d certificates that the server sent is that of the issuer %s, which is not a trusted root.", sent, issuer)
 }
 
 // sentNamesake returns the cause if the server sent another CA of the issuer's name.
 func sentNamesake(e *Evidence) string {
-	c := "Its certificate"
+	c := "The server's certificate"
 	if depth := len(e.Verdict.Chain) - 1; depth > 0 {
 		c = fmt.Sprintf("The CA certificate %s (depth %d)", subjectOf(top(e)), depth)
 	}
@@ -255,7 +256,7 @@ func nameConstraintViolation(_ *Failure, e *Evidence) (cause, fix string) {
 	if v.Excluded {
 		limits = "excludes " + constraintList(v.Constraints)
 	}
-	return fmt.Sprintf("%s has the %s %s, for which the CA certificate %s (depth %d) does not allow certificates: it %s.", atFault(e), v.Kind, quoted(v.Name), subjectOf(v.CA), v.Depth, limits),
+	return fmt.Sprintf("%s has the %s %s, which the CA certificate %s (depth %d) does not allow: it %s.", atFault(e), v.Kind, quoted(v.Name), subjectOf(v.CA), v.Depth, limits),
 		"Reissue the certificate without this name, or from a CA without this constraint."
 }
 

@@ -137,7 +137,7 @@ func TestEveryFaultOfAServerCertificate(t *testing.T) {
 		"name outside the constraints": {
 			cert: constrained.Issue("x", tlsfarm.Names("localhost")),
 			code: 47, message: "permitted subtree violation", reasons: []failure.Type{"name_constraint_violation"},
-			cause: `The certificate has the DNS name "localhost", for which the CA certificate "Constrained" (depth 1) does not allow certificates: it permits only inside.example.`,
+			cause: `The certificate has the DNS name "localhost", which the CA certificate "Constrained" (depth 1) does not allow: it permits only inside.example.`,
 			fix:   "without this name, or from a CA without this constraint",
 		},
 		"unknown critical extension": {
