@@ -63,9 +63,12 @@ func (s *search) constraintReasons(n *node) []Reason {
 	return reasons
 }
 
-func hasNameConstraints(c *x509.Certificate) bool {
+func hasNameConstraints(c *x509.Certificate) bool { return constraintsOf(c) > 0 }
+
+// constraintsOf returns the number of c's name constraints.
+func constraintsOf(c *x509.Certificate) int {
 	return len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains)+len(c.PermittedIPRanges)+len(c.ExcludedIPRanges)+
-		len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses)+len(c.PermittedURIDomains)+len(c.ExcludedURIDomains) > 0
+		len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses)+len(c.PermittedURIDomains)+len(c.ExcludedURIDomains)
 }
 
 // hasPolicyConstraints reports whether c makes crypto/x509 reject chains because of their policies.
@@ -78,6 +81,9 @@ func hasPolicyConstraints(c *x509.Certificate) bool {
 func (s *search) nameReasons(path []*x509.Certificate) (reasons []Reason) {
 	for depth, c := range path {
 		for above := depth + 1; above < len(path); above++ {
+			if !hasNameConstraints(path[above]) {
+				continue
+			}
 			if v := s.violation(c, path[above]); v != nil {
 				v.Depth = above
 				reasons = append(reasons, Reason{Fault: NameConstraintViolation, Depth: depth, Cert: c, Err: v})
@@ -90,23 +96,27 @@ func (s *search) nameReasons(path []*x509.Certificate) (reasons []Reason) {
 
 // violation returns the first name of c for which ca may not issue certificates, or nil.
 func (s *search) violation(c, ca *x509.Certificate) *ConstraintViolation {
+	names := len(c.DNSNames) + len(c.IPAddresses) + len(c.URIs) + len(c.EmailAddresses)
+	if !s.budget.spend(1 + names*constraintsOf(ca)/200) {
+		return nil
+	}
 	for _, name := range c.DNSNames {
-		if v := check(s, ca, "DNS name", name, name, ca.PermittedDNSDomains, ca.ExcludedDNSDomains, coversDNS); v != nil {
+		if v := check(ca, "DNS name", name, name, ca.PermittedDNSDomains, ca.ExcludedDNSDomains, coversDNS); v != nil {
 			return v
 		}
 	}
 	for _, ip := range c.IPAddresses {
-		if v := check(s, ca, "IP address", ip.String(), ip, ca.PermittedIPRanges, ca.ExcludedIPRanges, coversIP); v != nil {
+		if v := check(ca, "IP address", ip.String(), ip, ca.PermittedIPRanges, ca.ExcludedIPRanges, coversIP); v != nil {
 			return v
 		}
 	}
 	for _, u := range c.URIs {
-		if v := check(s, ca, "URI", u.String(), u.Hostname(), ca.PermittedURIDomains, ca.ExcludedURIDomains, coversDNS); v != nil {
+		if v := check(ca, "URI", u.String(), u.Hostname(), ca.PermittedURIDomains, ca.ExcludedURIDomains, coversDNS); v != nil {
 			return v
 		}
 	}
 	for _, mail := range c.EmailAddresses {
-		if v := check(s, ca, "e-mail address", mail, mail, ca.PermittedEmailAddresses, ca.ExcludedEmailAddresses, coversMail); v != nil {
+		if v := check(ca, "e-mail address", mail, mail, ca.PermittedEmailAddresses, ca.ExcludedEmailAddresses, coversMail); v != nil {
 			return v
 		}
 	}
@@ -114,10 +124,7 @@ func (s *search) violation(c, ca *x509.Certificate) *ConstraintViolation {
 }
 
 // check returns the violation of the constraints of ca by a name, or nil.
-func check[N, C any](s *search, ca *x509.Certificate, kind, text string, name N, permitted, excluded []C, covers func(constraint C, name N, excluded bool) bool) *ConstraintViolation {
-	if !s.budget.spend((len(permitted) + len(excluded)) / 100) {
-		return nil
-	}
+func check[N, C any](ca *x509.Certificate, kind, text string, name N, permitted, excluded []C, covers func(constraint C, name N, excluded bool) bool) *ConstraintViolation {
 	v := &ConstraintViolation{Kind: kind, Name: text, CA: ca}
 	if len(permitted) > 0 && !slices.ContainsFunc(permitted, func(c C) bool { return covers(c, name, false) }) {
 		for _, c := range permitted[:min(len(permitted), 10)] {

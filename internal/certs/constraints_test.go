@@ -119,7 +119,8 @@ func TestConstraintsAgreeWithX509(t *testing.T) {
 			require.True(t, errors.As(err, &invalid) && invalid.Reason == x509.CANotAuthorizedForThisName, "%v", err)
 			violations++
 		}
-		s := &search{budget: maxWork}
+		left := maxWork
+		s := &search{budget: &left}
 		found := s.nameReasons(path)
 		require.Equal(t, err != nil, len(found) > 0, "x509 returned %v, we found %v", err, describe(found))
 	}

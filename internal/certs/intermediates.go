@@ -69,7 +69,7 @@ func (i *Intermediates) FindMissing(v *Verdict, roots *Roots, now time.Time) {
 			}
 		}
 	}
-	best := bestPath(candidates, roots, now)
+	best := bestPath(candidates, roots, now, &v.left)
 	if !best.rooted || !best.verified() {
 		return
 	}

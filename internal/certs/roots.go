@@ -37,7 +37,9 @@ type UnusableRoot struct {
 	Key  string // the kind of its key, such as "EC brainpoolP256r1"
 	// KeySupported reports whether the certificate could be used if it were reissued with the same key.
 	KeySupported bool
-	Err          error // the error of crypto/x509
+	// Constraints reports whether it is the name constraints that crypto/x509 cannot read.
+	Constraints bool
+	Err         error // the error of crypto/x509
 }
 
 func (u *UnusableRoot) Error() string { return u.Err.Error() }
@@ -121,12 +123,18 @@ func (r *Roots) parseBlock(data []byte, decoded map[string]bool) (*x509.Certific
 	if !ok {
 		return nil, err
 	}
-	u := &UnusableRoot{Name: subjectOf(subject), Key: keyKind(key), KeySupported: slices.Contains(supportedKeys, keyKind(key)), Err: err}
+	u := &UnusableRoot{Name: subjectOf(subject), Key: keyKind(key), KeySupported: slices.Contains(supportedKeys, keyKind(key)), Constraints: aboutNameConstraints(err), Err: err}
 	if r.unusable == nil {
 		r.unusable = make(map[string]*UnusableRoot)
 	}
 	r.unusable[string(subject)] = u
 	return nil, fmt.Errorf("%w (%s, key of the kind %s)", err, namedInLog(u.Name), u.Key)
+}
+
+// aboutNameConstraints reports whether an error of x509.ParseCertificate is about name constraints. There is only its text.
+func aboutNameConstraints(err error) bool {
+	s := strings.ToLower(err.Error())
+	return strings.Contains(s, "constraint") && !strings.Contains(s, "basic constraints") && !strings.Contains(s, "policy constraints")
 }
 
 func cleanError(err error) error { return errors.New(text.Clean(err.Error(), 256)) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -106,6 +107,9 @@ func TestRootThatCannotBeUsed(t *testing.T) {
 	rawKey := ecKey()
 	readable := tlsfarm.NewAuthority("Root", tlsfarm.Key(rawKey))
 	negative := remake(readable.Certificate, rawKey, crypto.SHA256, func(f *fields) { f.Serial = asDER(big.NewInt(-7)) })
+	constrained := remake(readable.Certificate, rawKey, crypto.SHA256, func(f *fields) {
+		f.Extensions = append(f.Extensions, pkix.Extension{Id: []int{2, 5, 29, 30}, Critical: true, Value: []byte("\x30\x0a\xa0\x08\x30\x06\x82\x04a..b")})
+	})
 	for name, tt := range map[string]struct {
 		root  *tlsfarm.Authority
 		file  []byte // instead of the root's certificate
@@ -117,6 +121,7 @@ func TestRootThatCannotBeUsed(t *testing.T) {
 		"no keyCertSign":              {tlsfarm.NewAuthority("Root", key, edit(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign })), nil, good, "not_a_ca@2"},
 		"unknown critical extension":  {tlsfarm.NewAuthority("Root", key, unknownExt), nil, good, "unhandled_critical_extension@2"},
 		"directory names constrained": {tlsfarm.NewAuthority("Root", key, directoryNames), nil, good, "unhandled_critical_extension@2"},
+		"malformed name constraints":  {readable, constrained, readable, "unhandled_critical_extension@1"},
 		"negative serial number":      {readable, negative, readable, "malformed_certificate@1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"crypto/ecdsa"
 	"crypto/rsa"
@@ -20,7 +21,7 @@ type search struct {
 	roots     *Roots
 	now       time.Time
 
-	budget budget
+	budget *budget
 	links  map[pair]link
 	// issuing are the results of issuers.
 	issuing map[*x509.Certificate]struct {
@@ -31,10 +32,10 @@ type search struct {
 	added int
 }
 
-// budget is the work that is left for one verdict, in units of about 20 µs. Foreign servers choose what has to be checked.
+// budget is the work that is left for explaining one verdict, in units of about 20 µs. Foreign servers choose what has to be checked.
 type budget int
 
-// maxWork is the budget of one verdict: a tenth of a second.
+// maxWork is the budget of a verdict: a tenth of a second.
 const maxWork budget = 5000
 
 var errTooMuchWork = errors.New("the chain has so many certificates with the same names that not every path could be checked")
@@ -156,10 +157,11 @@ func costOf(r Reason) int {
 	return costOfAnythingBesides
 }
 
-// bestPath returns the path from the first of the presented certificates that is nearest to a valid one.
-func bestPath(presented []*x509.Certificate, roots *Roots, now time.Time) *node {
+// bestPath returns the path from the first of the presented certificates that is nearest to a valid one, as far as the work
+// that is left suffices.
+func bestPath(presented []*x509.Certificate, roots *Roots, now time.Time, left *budget) *node {
 	s := &search{
-		roots: roots, now: now, budget: maxWork,
+		roots: roots, now: now, budget: left,
 		presented: make(map[string][]*x509.Certificate), links: make(map[pair]link),
 		issuing: make(map[*x509.Certificate]struct {
 			roots []*x509.Certificate
@@ -192,7 +194,7 @@ func bestPath(presented []*x509.Certificate, roots *Roots, now time.Time) *node 
 // extend adds the paths that continue n, or n with the reason why none does.
 func (s *search) extend(n *node) {
 	top := n.cert
-	if s.budget <= 0 {
+	if *s.budget <= 0 {
 		s.finish(n, Reason{Fault: Malformed, Err: errTooMuchWork}, costOfUnknownRoot)
 		return
 	}
@@ -201,17 +203,22 @@ func (s *search) extend(n *node) {
 		return
 	}
 	roots, hint := s.issuers(top)
+	var candidates []*node
+	named := slices.Concat(roots, s.presented[string(top.RawIssuer)])
+	s.budget.spend(len(named) * (n.depth + 1) / 500) // for comparing each with the path
+	for i, c := range named {
+		if !n.contains(c) {
+			candidates = append(candidates, &node{cert: c, below: n, depth: n.depth + 1, rooted: i < len(roots), expires: earlier(n.expires, c.NotAfter)})
+		}
+	}
+	// Those with the right key identifier are checked first, as the budget may not suffice for all.
+	slices.SortStableFunc(candidates, func(a, b *node) int {
+		return cmp.Compare(rank(otherKey(top, a.cert)), rank(otherKey(top, b.cert)))
+	})
 	var namesakes []*node
 	continued := false
-	for i, c := range slices.Concat(roots, s.presented[string(top.RawIssuer)]) {
-		if n.contains(c) {
-			continue
-		}
-		next := &node{cert: c, below: n, depth: n.depth + 1, rooted: i < len(roots), link: s.link(top, c), expires: n.expires}
-		if c.NotAfter.Before(next.expires) {
-			next.expires = c.NotAfter
-		}
-		if next.link.broken() {
+	for _, next := range candidates {
+		if next.link = s.link(top, next.cert); next.link.broken() {
 			namesakes = append(namesakes, next)
 			continue
 		}
@@ -219,13 +226,17 @@ func (s *search) extend(n *node) {
 		continued = true
 	}
 	if u := s.roots.unusableIssuer(top); u != nil {
-		s.finish(n, Reason{Fault: Malformed, Err: u}, costOfUncheckedLink)
+		fault := Malformed
+		if u.Constraints {
+			fault = UnhandledCriticalExtension
+		}
+		s.finish(n, Reason{Fault: fault, Err: u}, costOfUncheckedLink)
 		return
 	}
 	if continued {
 		return
 	}
-	if s.budget <= 0 {
+	if *s.budget <= 0 {
 		s.finish(n, Reason{Fault: Malformed, Err: errTooMuchWork}, costOfUnknownRoot)
 		return
 	}
@@ -237,11 +248,14 @@ func (s *search) extend(n *node) {
 	}
 	for _, c := range s.renamedRoots(top) {
 		if l := s.link(top, c); l.fault == "" && !n.contains(c) {
-			s.add(&node{cert: c, below: n, depth: n.depth + 1, rooted: true, link: link{Malformed, ErrNameEncoding}, expires: n.expires})
+			s.add(&node{cert: c, below: n, depth: n.depth + 1, rooted: true, link: link{Malformed, ErrNameEncoding}, expires: earlier(n.expires, c.NotAfter)})
 			return
 		}
 	}
 	r := s.rootReason(n)
+	if hint != nil && r.Fault == UntrustedCA {
+		r.Err = hint
+	}
 	r.TrustedNamesake = isNamesakeHint(hint)
 	for _, next := range namesakes {
 		if next.rooted {
@@ -250,10 +264,25 @@ func (s *search) extend(n *node) {
 			r.SentNamesake = true
 		}
 	}
-	if hint != nil {
-		r.Err = hint
+	if r.TrustedNamesake && r.Fault == IncompleteChain {
+		r.Fault = UntrustedCA // the issuer is a root, as its name is that of one
 	}
 	s.finish(n, r, costOfUnknownRoot)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// rank returns 1 for what comes later.
+func rank(later bool) int {
+	if later {
+		return 1
+	}
+	return 0
 }
 
 // issuers is like s.roots.issuers, within the budget.
@@ -320,7 +349,11 @@ func (s *search) link(c, issuer *x509.Certificate) link {
 	p := pair{c, issuer}
 	l, known := s.links[p]
 	if !known {
-		if !s.budget.spend(checkCost(issuer)) {
+		cost := checkCost(issuer)
+		if isRSA(c.SignatureAlgorithm) != (rsaBits(issuer) > 0) {
+			cost = 1 // the key cannot have made the signature, and crypto/x509 does not try
+		}
+		if !s.budget.spend(cost) {
 			return link{BadSignature, errTooMuchWork}
 		}
 		l = s.linkOf(c, issuer)

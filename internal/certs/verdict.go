@@ -60,6 +60,8 @@ type Verdict struct {
 	Warnings []Reason
 	// Missing is the certificate that the server should have sent, if Intermediates.FindMissing found it; else nil.
 	Missing *x509.Certificate
+
+	left budget // for FindMissing
 }
 
 // Valid reports whether a client would accept the chain.
@@ -92,7 +94,8 @@ func Verify(presented []*x509.Certificate, roots *Roots, name string, now time.T
 // explain finds all reasons, whereas x509.Certificate.Verify returns only the first one that it finds. It looks for the path
 // that is nearest to a valid one, and then at its signatures, issuers, dates, names and usages.
 func (v *Verdict) explain(presented []*x509.Certificate, roots *Roots, name string, now time.Time) {
-	best := bestPath(presented, roots, now)
+	v.left = maxWork
+	best := bestPath(presented, roots, now, &v.left)
 	v.Presented, v.Chain = presented, best.path()
 	v.Rooted, v.Trusted = best.rooted, best.rooted && best.verified()
 	v.Reasons = best.signatureReasons()

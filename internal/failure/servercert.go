@@ -268,6 +268,10 @@ func constraintList(constraints []string) string {
 }
 
 func unhandledCriticalExtension(_ *Failure, e *Evidence) (cause, fix string) {
+	if u := (*certs.UnusableRoot)(nil); errors.As(e.Verdict.Primary().Err, &u) {
+		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot read its extension %s: %v.", atFault(e), issuerOf(e.Verdict.Primary().Cert), extensionName("2.5.29.30"), u.Err),
+			"Reissue the CA's certificate with the same name and the same key, but with valid name constraints, and replace it in ca_file."
+	}
 	switch id := e.Verdict.Primary().Cert.UnhandledCriticalExtensions[0].String(); id {
 	case "2.5.29.30":
 		return fmt.Sprintf("%s has the critical extension %s with constraints of a kind that the collector cannot check, such as those of directory names.", atFault(e), extensionName(id)),
