@@ -67,8 +67,8 @@ func hasNameConstraints(c *x509.Certificate) bool { return constraintsOf(c) > 0 
 
 // constraintsOf returns the number of c's name constraints.
 func constraintsOf(c *x509.Certificate) int {
-	return len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains)+len(c.PermittedIPRanges)+len(c.ExcludedIPRanges)+
-		len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses)+len(c.PermittedURIDomains)+len(c.ExcludedURIDomains)
+	return len(c.PermittedDNSDomains) + len(c.ExcludedDNSDomains) + len(c.PermittedIPRanges) + len(c.ExcludedIPRanges) +
+		len(c.PermittedEmailAddresses) + len(c.ExcludedEmailAddresses) + len(c.PermittedURIDomains) + len(c.ExcludedURIDomains)
 }
 
 // hasPolicyConstraints reports whether c makes crypto/x509 reject chains because of their policies.
