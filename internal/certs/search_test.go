@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/x509"
 	"fmt"
 	"testing"
@@ -225,4 +226,46 @@ func TestBudgetIsOne(t *testing.T) {
 	assert.False(t, b.spend(1))
 	assert.Greater(t, checkCost(tlsfarm.NewAuthority("Large", tlsfarm.Key(largeKey(8192))).Certificate), 64)
 	assert.Greater(t, int(maxWork)/100, checkCost(tlsfarm.NewAuthority("Root").Certificate))
+}
+
+// A CA of the issuer's name that cannot have made the signature is not the issuer, even where the signature cannot be
+// checked with its key.
+func TestNamesakesThatCannotBeTheIssuer(t *testing.T) {
+	key, edCAKey := ecKey(), edKey()
+	inter := tlsfarm.NewAuthority("Root").Intermediate("CA", tlsfarm.Key(key))
+	leaf := inter.Issue("leaf").Leaf
+	ed448 := resign(tlsfarm.NewAuthority("CA", tlsfarm.Key(edCAKey)).Certificate, edCAKey, 0, idEd25519, idEd448)
+	v := scene{presented: certs(leaf, ed448)}.verify(t)
+	assert.Equal(t, "untrusted_ca@0", summary(v.Reasons))
+	assert.True(t, v.Primary().SentNamesake)
+	assert.False(t, v.Primary().TrustedNamesake)
+
+	var tiny *tlsfarm.Authority
+	withTinyKeys(func() { tiny = tlsfarm.NewAuthority("CA", tlsfarm.Key(tlsfarm.RSAKey(768))) })
+	withoutKeyID := parse(remake(leaf, key, crypto.SHA256, func(f *fields) { f.drop(2, 5, 29, 35) }))
+	v = scene{presented: certs(withoutKeyID), roots: certs(tiny)}.verify(t)
+	assert.Equal(t, "bad_signature@0", summary(v.Reasons), "an RSA key makes no ECDSA signature")
+
+	// Keys of another kind cost no work, however many there are.
+	large := tlsfarm.Key(largeKey(8192))
+	var many []*x509.Certificate
+	for range 99 {
+		many = append(many, tlsfarm.NewAuthority("CA", large).Certificate)
+	}
+	v = scene{presented: certs(leaf, many)}.verify(t)
+	assert.Equal(t, "untrusted_ca@0", summary(v.Reasons))
+
+	// Where keys of the right kind cost too much, that is said.
+	rsaLeaf := tlsfarm.NewAuthority("CA", tlsfarm.Key(tlsfarm.RSAKey(2048))).Issue("leaf").Leaf
+	v = scene{presented: certs(rsaLeaf, many)}.verify(t)
+	assert.Equal(t, "malformed_certificate@0", summary(v.Reasons))
+	assert.ErrorIs(t, v.Primary().Err, errTooMuchWork)
+}
+
+// The issuer's name is that of a trusted root, so it is a root with a new key, and not an intermediate that was not sent.
+func TestNamesakeOfARootIsNoMissingIntermediate(t *testing.T) {
+	leaf := tlsfarm.NewAuthority("Root").Issue("leaf", caIssuers)
+	v := scene{presented: certs(leaf), roots: certs(tlsfarm.NewAuthority("Root"))}.verify(t)
+	assert.Equal(t, "untrusted_ca@0", summary(v.Reasons))
+	assert.True(t, v.Primary().TrustedNamesake)
 }
