@@ -208,17 +208,17 @@ func (r *Roots) renamed(c *x509.Certificate) (roots []*x509.Certificate) {
 	if r == nil {
 		return nil
 	}
-	issuer := comparable(c.Issuer)
+	issuer := foldedName(c.Issuer)
 	for _, same := range r.known {
-		if !bytes.Equal(same[0].RawSubject, c.RawIssuer) && comparable(same[0].Subject) == issuer {
+		if !bytes.Equal(same[0].RawSubject, c.RawIssuer) && foldedName(same[0].Subject) == issuer {
 			roots = append(roots, same...)
 		}
 	}
 	return roots
 }
 
-// comparable returns a text that is equal for names that RFC 5280 takes for equal.
-func comparable(name pkix.Name) string {
+// foldedName returns a text that is equal for names that RFC 5280 takes for equal.
+func foldedName(name pkix.Name) string {
 	return strings.ToLower(strings.Join(strings.Fields(name.String()), " "))
 }
 

@@ -86,9 +86,9 @@ func FuzzParseRoots(f *testing.F) {
 	f.Add([]byte(pemBlock("CERTIFICATE", root.Certificate.Raw[:100], nil)))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		want := x509.NewCertPool()
-		any := want.AppendCertsFromPEM(file)
+		found := want.AppendCertsFromPEM(file)
 		roots, err := ParseRoots(file, nil)
-		require.Equal(t, any, err == nil)
+		require.Equal(t, found, err == nil)
 		if err != nil {
 			assertClean(t, strings.ReplaceAll(err.Error(), "; ", ""), 10*1024)
 			return

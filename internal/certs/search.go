@@ -38,7 +38,8 @@ type budget int
 // maxWork is the budget of a verdict: a tenth of a second.
 const maxWork budget = 5000
 
-var errTooMuchWork = errors.New("the chain has so many certificates with the same names that not every path could be checked")
+// ErrTooMuchWork is the error about a chain of which not every path could be checked within the budget.
+var ErrTooMuchWork = errors.New("the chain has so many certificates with the same names that not every path could be checked")
 
 // spend takes the cost from the budget, and reports whether there was enough.
 func (b *budget) spend(cost int) bool {
@@ -195,7 +196,7 @@ func bestPath(presented []*x509.Certificate, roots *Roots, now time.Time, left *
 func (s *search) extend(n *node) {
 	top := n.cert
 	if *s.budget <= 0 {
-		s.finish(n, Reason{Fault: Malformed, Err: errTooMuchWork}, costOfUnknownRoot)
+		s.finish(n, Reason{Fault: Malformed, Err: ErrTooMuchWork}, costOfUnknownRoot)
 		return
 	}
 	if selfIssued(top) && !s.link(top, top).broken() {
@@ -237,7 +238,7 @@ func (s *search) extend(n *node) {
 		return
 	}
 	if *s.budget <= 0 {
-		s.finish(n, Reason{Fault: Malformed, Err: errTooMuchWork}, costOfUnknownRoot)
+		s.finish(n, Reason{Fault: Malformed, Err: ErrTooMuchWork}, costOfUnknownRoot)
 		return
 	}
 	// The signature was made by none of the candidates. Another key identifier shows that a candidate is not the issuer, but
@@ -354,7 +355,7 @@ func (s *search) link(c, issuer *x509.Certificate) link {
 			cost = 1 // the key cannot have made the signature, and crypto/x509 does not try
 		}
 		if !s.budget.spend(cost) {
-			return link{BadSignature, errTooMuchWork}
+			return link{BadSignature, ErrTooMuchWork}
 		}
 		l = s.linkOf(c, issuer)
 		s.links[p] = l

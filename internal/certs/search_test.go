@@ -259,7 +259,7 @@ func TestNamesakesThatCannotBeTheIssuer(t *testing.T) {
 	rsaLeaf := tlsfarm.NewAuthority("CA", tlsfarm.Key(tlsfarm.RSAKey(2048))).Issue("leaf").Leaf
 	v = scene{presented: certs(rsaLeaf, many)}.verify(t)
 	assert.Equal(t, "malformed_certificate@0", summary(v.Reasons))
-	assert.ErrorIs(t, v.Primary().Err, errTooMuchWork)
+	assert.ErrorIs(t, v.Primary().Err, ErrTooMuchWork)
 }
 
 // The issuer's name is that of a trusted root, so it is a root with a new key, and not an intermediate that was not sent.

@@ -35,7 +35,9 @@ type Reason struct {
 	Fault Fault
 	Depth int               // index of Cert in Verdict.Chain; 0 is the leaf
 	Cert  *x509.Certificate // never nil
-	Err   error             // the error of crypto/x509, or the *Staple of a fault that a staple shows; may be nil
+	// Err is the error of crypto/x509, a *ConstraintViolation, an *UnusableCA, an *UnusableRoot, a *WrongOrder, ErrNameEncoding,
+	// ErrTooMuchWork, or the *Staple of a fault that a staple shows. It may be nil.
+	Err error
 	// TrustedNamesake reports whether a trusted root has the name of the issuer, but another key than the one that signed.
 	TrustedNamesake bool
 	// SentNamesake reports the same of a presented certificate.

@@ -646,7 +646,7 @@ func TestHostileChains(t *testing.T) {
 			assert.Less(t, len(v.Chain), 10, "the search must stop")
 			assert.Equal(t, tt.want, v.Primary().Fault)
 			if tt.want == Malformed {
-				assert.ErrorIs(t, v.Primary().Err, errTooMuchWork)
+				assert.ErrorIs(t, v.Primary().Err, ErrTooMuchWork)
 			}
 		})
 	}

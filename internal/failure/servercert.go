@@ -75,6 +75,14 @@ func issuerOf(c *x509.Certificate) string {
 	return "a CA without a name"
 }
 
+// apposed returns a noun and the name of a certificate's issuer behind it, such as: the issuer "Example CA".
+func apposed(noun string, c *x509.Certificate) string {
+	if c.Issuer.String() != "" {
+		return noun + " " + issuerOf(c)
+	}
+	return noun + ", " + issuerOf(c) + ","
+}
+
 // top returns the certificate at which the chain ends.
 func top(e *Evidence) *x509.Certificate { return e.Verdict.Chain[len(e.Verdict.Chain)-1] }
 
@@ -150,7 +158,7 @@ func whoseKeyID(c *x509.Certificate) string {
 
 // issuerOfLeaf returns the cause if the server did not send the certificate of its own one's issuer.
 func issuerOfLeaf(e *Evidence) string {
-	issuer := issuerOf(e.Verdict.Chain[0])
+	issuer := apposed("its issuer", e.Verdict.Chain[0])
 	sent, own := len(e.Verdict.Presented), 0
 	for _, c := range e.Verdict.Presented {
 		if c.Equal(e.Verdict.Chain[0]) {
@@ -159,11 +167,11 @@ func issuerOfLeaf(e *Evidence) string {
 	}
 	switch {
 	case sent < 2:
-		return fmt.Sprintf("The server sent only its own certificate, and its issuer %s is not a trusted root.", issuer)
+		return fmt.Sprintf("The server sent only its own certificate, and %s is not a trusted root.", issuer)
 	case own == sent:
-		return fmt.Sprintf("The server sent only its own certificate, %d times, and its issuer %s is not a trusted root.", sent, issuer)
+		return fmt.Sprintf("The server sent only its own certificate, %d times, and %s is not a trusted root.", sent, issuer)
 	}
-	return fmt.Sprintf("None of the %d certificates that the server sent is that of the issuer %s, which is not a trusted root.", sent, issuer)
+	return fmt.Sprintf("None of the %d certificates that the server sent is that of %s, which is not a trusted root.", sent, issuerOf(e.Verdict.Chain[0]))
 }
 
 // sentNamesake returns the cause if the server sent another CA of the issuer's name.
@@ -178,7 +186,7 @@ func sentNamesake(e *Evidence) string {
 func incompleteChain(_ *Failure, e *Evidence) (cause, fix string) {
 	top, issuer := top(e), issuerOf(top(e))
 	primary := e.Verdict.Primary()
-	cause = fmt.Sprintf("The server did not send the certificate of the issuer %s.", issuer)
+	cause = fmt.Sprintf("The server did not send the certificate of %s.", strings.TrimSuffix(apposed("the issuer", top), ","))
 	according := "the server's certificate"
 	if primary.Depth > 0 {
 		cause = fmt.Sprintf("The server did not send the certificate of %s, the issuer of %s (depth %d).", issuer, subjectOf(top), primary.Depth)
@@ -190,7 +198,7 @@ func incompleteChain(_ *Failure, e *Evidence) (cause, fix string) {
 	if e.Verdict.Missing != nil {
 		cause += " Another server sends one that completes the chain."
 	}
-	fix = fmt.Sprintf("Add the intermediate certificate %s to the file that the server sends (the \"full chain\").", issuer)
+	fix = fmt.Sprintf("Add %s to the file that the server sends (the \"full chain\").", apposed("the intermediate certificate", top))
 	if url := downloadURL(top); url != "" {
 		fix += fmt.Sprintf(" It can be downloaded from %s, according to %s.", url, according)
 	}
@@ -323,6 +331,7 @@ func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
 	}
 	primary := e.Verdict.Primary()
 	unusable, unsupported := (*certs.UnusableRoot)(nil), (*certs.UnusableCA)(nil)
+	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(primary.Err, &unusable):
 		cause = fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot read it: %v. Its key is of the kind %s.", atFault(e), issuerOf(primary.Cert), unusable.Err, unusable.Key)
@@ -336,6 +345,12 @@ func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
 			cause = fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot check its signatures, as its key is of the kind %s (%v).", atFault(e), issuerOf(primary.Cert), unsupported.Key, unsupported.Err)
 		}
 		return cause, otherCA
+	case errors.Is(primary.Err, certs.ErrTooMuchWork), primary.Err != nil && strings.Contains(primary.Err.Error(), "attempts limit reached"):
+		return fmt.Sprintf("%s could not be verified: %v.", atFault(e), primary.Err),
+			"Remove from the file that the server sends, and from ca_file, all certificates that its chain does not need."
+	case errors.As(primary.Err, &invalid) && invalid.Reason == x509.NoValidChains:
+		return fmt.Sprintf("%s was refused, as a CA in its chain requires certificate policies that the chain does not have (%v).", atFault(e), primary.Err),
+			"Reissue the certificate with a policy that all CAs of its chain have, or the CA without the extension policyConstraints."
 	case errors.Is(primary.Err, certs.ErrNameEncoding):
 		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but the string types of its name are others there than in the certificate that it issued. The collector compares names byte by byte, other clients may not.", atFault(e), issuerOf(primary.Cert)),
 			"Reissue the CA's certificate with the same key, and with its name encoded as in the certificates that it issues, and replace it in ca_file."

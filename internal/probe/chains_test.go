@@ -144,7 +144,7 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		"an unrelated CA": {
 			{
 				sent{chain(byTwin, lower), trust(root)}, "untrusted_ca", 20,
-				`None of the 2 certificates that the server sent is that of the issuer "Twin", which is not a trusted root.`,
+				`None of the 2 certificates that the server sent is that of "Twin", which is not a trusted root.`,
 				`If it is an intermediate, add its certificate to the file that the server sends.`,
 			},
 			{sent: sent{chain(byTwin, twin), trust(root)}},
@@ -208,7 +208,7 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		"an issuer without a name": {
 			{
 				sent{nameless.Issue("x"), trust()}, "untrusted_ca", 20,
-				"The server sent only its own certificate, and its issuer " + namelessID + " is not a trusted root.",
+				"The server sent only its own certificate, and its issuer, " + namelessID + ", is not a trusted root.",
 				"If " + namelessID + " is a root, set tls ca_file to its certificate.",
 			},
 			{sent: sent{nameless.Issue("x"), trust(nameless)}},
