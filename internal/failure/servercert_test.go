@@ -40,6 +40,15 @@ func TestTroubleshootingQuotesChains(t *testing.T) {
 	}
 }
 
+func TestChainThatCostsTooMuch(t *testing.T) {
+	leaf := &x509.Certificate{}
+	for _, err := range []error{certs.ErrTooMuchWork, errors.New("x509: signature check attempts limit reached while verifying certificate chain")} {
+		f := Explain(Evidence{Verdict: &certs.Verdict{Chain: []*x509.Certificate{leaf}, Reasons: []certs.Reason{{Fault: certs.Malformed, Cert: leaf, Err: err}}}})
+		assert.Contains(t, f.Cause, "The certificate could not be verified: "+err.Error())
+		assert.Contains(t, f.Fix, "Remove from the file that the server sends, and from ca_file, all certificates that its chain does not need.")
+	}
+}
+
 // A certificate without a name is called by its key identifier, and the name is not quoted as if it were one.
 func TestCertificatesWithoutNames(t *testing.T) {
 	chain := []*x509.Certificate{{AuthorityKeyId: []byte{1, 0xab}}, {SubjectKeyId: []byte{1, 0xab}}}

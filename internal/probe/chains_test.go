@@ -99,6 +99,10 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 	nameless := tlsfarm.NewAuthority("", edit(func(c *x509.Certificate) { c.Subject = pkix.Name{} }))
 	namelessID := "the CA with key id " + certs.KeyID(nameless.Certificate.SubjectKeyId)
 
+	withPolicy := root.Intermediate("Policy", edit(func(c *x509.Certificate) { // RFC 5280, section 4.2.1.11
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 36}, Critical: true, Value: []byte("\x30\x03\x80\x01\x00")}}
+	}))
+
 	type step struct {
 		sent
 		typ   failure.Type // empty: the probe succeeds
@@ -204,6 +208,14 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 				"Reissue the certificate without this name, or from a CA without this constraint.",
 			},
 			{sent: sent{limited.Intermediate("Named").Issue("x", tlsfarm.Names("localhost")), trust(root)}},
+		},
+		"a policy that is missing": {
+			{
+				sent{withPolicy.Issue("x"), trust(root)}, "malformed_certificate", 0,
+				"The certificate was refused, as a CA in its chain requires certificate policies that the chain does not have",
+				"Reissue the certificate with a policy that all CAs of its chain have, or the CA without the extension policyConstraints.",
+			},
+			{sent: sent{root.Intermediate("Policy").Issue("x"), trust(root)}},
 		},
 		"an issuer without a name": {
 			{
