@@ -113,12 +113,14 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 	for name, steps := range map[string][]step{
 		"both intermediates missing": {
 			{
-				sent{chain(leaf), trust(root)}, "incomplete_chain", 21,
+				sent{chain(leaf), trust(root)},
+				"incomplete_chain", 21,
 				`The server did not send the certificate of the issuer "Lower".`,
 				`Add the intermediate certificate "Lower" to the file that the server sends (the "full chain"). It can be downloaded from http://pki.example/lower.crt, according to the server's certificate. If it turns out to be a root (its subject is its issuer), set tls ca_file to it instead.`,
 			},
 			{
-				sent{chain(leaf, lower), trust(root)}, "incomplete_chain", 20,
+				sent{chain(leaf, lower), trust(root)},
+				"incomplete_chain", 20,
 				`The server did not send the certificate of "Upper", the issuer of "Lower" (depth 1).`,
 				`Add the intermediate certificate "Upper" to the file that the server sends (the "full chain"). It can be downloaded from http://pki.example/upper.crt, according to the certificate "Lower".`,
 			},
@@ -126,7 +128,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"the missing one is a root": {
 			{
-				sent{issuing.Issue("x"), trust()}, "incomplete_chain", 20,
+				sent{issuing.Issue("x"), trust()},
+				"incomplete_chain", 20,
 				`The server did not send the certificate of "Example Authority", the issuer of "Example Issuing" (depth 1).`,
 				"http://pki.example/authority.crt, according to the certificate \"Example Issuing\". If it turns out to be a root (its subject is its issuer), set tls ca_file to it instead.",
 			},
@@ -147,7 +150,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"an unrelated CA": {
 			{
-				sent{chain(byTwin, lower), trust(root)}, "untrusted_ca", 20,
+				sent{chain(byTwin, lower), trust(root)},
+				"untrusted_ca", 20,
 				`None of the 2 certificates that the server sent is that of "Twin", which is not a trusted root.`,
 				`If it is an intermediate, add its certificate to the file that the server sends.`,
 			},
@@ -155,7 +159,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"the certificate of the CA's other key": {
 			{
-				sent{chain(byTwin, stray), trust(root)}, "untrusted_ca", 20,
+				sent{chain(byTwin, stray), trust(root)},
+				"untrusted_ca", 20,
 				`The server's certificate was issued by "Twin". The server sent a certificate with this name, but it has another key.`,
 				`Replace that certificate in the file that the server sends by the one of "Twin", whose subject key identifier is ` + certs.KeyID(twin.Certificate.SubjectKeyId) + ".",
 			},
@@ -163,7 +168,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"the wrong order": {
 			{
-				sent{backwards, trust(root)}, "hostname_mismatch", 62,
+				sent{backwards, trust(root)},
+				"hostname_mismatch", 62,
 				`Certificate 1 of those that the server sends is a CA certificate, "Upper". It must be the server's own, which is probably certificate 3, "x".`,
 				"Put the server's own certificate first in the file that the server sends, and then the intermediates",
 			},
@@ -171,7 +177,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"a root that is not a CA": {
 			{
-				sent{byOwn, trust(noCA)}, "not_a_ca", 79,
+				sent{byOwn, trust(noCA)},
+				"not_a_ca", 79,
 				`The CA certificate "Own" (depth 2) is used as an issuer but is not allowed to sign certificates.`,
 				"Use a CA certificate with basicConstraints CA:TRUE and the key usage keyCertSign. It is in ca_file: reissue it with the same name and the same key, and replace it there.",
 			},
@@ -179,7 +186,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"a root with an unknown critical extension": {
 			{
-				sent{byOwn, trust(unknown)}, "unhandled_critical_extension", 34,
+				sent{byOwn, trust(unknown)},
+				"unhandled_critical_extension", 34,
 				`The CA certificate "Own" (depth 2) has the critical extension qcStatements (1.3.6.1.5.5.7.1.3), which the collector does not know.`,
 				"Reissue it without marking that extension as critical. It is in ca_file: reissue it with the same name and the same key, and replace it there.",
 			},
@@ -187,7 +195,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"a name that is not permitted": {
 			{
-				sent{limited.Issue("x", tlsfarm.Names("localhost", "a.example")), trust(root)}, "name_constraint_violation", 47,
+				sent{limited.Issue("x", tlsfarm.Names("localhost", "a.example")), trust(root)},
+				"name_constraint_violation", 47,
 				`The certificate has the DNS name "a.example", which the CA certificate "Limited" (depth 1) does not allow: it permits only inside.example, localhost.`,
 				"Reissue the certificate without this name, or from a CA without this constraint.",
 			},
@@ -195,7 +204,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"a name that is excluded": {
 			{
-				sent{forbidding.Issue("x", tlsfarm.Names("localhost", "a.outside.example")), trust(root)}, "name_constraint_violation", 48,
+				sent{forbidding.Issue("x", tlsfarm.Names("localhost", "a.outside.example")), trust(root)},
+				"name_constraint_violation", 48,
 				`The certificate has the DNS name "a.outside.example", which the CA certificate "Forbidding" (depth 1) does not allow: it excludes outside.example.`,
 				"Reissue the certificate without this name, or from a CA without this constraint.",
 			},
@@ -203,7 +213,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"a name of an intermediate": {
 			{
-				sent{chain(named.Issue("x"), named, limited), trust(root)}, "name_constraint_violation", 47,
+				sent{chain(named.Issue("x"), named, limited), trust(root)},
+				"name_constraint_violation", 47,
 				`The CA certificate "Named" (depth 1) has the DNS name "outside.example", which the CA certificate "Limited" (depth 2) does not allow: it permits only inside.example, localhost.`,
 				"Reissue the certificate without this name, or from a CA without this constraint.",
 			},
@@ -211,7 +222,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"a policy that is missing": {
 			{
-				sent{withPolicy.Issue("x"), trust(root)}, "malformed_certificate", 0,
+				sent{withPolicy.Issue("x"), trust(root)},
+				"malformed_certificate", 0,
 				"The certificate was refused, as a CA in its chain requires certificate policies that the chain does not have",
 				"Reissue the certificate with a policy that all CAs of its chain have, or the CA without the extension policyConstraints.",
 			},
@@ -219,7 +231,8 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 		},
 		"an issuer without a name": {
 			{
-				sent{nameless.Issue("x"), trust()}, "untrusted_ca", 20,
+				sent{nameless.Issue("x"), trust()},
+				"untrusted_ca", 20,
 				"The server sent only its own certificate, and its issuer, " + namelessID + ", is not a trusted root.",
 				"If " + namelessID + " is a root, set tls ca_file to its certificate.",
 			},
