@@ -383,7 +383,7 @@ func (s *search) linkOf(c, issuer *x509.Certificate) link {
 		return link{BadSignature, err}
 	case issuer.PublicKeyAlgorithm == x509.DSA, issuer.PublicKey == nil:
 		return link{Malformed, &UnusableCA{
-			Name: SubjectName(issuer), Key: keyKind(issuer.RawSubjectPublicKeyInfo), Root: s.trusts(issuer), Err: x509.ErrUnsupportedAlgorithm,
+			Key: keyKind(issuer.RawSubjectPublicKeyInfo), Root: s.trusts(issuer), Err: x509.ErrUnsupportedAlgorithm,
 		}}
 	case size > 0 && size < minRSA && isRSA(c.SignatureAlgorithm): // crypto/rsa rejects the key without checking the signature
 		return link{WeakKey, err}
