@@ -3,6 +3,7 @@ package certs
 import (
 	"bytes"
 	"encoding/pem"
+	"iter"
 	"regexp"
 	"strings"
 
@@ -17,20 +18,32 @@ const (
 
 var typePEM = regexp.MustCompile(`^[A-Z0-9 ]+-----`)
 
-// readPEM splits the file at the start of each block, because pem.Decode silently skips malformed blocks. So a block may
-// also start in the line where another ends, as when files without a final newline were concatenated.
+// readPEM reads all blocks.
 func (r *reader) readPEM(data []byte) {
-	line := 1
-	for begin := bytes.Index(data, []byte(beginPEM)); begin >= 0; {
-		line += bytes.Count(data[:begin], []byte("\n"))
-		data = data[begin:]
-		block := data
-		begin = bytes.Index(data[len(beginPEM):], []byte(beginPEM))
-		if begin >= 0 {
-			begin += len(beginPEM)
-			block = data[:begin]
-		}
+	for line, block := range pemBlocks(data) {
 		r.readBlock(block, line)
+	}
+}
+
+// pemBlocks returns the blocks, each with its line, counted from 1. It splits the text at the start of each block, because
+// pem.Decode silently skips malformed blocks. So a block may also start in the line where another ends, as when files
+// without a final newline were concatenated.
+func pemBlocks(data []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		line := 1
+		for begin := bytes.Index(data, []byte(beginPEM)); begin >= 0; {
+			line += bytes.Count(data[:begin], []byte("\n"))
+			data = data[begin:]
+			block := data
+			begin = bytes.Index(data[len(beginPEM):], []byte(beginPEM))
+			if begin >= 0 {
+				begin += len(beginPEM)
+				block = data[:begin]
+			}
+			if !yield(line, block) {
+				return
+			}
+		}
 	}
 }
 

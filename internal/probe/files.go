@@ -114,8 +114,7 @@ func readFile(t *target.Target, path string) *FileOutcome {
 		o.FirstBad = bundle.Bad[0].Error()
 		o.Warnings = append(o.Warnings, failure.Type(certs.Malformed))
 	}
-	roots := t.Settings().RootCAs
-	if v := certs.VerifyDates(o.Certificates, roots, o.Start); !v.Valid() {
+	if v := certs.VerifyDates(o.Certificates, t.Settings().Roots, o.Start); !v.Valid() {
 		o.Failure = failure.Explain(failure.Evidence{Step: failure.File, Now: o.Start, Endpoint: path, Verdict: v})
 	}
 	if slices.ContainsFunc(o.Judged(), func(c *x509.Certificate) bool { return t.ExpiryWarning.Near(c, o.Start) }) {
