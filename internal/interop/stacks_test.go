@@ -202,6 +202,16 @@ func TestGnuTLS(t *testing.T) {
 			texts: []string{"it chose TLS_AES_128_CCM_SHA256."},
 		},
 		{
+			name: "RC4 only", server: priority + "-CIPHER-ALL:+ARCFOUR-128", fixed: priority + "-CIPHER-ALL:+ARCFOUR-128:+AES-128-GCM",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			texts: []string{"it chose TLS_ECDHE_RSA_WITH_RC4_128_SHA.", "set tls cipher_suites: [TLS_ECDHE_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true."},
+		},
+		{
+			name: "NULL only", server: priority + "-CIPHER-ALL:+NULL", fixed: priority + "-CIPHER-ALL:+NULL:+AES-128-GCM",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			texts: []string{"it chose TLS_RSA_WITH_NULL_SHA.", "The collector does not support TLS_RSA_WITH_NULL_SHA"},
+		},
+		{
 			name: "anonymous only", server: gnutls + "--priority NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ANON-ECDH",
 			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
 			texts: []string{"has no certificate for its clients, only suites without a certificate (anonymous)", "TLS_ECDH_anon_WITH_"},
@@ -246,6 +256,16 @@ func TestNSS(t *testing.T) {
 			name: "finite field groups only, and RSA key exchange", server: "selfserv -V tls1.2:tls1.3 -I FF2048",
 			step: failure.Handshake, typ: failure.GroupMismatch, alert: 40,
 			texts: []string{"supports none of the offered key exchange groups. When every group was offered, it chose the group ffdhe2048. When less was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2."},
+		},
+		{
+			name: "SSL 3.0 only", server: "selfserv -V ssl3:ssl3", fixed: "selfserv -V ssl3:tls1.2",
+			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
+			texts: []string{"speaks only SSL 3.0.", "Enable TLS 1.2 or 1.3 on the server. The collector does not support SSL 3.0, other clients may."},
+		},
+		{
+			name: "DHE only", server: "selfserv -V tls1.2:tls1.2 -c :0033", fixed: "selfserv -V tls1.2:tls1.2 -c :0033:C02F",
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			texts: []string{"it chose TLS_DHE_RSA_WITH_AES_128_CBC_SHA.", "The collector does not support TLS_DHE_RSA_WITH_AES_128_CBC_SHA"},
 		},
 		{
 			name: "finite field groups only", server: "selfserv -V tls1.3:tls1.3 -I FF2048", fixed: "selfserv -V tls1.3:tls1.3 -I FF2048,x25519",
