@@ -238,7 +238,10 @@ func (a *Asked) able(t Try) bool { return t.Err == nil && missingIn(&a.Possible,
 // asItIs returns the settings with which the collector's handshake would have the result of t.
 func (a *Asked) asItIs(t Try) string {
 	answer := t.Answer
-	if !a.able(t) {
+	switch {
+	case answer.Version == clienthello.SSL30:
+		return "The collector does not support SSL 3.0, other clients may."
+	case !a.able(t):
 		return fmt.Sprintf("The collector does not support %s with %s, other clients may.", versionName(answer.Version), clienthello.SuiteName(answer.Suite))
 	}
 	var set []string

@@ -256,6 +256,7 @@ func suiteRefusals() []row {
 		{"000A", "TLS_RSA_WITH_3DES_EDE_CBC_SHA"},
 		{"0016", "TLS_DHE_RSA_WITH_3DES_EDE_CBC_SHA"},
 		{"0096", "TLS_RSA_WITH_SEED_CBC_SHA"},
+		{"0033", "TLS_DHE_RSA_WITH_AES_128_CBC_SHA"},
 		{"C011", "TLS_ECDHE_RSA_WITH_RC4_128_SHA"},
 	} {
 		add("selfserv -V tls1.0:tls1.2 -c :"+s.number, "selfserv -V tls1.0:tls1.2 -c :"+s.number+":C02F", s.suite)
@@ -264,6 +265,8 @@ func suiteRefusals() []row {
 	for _, s := range []struct{ exchange, cipher, suite string }{
 		{"ECDHE-RSA", "3DES-CBC", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA"},
 		{"RSA", "AES-256-GCM", "TLS_RSA_WITH_AES_256_GCM_SHA384"},
+		{"ECDHE-RSA", "ARCFOUR-128", "TLS_ECDHE_RSA_WITH_RC4_128_SHA"},
+		{"RSA", "NULL", "TLS_RSA_WITH_NULL_SHA"},
 		{"ECDHE-RSA", "CAMELLIA-128-GCM", "TLS_ECDHE_RSA_WITH_CAMELLIA_128_GCM_SHA256"},
 		{"DHE-RSA", "AES-128-GCM", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256"},
 	} {
@@ -460,7 +463,7 @@ func versionRefusals() []row {
 			texts: []string{"speaks only TLS 1.2"},
 			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], include_insecure_cipher_suites: true}`,
 		},
-		{name: "NSS, SSL 3 only", server: "selfserv -V ssl3:ssl3", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"SSL 3"}},
+		{name: "NSS, SSL 3 only", server: "selfserv -V ssl3:ssl3", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"speaks only SSL 3.0.", "The collector does not support SSL 3.0, other clients may."}},
 	} {
 		r.step, r.typ = failure.Handshake, failure.ProtocolMismatch
 		rows = append(rows, r)
