@@ -16,7 +16,7 @@ type Answer struct {
 	Group          uint16   // of the key exchange; 0 if there is none, or a finite field without a number
 	Scheme         uint16   // of the server's signature; 0 before TLS 1.2, which has no schemes
 	Retry          bool     // whether it is a HelloRetryRequest, after which nothing more can be known
-	Certificates   [][]byte // DER, as the server sent them
+	Certificates   [][]byte // DER, as the server sent them; at most 1,000
 
 	// CertificateSize is the length of the certificate message in bytes. It is set even if the message is too long to be
 	// read.
@@ -43,6 +43,9 @@ const (
 	typeCertificateVerify = 15
 	typeFinished          = 20
 )
+
+// maxCertificates is how many certificates of a list are read. Each takes at least three bytes.
+const maxCertificates = 1000
 
 // Ask sends a ClientHello and reads the answer, up to what the server signs. It reads at most 512 KiB. The connection must
 // have a deadline; it cannot be used for anything else afterwards. If the server sends an alert, the error is an Alert. If
@@ -149,7 +152,7 @@ func (a *Answer) readFlight(in *reader) error {
 		case typeServerKeyExchange:
 			ok = a.readKeyExchange(body)
 		case typeCertificateVerify:
-			ok = body.ReadUint16(&a.Scheme)
+			_ = body.ReadUint16(&a.Scheme)
 			return nil
 		case typeServerHelloDone, typeFinished:
 			return nil
@@ -165,7 +168,7 @@ func (a *Answer) readCertificates(s cryptobyte.String) bool {
 	if a.Version == TLS13 && !s.ReadUint8LengthPrefixed(&context) || !s.ReadUint24LengthPrefixed(&list) {
 		return false
 	}
-	for !list.Empty() {
+	for !list.Empty() && len(a.Certificates) < maxCertificates {
 		var der cryptobyte.String
 		if !list.ReadUint24LengthPrefixed(&der) || a.Version == TLS13 && !list.ReadUint16LengthPrefixed(&ignored) {
 			return false

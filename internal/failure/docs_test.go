@@ -256,7 +256,7 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}
 		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
-		worked := Try{MaxVersion: highest, Answer: &clienthello.Answer{Version: version, Suite: suite}}
+		worked := Try{MaxVersion: highest, Choice: &Choice{Version: version, Suite: suite}}
 		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked}, "api.example:4317", "api.example")
 		return f.Cause
 	}

@@ -43,13 +43,13 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 		return
 	}
 	first := worked[0]
-	inRange := slices.IndexFunc(worked, func(t Try) bool { return !missingIn(&asked.Offered, t.Answer).version })
+	inRange := slices.IndexFunc(worked, func(t Try) bool { return !missingIn(&asked.Offered, t.Choice).version })
 	switch {
 	case first.WithoutSNI:
 		f.Type = UnrecognizedName
 		f.Cause = fmt.Sprintf("%s refuses the name %s.", endpoint, serverName)
-		if list := first.Answer.Certificates; len(list) > 0 {
-			f.Cause += fmt.Sprintf(" A client that sends no name gets the certificate of %s.", quoted(certs.LooseName(list[0])))
+		if first.Choice.Leaf != "" {
+			f.Cause += fmt.Sprintf(" A client that sends no name gets the certificate of %s.", quoted(first.Choice.Leaf))
 		} else {
 			f.Cause += " A client that sends no name is not refused."
 		}
@@ -70,19 +70,19 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 	}
 	var all []string
 	for _, t := range worked {
-		if name := versionName(t.Answer.Version); !slices.Contains(all, name) {
+		if name := versionName(t.Choice.Version); !slices.Contains(all, name) {
 			all = append(all, name)
 		}
 	}
 	f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint, strings.Join(all, " and "),
-		versionName(best.Answer.Version), clienthello.SuiteName(best.Answer.Suite))
+		versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
 	refused := slices.IndexFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*everything(clienthello.TLS13)) })
 	if refused >= 0 && best.MaxVersion < clienthello.TLS13 {
 		f.Cause = fmt.Sprintf("%s refuses clients that offer TLS 1.3. Of the older versions, it chose %s with %s.", endpoint,
-			versionName(best.Answer.Version), clienthello.SuiteName(best.Answer.Suite))
+			versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
 	}
 	f.Fix = asked.asItIs(best)
-	if best.Answer.Version < tls.VersionTLS12 {
+	if best.Choice.Version < tls.VersionTLS12 {
 		f.Fix = "Enable TLS 1.2 or 1.3 on the server. " + f.Fix
 	}
 }
@@ -92,7 +92,7 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 	first, shown, best := worked[0], worked[0], worked[0]
 	for _, t := range worked[1:] {
 		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
-		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Answer).suite {
+		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Choice).suite {
 			shown = t
 		}
 	}
@@ -101,7 +101,7 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 			best = t
 		}
 	}
-	missing := missingIn(&asked.Offered, shown.Answer)
+	missing := missingIn(&asked.Offered, shown.Choice)
 	needsAlgorithm := slices.ContainsFunc(tries, func(t Try) bool {
 		return t.Err != nil && t.Suites == Everything && t.Groups == Everything && t.Schemes == Offered
 	})
@@ -109,15 +109,15 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 	case missing.none() && first.MaxVersion < asked.Offered.MaxVersion:
 		f.Type = ProtocolMismatch
 		f.Cause = fmt.Sprintf("%s refuses clients that also offer TLS 1.3. With %s and %s the handshake succeeds.", endpoint,
-			versionName(first.Answer.Version), clienthello.SuiteName(first.Answer.Suite))
+			versionName(first.Choice.Version), clienthello.SuiteName(first.Choice.Suite))
 		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(first)
 		return
 	case missing.none() && !needsAlgorithm:
-		f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(shown.Answer))
+		f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(shown.Choice))
 		return
 	}
 
-	a := shown.Answer
+	a := shown.Choice
 	var none, every, chose, unsupported, fixes []string
 	suite, group := clienthello.SuiteName(a.Suite), clienthello.GroupName(a.Group)
 	if missing.suite {
@@ -145,7 +145,7 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 		f.Type = SignatureMismatch
 	}
 	refuses, what := "supports none of", strings.Join(every, " and ")
-	last := slices.IndexFunc(tries, func(t Try) bool { return t.Answer == first.Answer })
+	last := slices.IndexFunc(tries, func(t Try) bool { return t.Choice == first.Choice })
 	switch {
 	case !slices.ContainsFunc(tries[last+1:], func(t Try) bool { return t.Err != nil }): // there was no time to try
 		refuses = "refuses"
@@ -162,8 +162,8 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 	}
 	f.Fix = strings.Join(fixes, " ")
 	if asked.able(best) {
-		if best.Answer != shown.Answer {
-			f.Cause += fmt.Sprintf(" When less was offered, it chose %s in %s.", clienthello.SuiteName(best.Answer.Suite), versionName(best.Answer.Version))
+		if best.Choice != shown.Choice {
+			f.Cause += fmt.Sprintf(" When less was offered, it chose %s in %s.", clienthello.SuiteName(best.Choice.Suite), versionName(best.Choice.Version))
 		}
 		f.Fix += " " + asked.asItIs(best)
 	} else {
@@ -187,7 +187,7 @@ func withoutCertificate(suite string) string {
 }
 
 // suiteFix says what to enable on a server that supports no suite of the collector's.
-func suiteFix(a *clienthello.Answer) string {
+func suiteFix(a *Choice) string {
 	suite := clienthello.SuiteName(a.Suite)
 	key := "RSA"
 	if strings.Contains(suite, "_ECDSA_") {
@@ -207,11 +207,8 @@ func suiteFix(a *clienthello.Answer) string {
 
 // signature returns how a server signs, in words and as the name of the algorithm, and what to do if the collector cannot
 // check that.
-func signature(a *clienthello.Answer) (what, algorithm, fix string) {
-	key, supported := "", true
-	if len(a.Certificates) > 0 {
-		key, supported = certs.KeyName(a.Certificates[0])
-	}
+func signature(a *Choice) (what, algorithm, fix string) {
+	key, supported := a.Key, a.Key == "" || a.SupportedKey
 	algorithm = clienthello.SchemeName(a.Scheme)
 	what, fix = "the signature algorithm "+algorithm, "Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server."
 	switch {
@@ -233,11 +230,11 @@ func signature(a *clienthello.Answer) (what, algorithm, fix string) {
 }
 
 // able reports whether the collector could be set to get what the server chose.
-func (a *Asked) able(t Try) bool { return t.Err == nil && missingIn(&a.Possible, t.Answer).none() }
+func (a *Asked) able(t Try) bool { return t.Err == nil && missingIn(&a.Possible, t.Choice).none() }
 
 // asItIs returns the settings with which the collector's handshake would have the result of t.
 func (a *Asked) asItIs(t Try) string {
-	answer := t.Answer
+	answer := t.Choice
 	switch {
 	case answer.Version == clienthello.SSL30:
 		return "The collector does not support SSL 3.0, other clients may."
@@ -298,23 +295,21 @@ func join(tries []Try, text func(Try) string, separator string) string {
 
 // refineUnreadable explains which of the certificates that a server sent cannot be read.
 func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
-	i := slices.IndexFunc(tries, func(t Try) bool { return t.Answer != nil && len(t.Answer.Certificates) > 0 })
+	i := slices.IndexFunc(tries, func(t Try) bool { return t.Choice != nil && t.Choice.Certificates > 0 })
 	if i < 0 {
 		return
 	}
-	list := tries[i].Answer.Certificates
-	bad := certs.FindUnreadable(list)
+	c := tries[i].Choice
 	if _, _, tooLong := tooLong(f.Message); tooLong {
-		f.Cause += fmt.Sprintf(" It has %d certificates.", len(list))
+		f.Cause += fmt.Sprintf(" It has %d certificates.", c.Certificates)
 		return
 	}
-	if len(bad) == 0 {
+	if len(c.Unreadable) == 0 {
 		return
 	}
-	const most = 3
 	var what, fixes []string
-	for _, u := range bad[:min(len(bad), most)] {
-		which := fmt.Sprintf("certificate %d of %d", u.Index+1, len(list))
+	for _, u := range c.Unreadable {
+		which := fmt.Sprintf("certificate %d of %d", u.Index+1, c.Certificates)
 		if u.Index == 0 {
 			which += " (the server's own"
 		} else {
@@ -323,18 +318,18 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 		if u.Subject != "" {
 			which += ", " + quoted(u.Subject)
 		}
-		what = append(what, fmt.Sprintf("%s): %s", which, text.Clean(u.Err, maxName)))
+		what = append(what, fmt.Sprintf("%s): %s", which, u.Err))
 		if u.Index == 0 {
 			fixes = append(fixes, "Reissue the server's certificate"+withKey(u)+".")
 		} else {
 			fixes = append(fixes, fmt.Sprintf("Replace certificate %d in the file that the server sends by one that is reissued%s, or remove it if the chain is complete without it.", u.Index+1, withKey(u)))
 		}
 	}
-	if more := len(bad) - most; more > 0 {
-		what = append(what, fmt.Sprintf("%d more", more))
+	if c.Unnamed > 0 {
+		what = append(what, fmt.Sprintf("%d more", c.Unnamed))
 	}
 	noun := "a certificate that cannot be read"
-	if len(bad) > 1 {
+	if len(what) > 1 {
 		noun = "certificates that cannot be read"
 	}
 	f.Cause = fmt.Sprintf("%s sent %s: %s.", endpoint, noun, strings.Join(what, "; "))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // Extent says how much of something a try offers.
@@ -26,8 +27,42 @@ type Try struct {
 	Suites, Groups, Schemes Extent
 	WithoutSNI              bool // sends no server name
 
-	Err    error               // nil if it worked
-	Answer *clienthello.Answer // what the server chose; nil if it did not
+	Err    error   // nil if it worked
+	Choice *Choice // nil if the server chose nothing
+}
+
+// Choice is what a server chose, and what is known about the certificates that it sent. It is small, as it is kept for as
+// long as the server fails. Its texts are clean.
+type Choice struct {
+	Version, Suite, Group, Scheme uint16 // as in clienthello.Answer
+
+	Certificates int    // how many it sent
+	Leaf         string // the subject of the first
+	Key          string // the kind of its key; empty if it is not known
+	SupportedKey bool   // whether crypto/tls can check its signatures
+	Unreadable   []certs.Unreadable
+	Unnamed      int // how many more are unreadable
+}
+
+// NewChoice returns what is to be kept of an answer.
+func NewChoice(a *clienthello.Answer) *Choice {
+	c := &Choice{
+		Version: a.Version, Suite: a.Suite, Group: a.Group, Scheme: a.Scheme,
+		Certificates: len(a.Certificates), Unreadable: certs.FindUnreadable(a.Certificates),
+	}
+	if len(a.Certificates) > 0 {
+		c.Leaf = text.Clean(certs.LooseName(a.Certificates[0]), maxName)
+		c.Key, c.SupportedKey = certs.KeyName(a.Certificates[0])
+	}
+	const most = 3
+	if c.Unnamed = max(len(c.Unreadable)-most, 0); c.Unnamed > 0 {
+		c.Unreadable = slices.Clone(c.Unreadable[:most])
+	}
+	for i := range c.Unreadable {
+		u := &c.Unreadable[i]
+		u.Subject, u.Err = text.Clean(u.Subject, maxName), text.Clean(u.Err, maxName)
+	}
+	return c
 }
 
 // Asked is what the failed handshake offered, and what the collector could be set to offer.
@@ -101,9 +136,9 @@ func (t Try) String() string {
 	number, alerted := alertOf(t.Err)
 	switch {
 	case t.Err == nil && t.Same:
-		return what + ": works, " + describe(t.Answer)
+		return what + ": works, " + describe(t.Choice)
 	case t.Err == nil:
-		return what + ": chose " + describe(t.Answer)
+		return what + ": chose " + describe(t.Choice)
 	case alerted:
 		return fmt.Sprintf("%s: alert %s", what, alertName(number))
 	case timedOut(t.Err):
@@ -115,7 +150,7 @@ func (t Try) String() string {
 }
 
 // describe returns what a server chose.
-func describe(a *clienthello.Answer) string {
+func describe(a *Choice) string {
 	s := versionName(a.Version) + " and " + clienthello.SuiteName(a.Suite)
 	if a.Group != 0 {
 		s += ", " + clienthello.GroupName(a.Group)
@@ -132,7 +167,7 @@ type gap struct{ version, suite, group, signature bool }
 func (g gap) none() bool { return g == gap{} }
 
 // missingIn returns what an offer lacks of what the server chose.
-func missingIn(o *clienthello.Offer, a *clienthello.Answer) gap {
+func missingIn(o *clienthello.Offer, a *Choice) gap {
 	g := gap{
 		version: a.Version < o.MinVersion || a.Version > o.MaxVersion,
 		suite:   !slices.Contains(o.Suites, a.Suite),
@@ -141,10 +176,8 @@ func missingIn(o *clienthello.Offer, a *clienthello.Answer) gap {
 	if a.Scheme != 0 {
 		g.signature = !slices.Contains(o.Schemes, a.Scheme)
 	}
-	if len(a.Certificates) > 0 {
-		if _, supported := certs.KeyName(a.Certificates[0]); !supported {
-			g.signature = true
-		}
+	if a.Key != "" && !a.SupportedKey {
+		g.signature = true
 	}
 	return g
 }
@@ -224,7 +257,7 @@ func narrow(asked *Asked, tries []Try) *Try {
 	o := &asked.Offered
 	last := lastEverything(tries)
 	worked, narrowed := &tries[last], tries[last+1:]
-	a := worked.Answer
+	a := worked.Choice
 	missing, able := missingIn(o, a), missingIn(&asked.Possible, a).none()
 	possible := &Try{MinVersion: clienthello.TLS10, Suites: Possible, Groups: Possible, Schemes: Possible}
 	switch {
@@ -243,11 +276,11 @@ func narrow(asked *Asked, tries []Try) *Try {
 	case missing.none():
 		// All that can be seen was offered. In TLS 1.3 the signature cannot always be seen.
 		t := *worked
-		t.Schemes, t.Answer = Offered, nil
+		t.Schemes, t.Choice = Offered, nil
 		return &t
 	case len(narrowed) == 0:
 		t := *worked
-		t.Answer = nil
+		t.Choice = nil
 		level := Possible
 		if able {
 			level = Offered
@@ -265,7 +298,7 @@ func narrow(asked *Asked, tries []Try) *Try {
 	case missing.suite && (missing.group || missing.signature) && narrowed[0].Err != nil && (able || a.Version < clienthello.TLS13):
 		// Several differ, and one of them may be only what the server prefers.
 		t := *worked
-		t.Suites, t.Answer = Offered, nil
+		t.Suites, t.Choice = Offered, nil
 		return &t
 	case !able && a.Version == clienthello.TLS13 && o.MinVersion <= clienthello.TLS12 && narrowed[0].Err != nil:
 		possible.MaxVersion = clienthello.TLS12

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -36,7 +37,7 @@ type rules struct {
 	name                     string // the only one that it refuses
 }
 
-func (r *rules) answer(o clienthello.Offer) (*clienthello.Answer, error) {
+func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
 	refusal := &AlertError{Number: 40, Err: errors.New("handshake failure")}
 	choose := func(mine, theirs []uint16) uint16 {
 		for _, v := range mine {
@@ -46,7 +47,7 @@ func (r *rules) answer(o clienthello.Offer) (*clienthello.Answer, error) {
 		}
 		return 0
 	}
-	a := &clienthello.Answer{Scheme: r.scheme, Group: choose(r.groups, o.Groups)}
+	a := &Choice{Scheme: r.scheme, Group: choose(r.groups, o.Groups)}
 	for _, v := range r.versions {
 		if v <= o.MaxVersion && v >= o.MinVersion {
 			a.Version = v
@@ -79,7 +80,7 @@ func explained(t *testing.T, typ Type, r *rules) (*Failure, []Try) {
 		if next.Same {
 			next.Err = &AlertError{Number: 40, Err: errors.New("handshake failure")}
 		} else {
-			next.Answer, next.Err = r.answer(next.Offer(a))
+			next.Choice, next.Err = r.answer(next.Offer(a))
 		}
 		tries = append(tries, *next)
 		require.LessOrEqual(t, len(tries), 4)
@@ -178,7 +179,7 @@ func TestNextTry(t *testing.T) {
 	for _, typ := range []Type{NotTLS, HandshakeTimeout, ALPNMismatch, MissingClientCert, Type(certs.Expired)} {
 		assert.Nil(t, NextTry(typ, a, nil))
 	}
-	worked := []Try{{Same: true, Answer: &clienthello.Answer{}}}
+	worked := []Try{{Same: true, Choice: &Choice{}}}
 	assert.Nil(t, NextTry(HandshakeFailure, a, worked), "it comes and goes")
 	failed := []Try{{Same: true, Err: io.EOF}}
 	assert.True(t, NextTry(ServerInternalError, a, failed).WithoutSNI)
@@ -195,7 +196,7 @@ func TestTryInWords(t *testing.T) {
 		"SSL 3.0 to TLS 1.3 with everything but the same suites and the collector's groups: no answer": {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS13, Groups: Possible, Schemes: Everything, Err: errTimeout{}},
 		"TLS 1.0 to 1.2 with all that the collector supports: chose TLS 1.2 and TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, x448, ed448": {
 			MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, Suites: Possible, Groups: Possible, Schemes: Possible,
-			Answer: &clienthello.Answer{Version: tls.VersionTLS12, Suite: 0x9e, Group: 30, Scheme: 0x0808},
+			Choice: &Choice{Version: tls.VersionTLS12, Suite: 0x9e, Group: 30, Scheme: 0x0808},
 		},
 	} {
 		assert.Equal(t, want, try.String())
@@ -207,3 +208,21 @@ type errTimeout struct{}
 func (errTimeout) Error() string   { return "timeout" }
 func (errTimeout) Timeout() bool   { return true }
 func (errTimeout) Temporary() bool { return true }
+
+// What is kept of an answer is bounded, whatever the server sends.
+func TestChoiceIsBounded(t *testing.T) {
+	garbage := []byte(strings.Repeat("\xff", 100_000))
+	c := NewChoice(&clienthello.Answer{Version: tls.VersionTLS12, Suite: 5, Certificates: [][]byte{garbage, garbage, garbage, garbage, garbage}})
+	assert.Equal(t, 5, c.Certificates)
+	assert.Equal(t, 2, c.Unnamed)
+	assert.Len(t, c.Unreadable, 3)
+	assert.Empty(t, c.Leaf+c.Key)
+	for _, u := range c.Unreadable {
+		assert.LessOrEqual(t, len(u.Subject)+len(u.Err), 2*maxName)
+	}
+	f := &Failure{Type: Type(certs.Malformed), Reasons: []Type{Type(certs.Malformed)}}
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): malformed certificate; ")
+	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): malformed certificate; 2 more.")
+	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
+}

@@ -83,7 +83,7 @@ func (r *run) tryVariants(ctx context.Context) *Explanation {
 		if t == nil {
 			break
 		}
-		t.Answer, t.Err = r.try(ctx, t, &e.asked)
+		t.Choice, t.Err = r.try(ctx, t, &e.asked)
 		e.Tries = append(e.Tries, *t)
 	}
 	e.End = time.Now()
@@ -94,7 +94,7 @@ func (r *run) tryVariants(ctx context.Context) *Explanation {
 }
 
 // try makes the connection that t describes, to the address of the failed handshake.
-func (r *run) try(ctx context.Context, t *failure.Try, asked *failure.Asked) (*clienthello.Answer, error) {
+func (r *run) try(ctx context.Context, t *failure.Try, asked *failure.Asked) (*failure.Choice, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxTry)
 	defer cancel()
 	conn, err := r.transport.Connect(ctx, r.Dials[len(r.Dials)-1].Addr, maxTry)
@@ -109,7 +109,11 @@ func (r *run) try(ctx context.Context, t *failure.Try, asked *failure.Asked) (*c
 		}
 	}
 	if !t.Same {
-		return conn.Ask(t.Offer(asked))
+		answer, err := conn.Ask(t.Offer(asked))
+		if err != nil {
+			return nil, err
+		}
+		return failure.NewChoice(answer), nil
 	}
 	cfg := r.tls.Clone()
 	cfg.InsecureSkipVerify = true
@@ -118,7 +122,7 @@ func (r *run) try(ctx context.Context, t *failure.Try, asked *failure.Asked) (*c
 		return nil, err
 	}
 	state := conn.State()
-	return &clienthello.Answer{Version: state.Version, Suite: state.CipherSuite, Group: uint16(state.CurveID)}, nil
+	return &failure.Choice{Version: state.Version, Suite: state.CipherSuite, Group: uint16(state.CurveID)}, nil
 }
 
 // asked returns what the handshake offered, and what it could be made to offer by settings.

@@ -56,74 +56,77 @@ func follow(t *testing.T, fix string, c *tls.Config) *tls.Config {
 func TestFixOfARefusalGetsThrough(t *testing.T) {
 	cert := root.Issue("refuses", tlsfarm.Key(tlsfarm.RSAKey(2048)))
 	for name, c := range map[string]struct {
-		server tls.Config
-		client tls.Config
+		server *tls.Config
+		client *tls.Config // nil means no settings
 		typ    failure.Type
 		fix    string // the settings in it
 	}{
 		"RSA key exchange": {
-			server: tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_256_GCM_SHA384}},
+			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_256_GCM_SHA384}},
 			typ:    failure.CipherMismatch, fix: "set tls cipher_suites: [TLS_RSA_WITH_AES_256_GCM_SHA384], include_insecure_cipher_suites: true.",
 		},
 		"RC4": {
-			server: tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA}},
+			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA}},
 			typ:    failure.CipherMismatch, fix: "set tls cipher_suites: [TLS_ECDHE_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true.",
 		},
 		"a suite that the settings leave out": {
-			server: tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA}},
-			client: tls.Config{CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}},
+			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA}},
+			client: &tls.Config{CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}},
 			typ:    failure.CipherMismatch, fix: "set tls cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA].",
 		},
 		"TLS 1.0 with RSA key exchange": {
-			server: tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10, CipherSuites: []uint16{tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}},
+			server: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10, CipherSuites: []uint16{tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}},
 			typ:    failure.ProtocolMismatch,
 			fix:    `set tls min_version: "1.0" and max_version: "1.0", cipher_suites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], include_insecure_cipher_suites: true.`,
 		},
 		"TLS 1.3 where only older ones are offered": {
-			server: tls.Config{MinVersion: tls.VersionTLS13},
-			client: tls.Config{MaxVersion: tls.VersionTLS12},
+			server: &tls.Config{MinVersion: tls.VersionTLS13},
+			client: &tls.Config{MaxVersion: tls.VersionTLS12},
 			typ:    failure.ProtocolMismatch, fix: `set tls min_version: "1.3" and max_version: "1.3".`,
 		},
 		"a group that the settings leave out": {
-			server: tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP521}},
-			client: tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
+			server: &tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP521}},
+			client: &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
 			typ:    failure.GroupMismatch, fix: "set tls curve_preferences: [P521].",
 		},
 		"the same in TLS 1.2, with RSA key exchange": {
-			server: tls.Config{
+			server: &tls.Config{
 				CurvePreferences: []tls.CurveID{tls.CurveP384}, MaxVersion: tls.VersionTLS12,
 				CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_128_GCM_SHA256},
 			},
-			client: tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
+			client: &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
 			typ:    failure.GroupMismatch, fix: "set tls curve_preferences: [P384].",
 		},
 		"a hybrid group that the settings leave out": {
-			server: tls.Config{CurvePreferences: []tls.CurveID{tls.X25519MLKEM768}},
-			client: tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP256}},
+			server: &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519MLKEM768}},
+			client: &tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP256}},
 			typ:    failure.GroupMismatch, fix: "set tls curve_preferences: [X25519MLKEM768].",
 		},
 		"a suite and a group": {
-			server: tls.Config{
+			server: &tls.Config{
 				CurvePreferences: []tls.CurveID{tls.CurveP521}, MaxVersion: tls.VersionTLS12,
 				CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA},
 			},
-			client: tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
+			client: &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
 			typ:    failure.CipherMismatch,
 			fix:    "set tls cipher_suites: [TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA], include_insecure_cipher_suites: true, curve_preferences: [P521].",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.server.Certificates = []tls.Certificate{cert}
-			tt, connections := serveCounting(t, &c.server)
+			tt, connections := serveCounting(t, c.server)
+			if c.client == nil {
+				c.client = &tls.Config{}
+			}
 			c.client.RootCAs = root.Pool()
-			tt.TLS = &c.client
+			tt.TLS = c.client
 			o := probeOnce(t, tt)
 			require.NotNil(t, o.Failure)
 			assert.Equal(t, c.typ, o.Failure.Type, o.Failure.Cause)
 			assert.Contains(t, o.Failure.Fix, c.fix)
 			assert.LessOrEqual(t, connections.Load(), int32(5))
 
-			tt.TLS = follow(t, o.Failure.Fix, &c.client)
+			tt.TLS = follow(t, o.Failure.Fix, c.client)
 			assert.Nil(t, probeOnce(t, tt).Failure)
 		})
 	}
