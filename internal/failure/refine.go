@@ -57,7 +57,7 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 	case inRange < 0:
 		f.speaksOnly(asked, tries, worked, endpoint)
 	default:
-		f.lacks(asked, tries, worked[inRange:], endpoint)
+		f.lacks(asked, tries, worked, inRange, endpoint)
 	}
 }
 
@@ -87,10 +87,10 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 	}
 }
 
-// lacks explains a server that supports a version that was offered. The first of the tries that worked offered everything.
-func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
-	first, shown, best := worked[0], worked[0], worked[0]
-	for _, t := range worked[1:] {
+// lacks explains a server that supports a version that was offered. The try at index offered everything in such versions.
+func (f *Failure) lacks(asked *Asked, tries, worked []Try, index int, endpoint string) {
+	first, shown, best := worked[index], worked[index], worked[index]
+	for _, t := range worked[index+1:] {
 		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
 		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Choice).suite {
 			shown = t
@@ -163,7 +163,11 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, endpoint string) {
 	f.Fix = strings.Join(fixes, " ")
 	if asked.able(best) {
 		if best.Choice != shown.Choice {
-			f.Cause += fmt.Sprintf(" When less was offered, it chose %s in %s.", clienthello.SuiteName(best.Choice.Suite), versionName(best.Choice.Version))
+			what := "less"
+			if best.MaxVersion > shown.MaxVersion {
+				what = versionName(best.Choice.Version)
+			}
+			f.Cause += fmt.Sprintf(" When %s was offered, it chose %s in %s.", what, clienthello.SuiteName(best.Choice.Suite), versionName(best.Choice.Version))
 		}
 		f.Fix += " " + asked.asItIs(best)
 	} else {
