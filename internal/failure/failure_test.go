@@ -2,7 +2,6 @@ package failure
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
 
@@ -270,20 +268,4 @@ func TestServerWithoutTheKindOfCertificate(t *testing.T) {
 	assert.Contains(t, f.Cause, "refuses clients that accept only an ECDSA certificate.")
 	f = Explain(Evidence{Step: Handshake, Err: refused, Endpoint: "a.example:1", CertificateType: "ecdsa", ClientCertRequested: true})
 	assert.Equal(t, MissingClientCert, f.Type, "the server has sent its certificate by then")
-}
-
-// Without a group that both sides have, a TLS 1.2 server may still choose key exchange by RSA. The cause is the groups.
-func TestGroupsAreTheCauseOfKeyExchangeByRSA(t *testing.T) {
-	const ecdhe, x448 = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, 30
-	offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}, Groups: []uint16{uint16(tls.X25519)}}
-	possible := offered
-	possible.Suites = []uint16{ecdhe, tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
-	all, fewer := everything(tls.VersionTLS13), everything(tls.VersionTLS13)
-	all.Answer = &clienthello.Answer{Version: tls.VersionTLS12, Suite: ecdhe, Group: x448}
-	fewer.Groups, fewer.Answer = Possible, &clienthello.Answer{Version: tls.VersionTLS12, Suite: tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
-	f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
-	f.Refine(&Asked{Offered: offered, Possible: possible}, []Try{{Same: true, Err: io.EOF}, *all, *fewer}, "a.example:1", "a.example")
-	assert.Equal(t, GroupMismatch, f.Type)
-	assert.Contains(t, f.Cause, "it chose the group x448. When less was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2.")
-	assert.Contains(t, f.Fix, "Enable the group X25519 or P-256 on the server. To probe it as it is, set tls cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256]")
 }
