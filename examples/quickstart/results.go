@@ -70,8 +70,12 @@ func (s span) result() string {
 		if len(s.Events) > 0 { // tls.cert.expiring_soon
 			word = "SOON"
 		}
-		return fmt.Sprintf("%-7s %-24s %v, %v, %v days left\n", word, endpoint, attributes["tls.protocol"],
-			attributes["tls.cipher"], attributes["tls.cert.days_until_expiry"])
+		asks := ""
+		if _, configured := attributes["tls.client_cert.days_until_expiry"]; attributes["tls.client_certificate.requested"] == true && !configured {
+			asks = ", asks for a client certificate"
+		}
+		return fmt.Sprintf("%-7s %-24s %v, %v, %v days left%s\n", word, endpoint, attributes["tls.protocol"],
+			attributes["tls.cipher"], attributes["tls.cert.days_until_expiry"], asks)
 	}
 	return ""
 }

@@ -121,6 +121,16 @@ func PutClientCertificate(a pcommon.Map, c *x509.Certificate, h *handshake.Facts
 		PutText(a, "tls.client_cert.subject", certs.SubjectName(c))
 		a.PutInt("tls.client_cert.days_until_expiry", WholeDays(c.NotAfter.Sub(now)))
 	}
+	if len(h.ClientCertProblems) > 0 {
+		warnings := a.PutEmptySlice("tls.client_cert.warnings")
+		for _, t := range failure.ClientCertWarnings(h.ClientCertProblems) {
+			warnings.AppendEmpty().SetStr(string(t))
+		}
+		problems := a.PutEmptySlice("tls.client_cert.problems")
+		for _, p := range h.ClientCertProblems {
+			problems.AppendEmpty().SetStr(text.Clean(p.String(), MaxText))
+		}
+	}
 	// If the handshake was not completed, the server might still have requested one.
 	if h.Established || h.ClientCertRequested {
 		a.PutBool("tls.client_certificate.requested", h.ClientCertRequested)

@@ -35,6 +35,9 @@ func alertType(number uint8, e *Evidence) Type {
 	if a.orNoClientCert && e.ClientCertRequested && e.ClientCert == nil {
 		return MissingClientCert
 	}
+	if e.sentClientCert() && (types[a.typ].step == ClientAuth && a.typ != MissingClientCert || a.typ == HandshakeFailure) {
+		return refusalType(a.typ, e.ClientCertProblems)
+	}
 	return a.typ
 }
 

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -246,14 +247,16 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 func TestTroubleshootingQuotesVariants(t *testing.T) {
 	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
 	e := exampleOf(UnknownCA)
-	assert.Contains(t, words, clientCertRefused(&e))
+	for _, said := range clientCertVariants() {
+		assert.Contains(t, words, said)
+	}
 	refined := func(worked Try) string {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
 		f.Refine([]Try{same, worked}, "api.example:4317", "api.example")
 		return f.Cause
 	}
-	_, behaves := missingClientCert(nil, &e)
+	behaves, _ := missingClientCert(nil, &e)
 	unread, _ := malformedHandshake(&Failure{HasAlert: true}, &e)
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":             behaves,
@@ -266,12 +269,97 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	}
 }
 
-// quotes reports whether the quotation in a section is the fix, possibly preceded by all or the end of the cause.
+// judgeExample gives the client certificate of the example the problem that has this type.
+func judgeExample(e *Evidence, typ Type) {
+	c, accepted := e.ClientCert, [][]byte(nil)
+	c.RawSubject, c.RawIssuer = []byte("gateway"), []byte("Old Client CA")
+	switch typ {
+	case UnknownCA:
+		accepted = [][]byte{[]byte("Example Client CA")}
+	case ClientCertExpired:
+		c.NotAfter = e.Now.Add(-57 * time.Hour)
+	case ClientCertNotYetValid:
+		c.NotBefore = e.Now.Add(12 * time.Hour)
+	case UnsupportedCertificate:
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	case Type(certs.WeakKey):
+		c.PublicKey = &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023)}
+	case Type(certs.WeakSignature):
+		c.SignatureAlgorithm = x509.SHA1WithRSA
+	}
+	e.ClientCertProblems = ClientCertProblems([]*x509.Certificate{c}, accepted, e.Now, typ == NearExpiry)
+}
+
+// clientCertProblems returns a problem of each kind.
+func clientCertProblems() (problems []ClientCertProblem) {
+	now := time.Date(2026, time.November, 20, 9, 0, 0, 0, time.UTC)
+	c := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Client CA"}, RawSubject: []byte("Client CA"), Issuer: pkix.Name{CommonName: "Client Root"},
+		NotBefore: now.Add(12 * time.Hour), NotAfter: now.Add(-57 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023)}, SignatureAlgorithm: x509.SHA1WithRSA,
+		IssuingCertificateURL: []string{"http://pki.example/root.crt"},
+	}
+	for _, fault := range []certs.Fault{certs.NotYetValid, certs.Expired, certs.WrongKeyUsage, certs.WeakKey, certs.WeakSignature} {
+		for depth := range 2 {
+			problems = append(problems, clientCertProblem(certs.Reason{Fault: fault, Depth: depth, Cert: c}, now))
+		}
+	}
+	selfSigned := &x509.Certificate{Issuer: pkix.Name{CommonName: "gateway"}}
+	return append(problems,
+		clientCertProblem(certs.Reason{Fault: certs.WrongKeyUsage, Cert: selfSigned}, now),
+		clientCertProblem(certs.Reason{Fault: certs.UntrustedCA, Cert: c}, now),
+		clientCertProblem(certs.Reason{Fault: certs.UntrustedCA, Cert: selfSigned}, now))
+}
+
+// clientCertVariants returns sentences about the client certificate that are not in the example of a type.
+func clientCertVariants() (said []string) {
+	add := func(e Evidence, explain func(*Failure, *Evidence) (cause, fix string)) {
+		cause, fix := explain(nil, &e)
+		said = append(said, cause+" "+fix)
+	}
+	add(exampleOf(UnknownCA), unknownCA)
+	e := exampleOf(BadCertificate)
+	add(e, clientCertExpired)
+	add(e, unsupportedCertificate)
+	add(e, unknownCA)
+	e.AcceptableCAs, e.ClientCertAlone, e.ClientCert.RawIssuer = nil, true, []byte("Old Client CA")
+	add(e, unknownCA)
+	e.Err, e.SignatureSchemes = errors.New(words[len(words)-1].text), []tls.SignatureScheme{tls.PSSWithSHA256, tls.ECDSAWithP256AndSHA256}
+	e.ClientCert.PublicKeyAlgorithm, e.ClientCert.PublicKey = x509.Ed25519, ed25519.PublicKey{}
+	add(e, unsupportedCertificate)
+	e = exampleOf(BadCertificate)
+	closed, _ := closedOverClientCert(&e)
+	known := exampleOf(ClientCertExpired)
+	_, closing := closedOverClientCert(&known)
+	said = append(said, closing[strings.LastIndex(closing, "If the server still"):])
+	refused, _ := handshakeFailure(nil, &e)
+	for _, cause := range []string{closed, refused} {
+		start, _, _ := strings.Cut(cause, " It is valid")
+		said = append(said, start)
+	}
+	e = exampleOf(ClientCertExpired)
+	e.Err = &AlertError{Number: 48, Err: io.EOF}
+	_, fix := clientCertExpired(nil, &e)
+	said = append(said, fix[strings.LastIndex(fix, "If the server still"):])
+	for _, p := range clientCertProblems() {
+		said = append(said, "| "+p.sentence("The client certificate")+" | "+p.fix+" |")
+	}
+	for _, typ := range []Type{NearExpiry, Type(certs.WeakKey), Type(certs.WeakSignature)} {
+		e := exampleOf(BadCertificate)
+		judgeExample(&e, typ)
+		said = append(said, e.ClientCertProblems[0].String())
+	}
+	return said
+}
+
+// quotes reports whether the first quotation in a section is the fix, possibly preceded by all or the end of the cause.
 func quotes(section, cause, fix string) bool {
 	var words []string
 	for line := range strings.Lines(section) {
 		if text, ok := strings.CutPrefix(line, "> "); ok {
 			words = append(words, strings.Fields(text)...)
+		} else if len(words) > 0 {
+			break
 		}
 	}
 	quotation := strings.Join(words, " ")
@@ -293,6 +381,7 @@ func exampleOf(typ Type) Evidence {
 			Subject: pkix.Name{CommonName: "gateway"}, Issuer: pkix.Name{CommonName: "Old Client CA"}, NotAfter: now.AddDate(0, 1, 0),
 		},
 	}
+	e.ClientCertRequested = types[typ].step == ClientAuth
 	refusal := &starttls.Error{Kind: starttls.Kind(typ), Expected: "220 in reply to STARTTLS"}
 	switch typ {
 	case HandshakeTimeout:
@@ -315,6 +404,8 @@ func exampleOf(typ Type) Evidence {
 		e.Err = errors.New("tls: server's Finished message was incorrect")
 	case MissingClientCert:
 		e.ClientCert = nil
+	case UnknownCA, ClientCertExpired, ClientCertNotYetValid, UnsupportedCertificate:
+		judgeExample(&e, typ)
 	case Type(certs.Malformed):
 		e.Err = errors.New("tls: failed to parse certificate from server: x509: negative serial number")
 	}

@@ -7,8 +7,10 @@
 package failure
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,8 +77,12 @@ type Evidence struct {
 	FirstBytes             []byte         // the first bytes that the server sent; bounded
 
 	ClientCertRequested bool
-	ClientCert          *x509.Certificate // ours; nil if none is configured
-	AcceptableCAs       []string          // distinguished names; the server's list may be empty
+	ClientCert          *x509.Certificate     // ours; nil if none is configured
+	ClientCertAlone     bool                  // whether cert_file has no other certificate
+	ClientCertProblems  []ClientCertProblem   // of ours; none unless it was requested
+	AcceptableCAs       []string              // distinguished names; the server's list may be empty
+	SignatureSchemes    []tls.SignatureScheme // that the server accepts from clients
+	Version             uint16                // negotiated; 0 until the server's certificate has arrived
 }
 
 // Explain returns the failure that the evidence shows.
@@ -88,6 +94,9 @@ func Explain(e Evidence) *Failure {
 	} else {
 		f.Type = classify(&e)
 		f.Step, f.Reasons = stepOf(f.Type, &e), []Type{f.Type}
+		if f.Step == ClientAuth {
+			f.Reasons = append(f.Reasons, slices.DeleteFunc(refusalTypes(e.ClientCertProblems), func(t Type) bool { return t == f.Type })...)
+		}
 		f.Message = text.Clean(e.Err.Error(), 512)
 		f.Alert, f.HasAlert = alertOf(e.Err)
 	}
@@ -97,10 +106,10 @@ func Explain(e Evidence) *Failure {
 	}
 
 	f.Cause, f.Fix = types[f.Type].explain(f, &e)
-	f.Cause += f.otherReasons() + f.alertSentence()
 	// Everything that the sentences quote is already clean, except for the text of errors, which may contain foreign
-	// bytes.
-	f.Cause, f.Fix = text.Clean(f.Cause, maxSentences), text.Clean(f.Fix, maxSentences)
+	// bytes. What comes last is short and never cut.
+	last := f.otherReasons() + f.alertSentence()
+	f.Cause, f.Fix = text.Clean(f.Cause, maxSentences-len(last))+last, text.Clean(f.Fix, maxSentences)
 	if f.Message == "" {
 		f.Message = f.VerifyMessage
 	}

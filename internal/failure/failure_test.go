@@ -162,6 +162,20 @@ func TestCauseIsCleanAndBoundedWhateverAnErrorSays(t *testing.T) {
 	}
 }
 
+// A certificate with long names may have many problems. What the server said is not lost.
+func TestAlertOfALongCause(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	e := exampleOf(UnknownCA)
+	e.ClientCert.Subject.CommonName, e.ClientCert.Issuer.CommonName = long, long
+	judgeExample(&e, UnknownCA)
+	e.AcceptableCAs = []string{long, long, long}
+	e.Err = &AlertError{Number: 48, Err: io.EOF}
+	f := Explain(e)
+	assert.Equal(t, UnknownCA, f.Type)
+	assert.LessOrEqual(t, len(f.Cause), 1024)
+	assert.True(t, strings.HasSuffix(f.Cause, "… The server sent alert 48, unknown_ca."), f.Cause)
+}
+
 func TestEveryReasonIsNamed(t *testing.T) {
 	c := &x509.Certificate{DNSNames: []string{"other.example"}}
 	f := Explain(Evidence{ServerName: "a.example", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{

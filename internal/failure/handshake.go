@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
@@ -63,6 +64,10 @@ func cipherMismatch(_ *Failure, e *Evidence) (cause, fix string) {
 func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
 	if e.CertificateType != "" {
 		return noSuchCertificate(e)
+	}
+	if e.sentClientCert() {
+		return explainClientCert(e, fmt.Sprintf("%s refused the handshake after it had received the client certificate of %s.",
+			e.Endpoint, quoted(certs.SubjectName(e.ClientCert))), checkServersRule)
 	}
 	return fmt.Sprintf("%s refused the handshake.", e.Endpoint),
 		"Check the server's log. Usual reasons: no cipher suite or key exchange group in common, a name that the server does not serve, or a missing client certificate."

@@ -39,6 +39,7 @@ const (
 	UnknownCA              Type = "unknown_ca"
 	BadCertificate         Type = "bad_certificate"
 	ClientCertExpired      Type = "client_cert_expired"
+	ClientCertNotYetValid  Type = "client_cert_not_yet_valid"
 	ClientCertRevoked      Type = "client_cert_revoked"
 	UnsupportedCertificate Type = "unsupported_certificate"
 	CertificateUnknown     Type = "certificate_unknown"
@@ -93,6 +94,7 @@ var types = map[Type]struct {
 	UnknownCA:              {step: ClientAuth, explain: unknownCA},
 	BadCertificate:         {step: ClientAuth, explain: refusedForReasonInLog},
 	ClientCertExpired:      {step: ClientAuth, explain: clientCertExpired},
+	ClientCertNotYetValid:  {step: ClientAuth, explain: clientCertNotYetValid},
 	ClientCertRevoked:      {step: ClientAuth, explain: clientCertRevoked},
 	UnsupportedCertificate: {step: ClientAuth, explain: unsupportedCertificate},
 	CertificateUnknown:     {step: ClientAuth, explain: refusedForReasonInLog},

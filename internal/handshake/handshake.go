@@ -34,6 +34,9 @@ type Facts struct {
 
 	ClientCertRequested bool
 	AcceptableCAs       []string // distinguished names of the CAs whose client certificates the server accepts
+	// ClientCertProblems are problems with the client's own certificate, if the server requested it: near_expiry, those for
+	// which a server may refuse it, and weak_key and weak_signature. They are known only to the client.
+	ClientCertProblems []failure.ClientCertProblem
 }
 
 // Leaf returns the peer's own certificate, or nil if the peer sent none. f may be nil.

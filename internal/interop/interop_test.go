@@ -78,6 +78,8 @@ type test struct {
 	min, max uint16
 	client   string // the name of a client certificate
 
+	problems []failure.Type // that the probe itself finds with the client certificate
+
 	requestsCert bool // whether the server requests a client certificate without requiring one
 
 	// The expected failure. If typ is empty, the probe must succeed and see the same as `openssl s_client`.
@@ -101,6 +103,10 @@ func run(t *testing.T, tests []test) {
 			s.endpoint(t, test.port)
 			before := len(s.readLog())
 			o := test.probe(t, s)
+			if test.client != "" {
+				require.NotNil(t, o.Handshake)
+				assert.Equal(t, test.problems, failure.ClientCertWarnings(o.Handshake.ClientCertProblems))
+			}
 			if test.log != "" {
 				assert.Eventually(t, func() bool {
 					return strings.Contains(s.readLog()[before:], test.log)

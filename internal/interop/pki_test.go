@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
@@ -36,9 +37,11 @@ var (
 	//	clients issuer                  the root that servers trust for client certificates, and their issuer
 	//	client client-ed25519           client certificates
 	//	stranger expired revoked        client certificates that servers refuse
-	//	server-only lone                more of them; lone has no intermediate
+	//	server-only early weak old-ca   more of them: not yet valid, RSA with 1024 bits, from a CA that has expired
+	//	lone completed                  a client certificate without its intermediate and, with it appended, as completed
+	//	near                            a client certificate that expires in 12 hours
 	//
-	// crl.pem is a CRL of issuer that lists revoked. good.ocsp and revoked.ocsp are OCSP staples for rsa.
+	// crl.pem is a CRL of issuer that lists revoked, and old-crl.pem is one that has expired. good.ocsp and revoked.ocsp are OCSP staples for rsa.
 	pki string
 
 	roots       *x509.CertPool                 // trusted by the tests
@@ -94,11 +97,24 @@ func writePKI(dir string) (err error) {
 	client("server-only", "ecdsa", func(c *x509.Certificate) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	})
+	client("early", "ecdsa", tlsfarm.Validity(2*day, 90*day))
+	client("weak", "rsa1024")
+	client("near", "ecdsa", tlsfarm.Validity(-day, day/2))
+	oldCA := clients.Intermediate("Old Issuer", tlsfarm.Validity(-10*day, -day))
+	clientCerts["old-ca"] = issue(oldCA, "old-ca", "ecdsa")
 	client("lone", "ecdsa")
-	clientCerts["lone"] = tls.Certificate{Certificate: clientCerts["lone"].Certificate[:1], PrivateKey: clientCerts["lone"].PrivateKey, Leaf: clientCerts["lone"].Leaf}
+	leafPEM, keyPEM := tlsfarm.PEM(tls.Certificate{Certificate: clientCerts["lone"].Certificate[:1], PrivateKey: clientCerts["lone"].PrivateKey})
+	for name, chain := range map[string][]byte{"lone": leafPEM, "completed": slices.Concat(leafPEM, issuer.PEM())} {
+		write(name+".pem", chain)
+		write(name+".key", keyPEM)
+		clientCerts[name] = must(tls.X509KeyPair(chain, keyPEM))
+	}
 	clientCerts["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
 
 	now := time.Now()
+	writePEM("old-crl.pem", "X509 CRL", must(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: now.Add(-2 * day), NextUpdate: now.Add(-day),
+	}, issuer.Certificate, issuerKey)))
 	writePEM("crl.pem", "X509 CRL", must(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(day),
 		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: clientCerts["revoked"].Leaf.SerialNumber, RevocationTime: now}},
@@ -127,6 +143,8 @@ func issue(from *tlsfarm.Authority, name, key string, edits ...tlsfarm.Edit) tls
 
 func newKey(kind string) crypto.Signer {
 	switch kind {
+	case "rsa1024":
+		return must(rsa.GenerateKey(rand.Reader, 1024))
 	case "rsa":
 		return must(rsa.GenerateKey(rand.Reader, 2048))
 	case "p521":

@@ -5,6 +5,7 @@ package interop
 import (
 	"crypto/tls"
 	"net/http"
+	"net/smtp"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,18 +47,46 @@ func TestNginx(t *testing.T) {
 func TestNginxRefusesHTTPRequests(t *testing.T) {
 	s := start(t, "nginx")
 	for name, status := range map[string]int{
-		"": http.StatusBadRequest, "stranger": http.StatusBadRequest, "expired": http.StatusBadRequest, "client": http.StatusOK,
+		"": http.StatusBadRequest, "stranger": http.StatusBadRequest, "expired": http.StatusBadRequest, "lone": http.StatusBadRequest,
+		"client": http.StatusOK, "completed": http.StatusOK,
 	} {
 		o := (&test{port: 2, client: name}).probe(t, s)
 		assert.Nil(t, o.Failure, name)
 		assert.True(t, o.Handshake.ClientCertRequested, name)
 		assert.Equal(t, []string{"CN=Clients,O=Farm"}, o.Handshake.AcceptableCAs, name)
+		var warnings []failure.Type
+		if problem, bad := clientProblems[name]; bad {
+			warnings = []failure.Type{problem.warning}
+		}
+		assert.Equal(t, warnings, failure.ClientCertWarnings(o.Handshake.ClientCertProblems), name)
 
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: o.Target.TLS}}
 		response, err := client.Get("https://" + o.Target.Endpoint.String())
 		require.NoError(t, err, name)
 		_ = response.Body.Close()
 		assert.Equal(t, status, response.StatusCode, name)
+	}
+}
+
+// Postfix too completes the handshake without the client certificate that it demands. It refuses the client in SMTP.
+func TestPostfixRefusesInSMTP(t *testing.T) {
+	s := start(t, "postfix")
+	for name, answer := range map[string]string{"": "No client certificate presented", "stranger": "Client certificate not trusted", "client": ""} {
+		o := (&test{port: 4, starttls: "smtp", client: name}).probe(t, s)
+		assert.Nil(t, o.Failure, name)
+		assert.True(t, o.Handshake.ClientCertRequested, name)
+
+		client, err := smtp.Dial(o.Target.Endpoint.String())
+		require.NoError(t, err)
+		config := o.Target.TLS.Clone()
+		config.ServerName = "localhost"
+		err = client.StartTLS(config) // says EHLO again
+		if answer == "" {
+			assert.NoError(t, err)
+		} else {
+			assert.ErrorContains(t, err, answer, name)
+		}
+		_ = client.Close()
 	}
 }
 

@@ -4,7 +4,11 @@ package interop
 
 import (
 	"crypto/tls"
+	"slices"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 )
@@ -111,6 +115,29 @@ func TestVsftpd(t *testing.T) {
 			texts: []string{`It sent "220 (vsFTPd`, "Set starttls: ftp"},
 		},
 	})
+}
+
+// A server that only closes the connection gives no reason. What is wrong with the client certificate is said nevertheless.
+func TestSlapdRefusesAClientCertificate(t *testing.T) {
+	s := start(t, "slapd demand")
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for client, problem := range clientProblems {
+			o := (&test{starttls: "ldap", client: client, max: version}).probe(t, s)
+			assert.Equal(t, []failure.Type{problem.warning}, failure.ClientCertWarnings(o.Handshake.ClientCertProblems))
+			// slapd judges the certificate after the handshake. A TLS 1.2 probe is over then. It accepts some of them.
+			if version == tls.VersionTLS12 || slices.Contains([]string{"near", "weak", "server-only"}, client) {
+				assert.Nil(t, o.Failure, client)
+				continue
+			}
+			require.NotNil(t, o.Failure, client)
+			assert.Equal(t, failure.ConnectionClosed, o.Failure.Type)
+			assert.Equal(t, []failure.Type{failure.ConnectionClosed, problem.warning}, o.Failure.Reasons)
+			for _, text := range problem.texts {
+				assert.Contains(t, o.Failure.Cause+" "+o.Failure.Fix, text)
+			}
+		}
+		assert.Nil(t, (&test{starttls: "ldap", client: "completed", max: version}).probe(t, s).Failure)
+	}
 }
 
 func TestSlapd(t *testing.T) {

@@ -19,9 +19,10 @@ type run struct {
 	history   *history
 	transport transport.Transport
 
-	tls        *tls.Config      // the target's TLS settings, with its files as they are now
-	clientCert *tls.Certificate // for servers that request one; nil if none is configured
-	conn       transport.Conn   // nil until connected
+	tls        *tls.Config           // the target's TLS settings, with its files as they are now
+	clientCert *tls.Certificate      // for servers that request one; nil if none is configured
+	schemes    []tls.SignatureScheme // that the server accepts from clients; nil until it has requested a certificate
+	conn       transport.Conn        // nil until connected
 }
 
 // newRun begins a run now, with what the target's settings are now.
@@ -198,6 +199,8 @@ func (r *run) explain(step failure.Step, err error) *failure.Failure {
 	if h := r.Handshake; h != nil {
 		e.MinVersion, e.MaxVersion = h.MinVersion, h.MaxVersion
 		e.Verdict, e.ClientCertRequested, e.AcceptableCAs = h.Verdict, h.ClientCertRequested, h.AcceptableCAs
+		e.ClientCertProblems, e.SignatureSchemes, e.Version = h.ClientCertProblems, r.schemes, h.State.Version
 	}
+	e.ClientCertAlone = r.clientCert != nil && len(r.clientCert.Certificate) == 1
 	return failure.Explain(e)
 }

@@ -3,6 +3,7 @@ package probe
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
@@ -72,6 +73,8 @@ func (r *run) clientConfig(name string) *tls.Config {
 		if r.clientCert == nil {
 			return &tls.Certificate{}, nil // none
 		}
+		r.schemes = info.SignatureSchemes
+		r.judgeClientCert(info.AcceptableCAs, time.Now())
 		return r.clientCert, nil
 	}
 	return cfg
@@ -96,6 +99,25 @@ func (r *run) verify(name string, now time.Time) {
 	if h.OnDisk = r.history.compare(t, h.Leaf(), now); h.mismatch() {
 		h.Warnings = append(h.Warnings, failure.FileMismatch)
 	}
+}
+
+// judgeClientCert looks for problems with our own certificate. accepted are the DER names of the CAs that the server
+// accepts.
+func (r *run) judgeClientCert(accepted [][]byte, now time.Time) {
+	leaf := r.ClientCert
+	if leaf == nil {
+		return
+	}
+	chain := []*x509.Certificate{leaf}
+	for _, der := range r.clientCert.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			accepted = nil // perhaps one of them issued it
+			continue
+		}
+		chain = append(chain, c)
+	}
+	r.Handshake.ClientCertProblems = failure.ClientCertProblems(chain, accepted, now, r.Target.ExpiryWarning.Near(leaf, now))
 }
 
 // awaitRefusal waits for the server to refuse the client certificate. In TLS 1.3 the client's handshake is complete before

@@ -608,7 +608,7 @@ func TestEveryAlertThatRefusesTheClientCertificate(t *testing.T) {
 				with := check(want.withCert)
 				if with.Step == failure.ClientAuth {
 					assert.Contains(t, with.Cause, `the client certificate of "prober", issued by "Clients"`)
-					assert.Contains(t, with.Cause, "It accepts certificates from CN=Clients")
+					assert.Contains(t, with.Cause, "The server accepts certificates from CN=Clients")
 				}
 			})
 		}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Postfix. PORT offers STARTTLS; PORT+1 demands it; PORT+2 does not offer it; PORT+3 speaks TLS from the first byte.
+# Postfix. PORT offers STARTTLS; PORT+1 demands it; PORT+2 does not offer it; PORT+3 speaks TLS from the first byte;
+# PORT+4 demands a client certificate.
 . "$(dirname "$0")/lib.sh"
 need usr/lib/postfix/sbin/smtpd postfix
 need_root
@@ -28,6 +29,7 @@ $port inet n - n - - smtpd
 $((port + 1)) inet n - n - - smtpd -o smtpd_tls_security_level=encrypt
 $((port + 2)) inet n - n - - smtpd -o smtpd_tls_security_level=none
 $((port + 3)) inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+$((port + 4)) inet n - n - - smtpd -o smtpd_tls_security_level=encrypt -o smtpd_tls_req_ccert=yes -o smtpd_tls_CAfile=$pki/clients.pem
 tlsmgr unix - - n 1000? 1 tlsmgr
 anvil unix - - n - 1 anvil
 rewrite unix - - n - - trivial-rewrite

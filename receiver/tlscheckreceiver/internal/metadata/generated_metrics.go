@@ -192,7 +192,7 @@ var MetricsInfo = metricsInfo{
 	},
 	TLSValidationErrors: metricInfo{
 		Name:       "tls.validation.errors",
-		Attributes: []string{"server.address", "server.port", "network.peer.address", "certificate.path", "error.type"},
+		Attributes: []string{"server.address", "server.port", "network.peer.address", "certificate.path", "error.type", "tls.peer"},
 	},
 	TlscheckTimeLeft: metricInfo{
 		Name:       "tlscheck.time_left",
@@ -275,6 +275,12 @@ func WithTLSCurveMetricAttribute(tlsCurveAttributeValue string) MetricAttributeO
 func WithTLSNextProtocolMetricAttribute(tlsNextProtocolAttributeValue string) MetricAttributeOption {
 	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
 		dp.Attributes().PutStr("tls.next_protocol", tlsNextProtocolAttributeValue)
+	})
+}
+
+func WithTLSPeerMetricAttribute(tlsPeerAttributeValue string) MetricAttributeOption {
+	return metricAttributeOptionFunc(func(dp pmetric.NumberDataPoint) {
+		dp.Attributes().PutStr("tls.peer", tlsPeerAttributeValue)
 	})
 }
 
@@ -1641,7 +1647,7 @@ type metricTLSValidationErrors struct {
 // init fills tls.validation.errors metric with initial data.
 func (m *metricTLSValidationErrors) init() {
 	m.data.SetName("tls.validation.errors")
-	m.data.SetDescription("Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate, and the server judges the receiver's own.")
+	m.data.SetDescription("Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate. Server and receiver judge the receiver's own, in points with tls.peer.")
 	m.data.SetUnit("{error}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)

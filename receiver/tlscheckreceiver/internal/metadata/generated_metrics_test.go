@@ -170,7 +170,7 @@ func TestMetricsBuilder(t *testing.T) {
 			mb.RecordTLSProbeSuccessDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"))
 			defaultMetricsCount++
 			allMetricsCount++
-			mb.RecordTLSValidationErrorsDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"), WithErrorTypeMetricAttribute("error.type-val"))
+			mb.RecordTLSValidationErrorsDataPoint(ts, 1, WithServerAddressMetricAttribute("server.address-val"), WithServerPortMetricAttribute(11), WithNetworkPeerAddressMetricAttribute("network.peer.address-val"), WithCertificatePathMetricAttribute("certificate.path-val"), WithErrorTypeMetricAttribute("error.type-val"), WithTLSPeerMetricAttribute("tls.peer-val"))
 
 			allMetricsCount++
 			mb.RecordTlscheckTimeLeftDataPoint(ts, 1, "tlscheck.x509.issuer-val", "tlscheck.x509.cn-val", []any{"tlscheck.x509.san-item1", "tlscheck.x509.san-item2"})
@@ -1001,7 +1001,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.validation.errors"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate, and the server judges the receiver's own.", mi.Description())
+					assert.Equal(t, "Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate. Server and receiver judge the receiver's own, in points with tls.peer.", mi.Description())
 					assert.Equal(t, "{error}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1025,6 +1025,9 @@ func TestMetricsBuilder(t *testing.T) {
 					errorTypeAttrVal, ok := dp.Attributes().Get("error.type")
 					assert.True(t, ok)
 					assert.Equal(t, "error.type-val", errorTypeAttrVal.Str())
+					tlsPeerAttrVal, ok := dp.Attributes().Get("tls.peer")
+					assert.True(t, ok)
+					assert.Equal(t, "tls.peer-val", tlsPeerAttrVal.Str())
 				case "tlscheck.time_left":
 					if tt.name != "reaggregate_set" {
 						assert.False(t, validatedMetrics["tlscheck.time_left"], "Found a duplicate in the metrics slice: tlscheck.time_left")

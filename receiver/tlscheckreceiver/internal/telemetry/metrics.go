@@ -33,6 +33,7 @@ type series struct {
 	errorType failure.Type
 	version   string
 	success   bool
+	ofClient  bool // whether it is about the receiver's own certificate
 }
 
 func (c *counters) add(s series) {
@@ -59,6 +60,9 @@ func (r *Recorder) recordMetrics(o probe.Outcome, s *placeState, ids spanIDs) {
 	}
 	for _, t := range validationErrors(o) {
 		s.validation.add(series{errorType: t})
+	}
+	for _, t := range clientValidationErrors(o) {
+		s.validation.add(series{errorType: t, ofClient: true})
 	}
 	var h *probe.Handshake
 	switch o := o.(type) {
@@ -100,7 +104,11 @@ func (r *Recorder) recordCounters(ts pcommon.Timestamp, s *placeState) {
 		b.RecordTLSHandshakeTotalDataPoint(ts, c.count, result, s.with(option)...)
 	}
 	for _, c := range s.validation {
-		b.RecordTLSValidationErrorsDataPoint(ts, c.count, s.with(metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))...)
+		options := s.with(metadata.WithErrorTypeMetricAttribute(string(c.series.errorType)))
+		if c.series.ofClient {
+			options = append(options, metadata.WithTLSPeerMetricAttribute("client"))
+		}
+		b.RecordTLSValidationErrorsDataPoint(ts, c.count, options...)
 	}
 }
 
@@ -266,8 +274,27 @@ func handshakeSeries(about *probe.About, h *probe.Handshake) series {
 	return series{success: true, version: handshake.VersionName(h.State.Version)}
 }
 
-// validationErrors returns everything that is wrong with a certificate, and the warnings. They are about the server's
-// certificate, as the receiver sees it, and about the receiver's, as the server sees it.
+// clientValidationErrors returns why the server refused the receiver's own certificate, or that it misses one, and what the
+// receiver itself finds wrong with it. If the server denies access, or closes the connection without a reason, there may be
+// nothing wrong with the certificate.
+func clientValidationErrors(o probe.Outcome) (types []failure.Type) {
+	attempt := probe.AttemptOf(o)
+	if attempt == nil || attempt.Handshake == nil {
+		return nil
+	}
+	h := attempt.Handshake
+	if f := h.Failure; f != nil && f.Step == failure.ClientAuth && f.Type != failure.AccessDenied && f.Type != failure.ConnectionClosed {
+		types = slices.Clone(f.Reasons)
+	}
+	for _, t := range failure.ClientCertWarnings(h.ClientCertProblems) {
+		if !slices.Contains(types, t) {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+// validationErrors returns everything that is wrong with the server's certificate or a file, and the warnings.
 func validationErrors(o probe.Outcome) []failure.Type {
 	if f, ok := o.(*probe.FileOutcome); ok {
 		var types []failure.Type
@@ -286,13 +313,6 @@ func validationErrors(o probe.Outcome) []failure.Type {
 		types = failure.Types(h.Verdict.Reasons)
 	} else if h.Failure != nil && h.Failure.Step == failure.Verify {
 		types = h.Failure.Reasons // the certificate could not be parsed
-	}
-	if f := h.Failure; f != nil && f.Step == failure.ClientAuth {
-		switch f.Type {
-		case failure.UnknownCA, failure.BadCertificate, failure.ClientCertExpired, failure.ClientCertRevoked,
-			failure.UnsupportedCertificate, failure.CertificateUnknown:
-			types = append(types, f.Type)
-		}
 	}
 	return append(types, h.Warnings...)
 }

@@ -153,17 +153,19 @@ func TestHistogramAddsUp(t *testing.T) {
 func TestRefusedClientCertificateIsValidationError(t *testing.T) {
 	for typ, counted := range map[failure.Type]bool{
 		failure.UnknownCA: true, failure.BadCertificate: true, failure.ClientCertExpired: true, failure.ClientCertRevoked: true,
-		failure.UnsupportedCertificate: true, failure.CertificateUnknown: true,
-		failure.MissingClientCert: false, failure.AccessDenied: false, // nothing is wrong with the certificate
+		failure.UnsupportedCertificate: true, failure.CertificateUnknown: true, failure.ClientCertNotYetValid: true,
+		failure.MissingClientCert: true,
+		failure.AccessDenied:      false, failure.ConnectionClosed: false, // nothing is wrong with the certificate
 	} {
 		o := handshakeOutcome(example, time.Millisecond, minimalCertificate())
 		o.Failure = &failure.Failure{Step: failure.ClientAuth, Type: typ, Reasons: []failure.Type{typ}}
 		o.Handshake.Failure = o.Failure
 		if counted {
-			assert.Equal(t, []failure.Type{typ}, validationErrors(o))
+			assert.Equal(t, []failure.Type{typ}, clientValidationErrors(o))
 		} else {
-			assert.Empty(t, validationErrors(o), typ)
+			assert.Empty(t, clientValidationErrors(o), typ)
 		}
+		assert.Empty(t, validationErrors(o), "nothing is wrong with the server's certificate")
 	}
 }
 

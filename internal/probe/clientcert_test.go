@@ -1,0 +1,280 @@
+package probe
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
+)
+
+// presentTo makes the target present a client certificate.
+func presentTo(tt *target.Target, c tls.Certificate) {
+	tt.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c, nil }
+}
+
+// badClientCert is a client certificate that something is wrong with.
+type badClientCert struct {
+	cert  tls.Certificate
+	typ   failure.Type   // of a refusal
+	also  []failure.Type // the other reasons
+	warns []failure.Type
+	says  []string // in the cause and the fix, and in the problems
+	fixed tls.Certificate
+}
+
+// badClientCerts returns a certificate with each problem, for a server that trusts clients.
+func badClientCerts(clients *tlsfarm.Authority) map[string]badClientCert {
+	serverOnly := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }
+	cannotSign := func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }
+	expired, notYetValid := tlsfarm.Validity(-2*day, -day-time.Hour), tlsfarm.Validity(2*day+time.Hour, 90*day)
+	weakKey := tlsfarm.Key(tlsfarm.RSAKey(1024))
+	fromElsewhere := func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://pki.example/ca.crt"} }
+	issuer := clients.Intermediate("Client Issuer")
+	strangers := tlsfarm.NewAuthority("Strangers")
+	good := issuer.Issue("prober")
+	oldIssuer := clients.Intermediate("Client Issuer", expired)
+	limited := clients.Intermediate("Servers Only", serverOnly)
+	on := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.DateOnly) }
+	complete := issuer.Issue("prober", fromElsewhere)
+	lone := complete
+	lone.Certificate = complete.Certificate[:1]
+	return map[string]badClientCert{
+		"expired": {
+			cert: issuer.Issue("prober", expired), typ: failure.ClientCertExpired,
+			says: []string{" expired on " + on(-day-time.Hour), "25 hours ago by the collector's clock", "Renew the certificate in cert_file."}, fixed: good,
+		},
+		"not yet valid": {
+			cert: issuer.Issue("prober", notYetValid), typ: failure.ClientCertNotYetValid,
+			says: []string{" is not valid before " + on(2*day+time.Hour), "in 2 days by the collector's clock", "Use a certificate that is already valid"}, fixed: good,
+		},
+		"for servers only": {
+			cert: issuer.Issue("prober", serverOnly), typ: failure.UnsupportedCertificate,
+			says: []string{" has extended key usages, but not clientAuth", "with the extended key usage clientAuth"}, fixed: good,
+		},
+		"without digitalSignature": {
+			cert: issuer.Issue("prober", cannotSign), typ: failure.UnsupportedCertificate,
+			says: []string{" has key usages, but not digitalSignature", "the key usage digitalSignature"}, fixed: good,
+		},
+		"of another CA": {
+			cert: strangers.Issue("prober"), typ: failure.UnknownCA,
+			says: []string{`The list of CAs that the server accepts does not include "Strangers", and cert_file does not have the certificate of "Strangers".`, "Otherwise use a certificate from a CA that the server accepts, or add"}, fixed: good,
+		},
+		"self-signed": {
+			cert: tlsfarm.SelfSigned("prober"), typ: failure.UnknownCA,
+			says: []string{`The list of CAs that the server accepts does not include "prober".`, `Use a certificate from a CA that the server accepts, or add "prober"`}, fixed: good,
+		},
+		"without its intermediate": {
+			cert: lone, typ: failure.UnknownCA,
+			says: []string{`does not have the certificate of "Client Issuer"`, `If "Client Issuer" is an intermediate below one of those CAs, add its certificate to the end of cert_file, as PEM. It can be downloaded from http://pki.example/ca.crt`}, fixed: complete,
+		},
+		"weak key": {
+			cert: issuer.Issue("prober", weakKey), typ: failure.UnsupportedCertificate, warns: []failure.Type{failure.Type(certs.WeakKey)},
+			says:  []string{" has an RSA key of 1024 bits", "an RSA key of at least 2048 bits"},
+			fixed: issuer.Issue("prober", tlsfarm.Key(tlsfarm.RSAKey(2048))),
+		},
+		"expired intermediate": {
+			cert: oldIssuer.Issue("prober"), typ: failure.ClientCertExpired,
+			says: []string{`The CA certificate "Client Issuer" in cert_file expired on`, "Replace that CA certificate"}, fixed: good,
+		},
+		"intermediate for servers only": {
+			cert: limited.Issue("prober"), typ: failure.UnsupportedCertificate,
+			says: []string{`The CA certificate "Servers Only" in cert_file has extended key usages, but not clientAuth`, "Use a certificate from a CA that issues for clients"}, fixed: good,
+		},
+		"everything": {
+			cert: strangers.Issue("prober", expired, serverOnly, weakKey), typ: failure.ClientCertExpired,
+			also:  []failure.Type{failure.UnsupportedCertificate, failure.UnknownCA},
+			warns: []failure.Type{failure.ClientCertExpired, failure.UnsupportedCertificate, failure.UnknownCA, failure.Type(certs.WeakKey)},
+			says:  []string{" expired on ", "but not clientAuth", `does not include "Strangers"`, "1024 bits", "Renew the certificate", "extended key usage clientAuth", "or add", "2048"}, fixed: good,
+		},
+	}
+}
+
+func (c *badClientCert) warnings() []failure.Type {
+	if c.warns != nil {
+		return c.warns
+	}
+	return []failure.Type{c.typ}
+}
+
+// Servers have one alert for many reasons. Whichever they send, the failure says what is wrong with our certificate.
+func TestRefusalSaysWhatIsWrongWithTheClientCertificate(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	for name, c := range badClientCerts(clients) {
+		for alert, typ := range map[uint8]failure.Type{40: "", 41: failure.MissingClientCert, 42: "", 43: "", 44: failure.ClientCertRevoked, 45: "", 46: "", 48: "", 49: "", 116: failure.MissingClientCert} {
+			t.Run(fmt.Sprintf("%s %d", name, alert), func(t *testing.T) {
+				s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), tls.VersionTLS13, alert)
+				t.Cleanup(s.Close)
+				tt := newTarget(t, s.Endpoint())
+				presentTo(tt, c.cert)
+				f := probeOnce(t, tt).Failure
+				require.NotNil(t, f)
+				reasons := append([]failure.Type{c.typ}, c.also...)
+				inTime := c.typ != failure.ClientCertExpired && c.typ != failure.ClientCertNotYetValid
+				switch agrees := failure.Type(map[uint8]string{43: "unsupported_certificate", 48: "unknown_ca"}[alert]); {
+				case typ != "":
+					assert.Equal(t, typ, f.Type)
+					reasons = append(reasons, typ)
+				case alert == 45 && inTime:
+					assert.Equal(t, failure.ClientCertExpired, f.Type, "only the server says so")
+					reasons = append(reasons, f.Type)
+				case alert == 48 && name == "weak key":
+					assert.Equal(t, failure.UnknownCA, f.Type, "no server says that for a weak key")
+					reasons = append(reasons, f.Type)
+				case len(c.also) > 0 && agrees != "":
+					assert.Equal(t, agrees, f.Type, "the alert chooses among several reasons")
+				default:
+					assert.Equal(t, c.typ, f.Type)
+				}
+				assert.ElementsMatch(t, reasons, f.Reasons)
+				assert.Equal(t, failure.ClientAuth, f.Step)
+				assert.Equal(t, alert == 45 && inTime, strings.Contains(f.Cause, "by the collector's clock until"), f.Cause)
+				assert.Equal(t, alert == 45 && inTime, strings.Contains(f.Fix, "Compare the clocks"), f.Fix)
+				assert.Regexp(t, fmt.Sprintf(`The server sent alert %d, \w+\.$`, alert), f.Cause)
+				for _, say := range c.says {
+					if alert == 44 && !strings.Contains(f.Cause, say) {
+						assert.Equal(t, "Issue a new certificate and a new key for cert_file and key_file.", f.Fix)
+						continue
+					}
+					assert.Contains(t, f.Cause+"\n"+f.Fix, say)
+				}
+			})
+		}
+	}
+}
+
+// Servers in Go refuse most of them. Following the fix, the probe succeeds.
+func TestFixedClientCertificateIsAccepted(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	for name, c := range badClientCerts(clients) {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
+				t.Parallel()
+				config := healthy()
+				config.MaxVersion, config.ClientAuth, config.ClientCAs = version, tls.RequireAndVerifyClientCert, clients.Pool()
+				tt := serve(t, config)
+				presentTo(tt, c.cert)
+				o := probeOnce(t, tt)
+				if name == "weak key" || name == "without digitalSignature" { // Go accepts these
+					assert.Nil(t, o.Failure)
+				} else {
+					require.NotNil(t, o.Failure)
+					assert.Contains(t, append(c.also, c.typ), o.Failure.Type)
+				}
+				assert.Equal(t, c.warnings(), failure.ClientCertWarnings(o.Handshake.ClientCertProblems))
+
+				presentTo(tt, c.fixed)
+				o = probeOnce(t, tt)
+				assert.Nil(t, o.Failure)
+				assert.Empty(t, o.Handshake.ClientCertProblems)
+			})
+		}
+	}
+}
+
+// What a server accepts today is a warning.
+func TestClientCertificateWarnings(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	warnings := func(t *testing.T, auth tls.ClientAuthType, c tls.Certificate) []failure.ClientCertProblem {
+		config := healthy()
+		config.ClientAuth, config.ClientCAs = auth, clients.Pool()
+		tt := serve(t, config)
+		if c.Leaf != nil {
+			presentTo(tt, c)
+		}
+		o := probeOnce(t, tt)
+		assert.Nil(t, o.Failure)
+		assert.Empty(t, o.Handshake.Warnings, "those are about the server's certificate")
+		return o.Handshake.ClientCertProblems
+	}
+	for name, c := range badClientCerts(clients) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			problems := warnings(t, tls.RequireAnyClientCert, c.cert)
+			assert.Equal(t, c.warnings(), failure.ClientCertWarnings(problems))
+			var all []string
+			for _, p := range problems {
+				all = append(all, p.String())
+				assert.True(t, strings.HasPrefix(p.String(), "The "), p.String())
+			}
+			for _, say := range c.says {
+				assert.Contains(t, strings.Join(all, "\n"), say)
+			}
+			assert.Empty(t, warnings(t, tls.NoClientCert, c.cert), "the server does not ask for it")
+		})
+	}
+	near := warnings(t, tls.RequireAndVerifyClientCert, clients.Issue("prober", tlsfarm.Validity(-80*day, 10*day+time.Hour)))
+	require.Len(t, near, 1)
+	assert.Equal(t, failure.NearExpiry, near[0].Type)
+	assert.Contains(t, near[0].String(), "The client certificate expires on "+time.Now().Add(10*day+time.Hour).UTC().Format(time.DateOnly))
+	assert.Contains(t, near[0].String(), "in 10 days. Renew the certificate in cert_file.")
+
+	assert.Empty(t, warnings(t, tls.RequestClientCert, tls.Certificate{}), "many servers ask and do without")
+}
+
+// A certificate that we find nothing wrong with is said to be valid, with its names.
+func TestRefusalOfAValidClientCertificate(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	good := clients.Issue("prober", tlsfarm.Names("prober.example"), tlsfarm.Validity(-80*day, 10*day)) // no server refuses it for that
+	valid := fmt.Sprintf("It is valid by the collector's clock until %s: the server's clock, trust or rules are at fault. Its subject is CN=prober and its names are prober.example.",
+		good.Leaf.NotAfter.UTC().Format("2006-01-02 15:04:05 MST"))
+	for alert, c := range map[uint8]struct {
+		typ failure.Type
+		fix string
+	}{
+		0:   {failure.ConnectionClosed, "Check the server's clock"},
+		40:  {failure.HandshakeFailure, "which client CAs it trusts"},
+		42:  {failure.BadCertificate, "which clients it allows"},
+		43:  {failure.UnsupportedCertificate, "a key type that the server supports"},
+		45:  {failure.ClientCertExpired, "Compare the clocks"},
+		46:  {failure.CertificateUnknown, "Check the server's clock"},
+		48:  {failure.UnknownCA, "Check that this CA has the issuer's key"},
+		49:  {failure.AccessDenied, "Allow the certificate's subject"},
+		116: {failure.MissingClientCert, "with its intermediates in cert_file"},
+	} {
+		s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), tls.VersionTLS13, alert)
+		t.Cleanup(s.Close)
+		tt := newTarget(t, s.Endpoint())
+		presentTo(tt, good)
+		f := probeOnce(t, tt).Failure
+		require.NotNil(t, f, alert)
+		assert.Equal(t, c.typ, f.Type)
+		assert.Equal(t, []failure.Type{c.typ}, f.Reasons)
+		assert.Contains(t, f.Cause, valid)
+		assert.Contains(t, f.Fix, c.fix)
+		assert.Equal(t, alert == 45, strings.Contains(f.Cause, "The collector's clock is at "+time.Now().UTC().Format(time.DateOnly)), f.Cause)
+	}
+}
+
+// A server may list more CAs than telemetry shows. All of them are compared.
+func TestIssuerAmongManyAcceptedCAs(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	pool := x509.NewCertPool()
+	for i := range 300 {
+		pool.AddCert(tlsfarm.NewAuthority(fmt.Sprint("CA ", i)).Certificate)
+	}
+	good := clients.Issue("prober")
+	accepting := func(pool *x509.CertPool) []failure.ClientCertProblem {
+		config := healthy()
+		config.ClientAuth, config.ClientCAs = tls.RequireAnyClientCert, pool
+		tt := serve(t, config)
+		presentTo(tt, good)
+		o := probeOnce(t, tt)
+		require.Nil(t, o.Failure)
+		assert.LessOrEqual(t, len(o.Handshake.AcceptableCAs), 100)
+		return o.Handshake.ClientCertProblems
+	}
+	assert.NotEmpty(t, accepting(pool))
+	pool.AddCert(clients.Certificate)
+	assert.Empty(t, accepting(pool))
+	assert.Empty(t, accepting(nil), "the server names none")
+}
