@@ -84,7 +84,10 @@ func closestName(leaf *x509.Certificate, wanted string) (name, override string) 
 	for _, n := range leaf.DNSNames {
 		o := n
 		domain, wildcard := strings.CutPrefix(n, "*.")
-		if wildcard {
+		switch {
+		case wildcard && domain == wanted:
+			o = "www." + domain
+		case wildcard:
 			o = label + "." + domain
 		}
 		d := 0

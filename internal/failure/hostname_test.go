@@ -72,7 +72,7 @@ func TestNameMismatch(t *testing.T) {
 		"wildcard of the domain itself": {
 			cert: x509.Certificate{DNSNames: []string{"*.example.com"}}, wanted: "example.com",
 			cause: ", only for *.example.com. The wildcard in *.example.com stands for exactly one label.",
-			fix:   "Reissue it with example.com among its names, or set tls server_name_override to a name that *.example.com covers, such as example.example.com.",
+			fix:   "Reissue it with example.com among its names, or set tls server_name_override to a name that *.example.com covers, such as www.example.com.",
 		},
 		"wildcard for an address": {
 			cert: x509.Certificate{DNSNames: []string{"*.example.com"}}, wanted: "10.0.0.1",
