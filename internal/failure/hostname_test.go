@@ -172,6 +172,14 @@ func TestClosestOfManyNames(t *testing.T) {
 	assert.Contains(t, f.Cause, "and 19995 more. The closest of these is ape.Example.")
 	assert.Equal(t, "ape.Example", advised(f.Fix))
 
+	// These names take all steps.
+	for i := range names {
+		names[i] = fmt.Sprintf("%05d.%s", i, strings.Repeat("c.", 100)+"c")
+	}
+	wanted := strings.Repeat("b.", 100) + "api.example"
+	names = append(names[:1000], wanted[:50]+"x"+wanted[51:])
+	f = mismatch(&x509.Certificate{DNSNames: names}, wanted)
+	assert.Equal(t, names[1000], advised(f.Fix))
 }
 
 func TestDifferencesTakeBoundedSteps(t *testing.T) {
