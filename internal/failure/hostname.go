@@ -158,7 +158,7 @@ func almostValid(names []string, wanted string) string {
 func useless(leaf *x509.Certificate) string {
 	switch {
 	case len(leaf.DNSNames) > 0 && isAddress(leaf.DNSNames[0]):
-		return fmt.Sprintf(" %s is an address, but it is a DNS name in the certificate, which clients do not accept for an address.", leaf.DNSNames[0])
+		return fmt.Sprintf(" %s is an address, but it is a DNS name in the certificate, which clients do not accept for an address.", text.Clean(leaf.DNSNames[0], maxName))
 	case len(leaf.DNSNames) > 0:
 		return fmt.Sprintf(" %s is not the name of a host.", quoted(leaf.DNSNames[0]))
 	case len(leaf.URIs) > 0 && leaf.URIs[0].Scheme == "spiffe":
