@@ -88,6 +88,9 @@ func Explain(e Evidence) *Failure {
 	} else {
 		f.Type = classify(&e)
 		f.Step, f.Reasons = stepOf(f.Type, &e), []Type{f.Type}
+		if f.Step == File && e.Verdict != nil {
+			f.Reasons = append(f.Reasons, Types(e.Verdict.Reasons)...)
+		}
 		f.Message = text.Clean(e.Err.Error(), 512)
 		f.Alert, f.HasAlert = alertOf(e.Err)
 	}

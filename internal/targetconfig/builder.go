@@ -34,9 +34,12 @@ const filesOnly = "files"
 func (b *Builder) Build(e *Entry) ([]*target.Target, []error) {
 	var errs []error
 	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	files := target.Files{Pattern: e.FilePath, Format: e.FileFormat, Password: string(e.Password)}
+	files := target.Files{Pattern: e.FilePath, Format: e.FileFormat, Password: string(e.Password), Key: e.KeyPath}
 	if err := files.Check(); err != nil {
 		errorf("file_path: %q %w", e.FilePath, err)
+	}
+	if err := files.CheckKey(); err != nil {
+		errorf("key_path: %q %w", e.KeyPath, err)
 	}
 	var endpoint target.Endpoint
 	if e.Endpoint != "" || e.FilePath == "" {
