@@ -138,7 +138,7 @@ func parseKeyPEM(data []byte) (*comparedKey, *KeyError) {
 		case kind == "OPENSSH PRIVATE KEY":
 			return nil, &KeyError{Problem: KeyNotKey, Detail: "it is a key of OpenSSH"}
 		case !strings.HasSuffix(kind, "PRIVATE KEY"):
-			if other == "" && kind != "EC PARAMETERS" {
+			if other == "" || other == "EC PARAMETERS" {
 				other = kind
 			}
 			continue

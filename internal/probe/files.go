@@ -123,7 +123,7 @@ func readFile(t *target.Target, path string, file *fileHistory) (o *FileOutcome,
 		o.fail(err, nil)
 		return o, 0
 	}
-	o.Certificates, o.Depths, o.Bad = bundle.Certificates, bundle.Depths, bundle.BadCount
+	o.Certificates, o.Depths, o.BadLeaf, o.Bad = bundle.Certificates, bundle.Depths, bundle.BadLeaf != nil, bundle.BadCount
 	if o.Bad > 0 {
 		o.FirstBad = bundle.Bad[0].Error()
 		o.Warnings = append(o.Warnings, failure.Type(certs.Malformed))
@@ -131,8 +131,7 @@ func readFile(t *target.Target, path string, file *fileHistory) (o *FileOutcome,
 	if slices.ContainsFunc(o.Judged(), func(c *x509.Certificate) bool { return t.ExpiryWarning.Near(c, o.Start) }) {
 		o.Warnings = append(o.Warnings, failure.NearExpiry)
 	}
-	if bundle.BadLeaf != nil {
-		o.BadLeaf = true
+	if o.BadLeaf {
 		o.fail(bundle.BadLeaf, nil)
 		return o, 0
 	}
