@@ -1,10 +1,8 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/pem"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,17 +43,6 @@ func files(p *Prober, tt *target.Target) []Outcome {
 
 // chain returns the certificates of c in PEM.
 func chain(c tls.Certificate) []byte { pem, _ := tlsfarm.PEM(c); return pem }
-
-// unreadable returns c's first certificate in PEM, with a negative serial number, which Go does not read.
-func unreadable(c tls.Certificate) []byte {
-	der := slices.Clone(c.Certificate[0])
-	serial := bytes.Index(der, []byte{0xa0, 3, 2, 1, 2, 2}) + 7 // after the version
-	der[serial] |= 0x80
-	if der[serial] == 0x80 && der[serial+1]&0x80 == 0 {
-		der[serial] = 0x81
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
 
 func TestFileOutcomes(t *testing.T) {
 	old := tlsfarm.Validity(-90*day, -3*day-time.Minute)
@@ -126,20 +113,20 @@ func TestFileOutcomes(t *testing.T) {
 			cause: "The certificate that a server would present from FILE cannot be read: PEM block at line 1: ",
 		},
 		"leaf that Go cannot read": {
-			content: [][]byte{unreadable(intermediate.Issue("www")), intermediate.PEM()}, count: 1,
+			content: [][]byte{tlsfarm.Unreadable(intermediate.Issue("www")), intermediate.PEM()}, count: 1,
 			warnings: []failure.Type{"malformed_certificate"}, failure: "file_malformed", step: failure.File,
 			cause: `FILE has a certificate this collector cannot read, "www" (PEM block at line 1): its serial number is negative. It is the one that a server would present. Others in the file can be read.`,
 		},
 		"leaf that Go cannot read, alone": {
-			content: [][]byte{unreadable(intermediate.Issue("www"))}, failure: "file_malformed", step: failure.File,
+			content: [][]byte{tlsfarm.Unreadable(intermediate.Issue("www"))}, failure: "file_malformed", step: failure.File,
 			cause: `FILE has a certificate this collector cannot read, "www" (PEM block at line 1): its serial number is negative.`,
 		},
 		"leaf that Go cannot read, and CA near its expiry": { // only leaves matter
-			content: [][]byte{unreadable(intermediate.Issue("www")), tlsfarm.NewAuthority("Short Root", tlsfarm.Validity(-day, 20*day)).PEM()}, count: 1,
+			content: [][]byte{tlsfarm.Unreadable(intermediate.Issue("www")), tlsfarm.NewAuthority("Short Root", tlsfarm.Validity(-day, 20*day)).PEM()}, count: 1,
 			warnings: []failure.Type{"malformed_certificate"}, failure: "file_malformed", step: failure.File,
 		},
 		"bundle of CAs, the first of which Go cannot read": {
-			content: [][]byte{unreadable(tls.Certificate{Certificate: [][]byte{elsewhere.Certificate.Raw}}), root.PEM()}, count: 1,
+			content: [][]byte{tlsfarm.Unreadable(tls.Certificate{Certificate: [][]byte{elsewhere.Certificate.Raw}}), root.PEM()}, count: 1,
 			warnings: []failure.Type{"malformed_certificate"},
 		},
 		"empty": {content: [][]byte{nil}, failure: "file_empty", step: failure.File, cause: "FILE is empty"},
@@ -308,7 +295,7 @@ func TestFilesAreComparedWithTheEndpoint(t *testing.T) {
 	assert.Empty(t, h.Warnings)
 
 	// Nor is one whose leaf cannot be read: the endpoint may serve that one.
-	write(t, path, unreadable(root.Issue("odd")), chain(other))
+	write(t, path, tlsfarm.Unreadable(root.Issue("odd")), chain(other))
 	h = probe()
 	assert.Empty(t, h.OnDisk)
 	assert.Empty(t, h.Warnings)

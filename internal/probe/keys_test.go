@@ -76,7 +76,7 @@ func TestKeyOutcomes(t *testing.T) {
 			"The private key in KEY cannot be read: it is encrypted.", "The collector has no password for it.",
 		},
 		"certificate that cannot be read": {
-			unreadable(site), otherKey, []failure.Type{"file_malformed"}, "FILE has a certificate this collector cannot read", "Reissue",
+			tlsfarm.Unreadable(site), otherKey, []failure.Type{"file_malformed"}, "FILE has a certificate this collector cannot read", "Reissue",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

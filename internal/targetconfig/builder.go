@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,7 +39,10 @@ func (b *Builder) Build(e *Entry) ([]*target.Target, []error) {
 	if err := files.Check(); err != nil {
 		errorf("file_path: %q %w", e.FilePath, err)
 	}
-	if err := files.CheckKey(); err != nil {
+	switch err := files.CheckKey(); {
+	case strings.Contains(e.KeyPath, "-----BEGIN"):
+		errorf("key_path: has a key instead of a path; write the key to a file, and its path here") // never quoted
+	case err != nil:
 		errorf("key_path: %q %w", e.KeyPath, err)
 	}
 	var endpoint target.Endpoint
