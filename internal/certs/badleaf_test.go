@@ -75,6 +75,7 @@ func TestBadLeaf(t *testing.T) {
 		"PKCS#12, leaf":            {pkcs12(keyBag, bag(badLeaf), bag(ca)), []int{1}, "certificate 1"},
 		"PKCS#12, in reverse":      {pkcs12(bag(ca), bag(badLeaf), keyBag), []int{1}, "certificate 2"},
 		"PKCS#12, CA":              {pkcs12(keyBag, bag(badCA), bag(leaf), bag(ca)), []int{0, 1}, ""},
+		"PKCS#12, leaf at the end": {pkcs12(bag(ca), bag(badLeaf)), []int{0}, ""}, // a trust store
 		"PKCS#12, without a key":   {pkcs12(bag(badCA), bag(ca)), []int{1}, ""},
 		"JKS, leaf":                {java(keystore('a', badLeaf, ca)), []int{1}, `entry "a", certificate 1`},
 		"JKS, leaf that is a CA":   {java(keystore('a', badCA, ca)), []int{1}, `entry "a", certificate 1`},

@@ -80,14 +80,8 @@ type comparedKey struct {
 	name  string           // in words, such as "an RSA key of 2048 bits"
 }
 
-func readKey(path string) (key *comparedKey, problem *KeyError) {
+func readKey(path string) (*comparedKey, *KeyError) {
 	data, err := diskfile.Read(path, maxKeyFile)
-	defer func() {
-		clear(data)
-		if recover() != nil { // what it says may have parts of the key
-			key, problem = nil, &KeyError{Problem: KeyMalformed, Detail: "the decoder panicked"}
-		}
-	}()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &KeyError{Problem: KeyNotFound, Detail: "there is no such file"}
@@ -101,8 +95,14 @@ func readKey(path string) (key *comparedKey, problem *KeyError) {
 	return parseKeyFile(data)
 }
 
-// parseKeyFile returns the first private key in data, PEM or DER, as that is the one that servers use.
-func parseKeyFile(data []byte) (*comparedKey, *KeyError) {
+// parseKeyFile returns the first private key in data, PEM or DER, as that is the one that servers use. It clears data.
+func parseKeyFile(data []byte) (key *comparedKey, problem *KeyError) {
+	defer func() {
+		clear(data)
+		if recover() != nil { // what it says may have parts of the key
+			key, problem = nil, &KeyError{Problem: KeyMalformed, Detail: "the decoder panicked"}
+		}
+	}()
 	switch formatOf(data) {
 	case FormatPEM:
 		return parseKeyPEM(data)

@@ -295,6 +295,14 @@ func TestNoErrorQuotesAKey(t *testing.T) {
 	}
 }
 
+func TestKeyFileIsCleared(t *testing.T) {
+	for _, data := range [][]byte{keyPEM, keyOf(fileLeaf), keyPEM[:100], join(leafPEM, keyPEM), []byte("hello")} {
+		data = bytes.Clone(data)
+		_, _ = parseKeyFile(data)
+		assert.Equal(t, make([]byte, len(data)), data)
+	}
+}
+
 // TestKeysAreCheap checks the largest key that is read.
 func TestKeysAreCheap(t *testing.T) {
 	n := bytes.Repeat([]byte{0x7f}, maxKey/5)
@@ -313,7 +321,11 @@ func FuzzKeyFile(f *testing.F) {
 	f.Add(pemOf("ENCRYPTED PRIVATE KEY", []byte{0x30, 0}))
 	f.Add(x509.MarshalPKCS1PrivateKey(must(rsa.GenerateKey(rand.Reader, 1024))))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = bytes.Clone(data)
 		key, problem := parseKeyFile(data)
+		if bytes.Trim(data, "\x00") != nil {
+			t.Error("not cleared")
+		}
 		if (key == nil) == (problem == nil) {
 			t.Fatal("neither a key nor a problem, or both")
 		}

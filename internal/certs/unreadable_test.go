@@ -278,8 +278,9 @@ func TestNotEvenUnreadable(t *testing.T) {
 	for length := range der {
 		assert.Nil(t, ParseUnreadable(der[:length]), "cut to %d bytes", length)
 	}
-	nested := bytes.Repeat([]byte{0x30, 0x80}, 1<<20)
-	for _, data := range [][]byte{nil, {0}, []byte("hello"), keyOf(fileLeaf), nested, {0x30, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
+	nested := bytes.Repeat([]byte{0x30, 0x80}, 8<<20) // would exhaust the stack
+	overflow := append([]byte{0x30, 0x89, 1, 0, 0, 0, 0, 0, 0}, der[2:]...)
+	for _, data := range [][]byte{nil, {0}, []byte("hello"), keyOf(fileLeaf), nested, overflow, {0x30, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
 		assert.Nil(t, ParseUnreadable(data))
 	}
 }

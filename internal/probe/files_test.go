@@ -153,6 +153,9 @@ func TestFileOutcomes(t *testing.T) {
 			assert.Same(t, tt, o.Target)
 			assert.False(t, o.Start.IsZero() || o.End.Before(o.Start))
 			assert.Len(t, o.Certificates, c.count)
+			if c.step == failure.File {
+				assert.Nil(t, Leaf(o), "another certificate is not the leaf")
+			}
 			assert.Equal(t, c.warnings, o.Warnings)
 			if c.failure == "" {
 				require.Nil(t, o.Failure)

@@ -115,7 +115,6 @@ func TestKeyOutcomes(t *testing.T) {
 	tt = keyTarget(t.TempDir())
 	tt.Files.Silent = true
 	write(t, tt.Files.Pattern, sitePEM)
-	backdate(t, tt.Files.Pattern)
 	_, again := (&Prober{}).ReadFiles(t.Context(), tt)
 	assert.Zero(t, again)
 }
