@@ -285,9 +285,10 @@ func keyOfCertificate(c *x509.Certificate) *comparedKey {
 	if c.PublicKey != nil && c.PublicKeyAlgorithm != x509.DSA {
 		return newComparedKey(c.PublicKey, false)
 	}
+	var algorithm cryptobyte.String
 	var id asn1.ObjectIdentifier
-	spki := cryptobyte.String(c.RawSubjectPublicKeyInfo)
-	if !spki.ReadASN1(&spki, der.SEQUENCE) || !spki.ReadASN1(&spki, der.SEQUENCE) || !spki.ReadASN1ObjectIdentifier(&id) {
+	info := cryptobyte.String(c.RawSubjectPublicKeyInfo)
+	if !info.ReadASN1(&info, der.SEQUENCE) || !info.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) {
 		return &comparedKey{name: "a malformed key"}
 	}
 	if id.Equal(oidRSAPSS) { // Go does not read these keys

@@ -310,3 +310,40 @@ func FuzzUnreadable(f *testing.F) {
 		}
 	})
 }
+
+// TestUnreadableByOpenSSL checks certificates that OpenSSL makes and reads.
+func TestUnreadableByOpenSSL(t *testing.T) {
+	dir := t.TempDir()
+	openssl := command(t, "openssl", dir)
+	openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "p256")
+	for name, c := range map[string]struct {
+		args []string // of openssl req
+		key  []string // of openssl ecparam; the default is a key that Go can read
+		why  string
+	}{
+		"brainpool": {key: []string{"-name", "brainpoolP256r1"}, why: "its key is on a curve that Go does not have (brainpoolP256r1)"},
+		"secp256k1": {key: []string{"-name", "secp256k1"}, why: "its key is on a curve that Go does not have (secp256k1)"},
+		"explicit":  {key: []string{"-name", "prime256v1", "-param_enc", "explicit"}, why: "the curve of its key has parameters instead of a name"},
+		"negative":  {args: []string{"-set_serial", "-5"}, why: "its serial number is negative"},
+		"URI":       {args: []string{"-addext", "subjectAltName=URI:http://[bad"}, why: "a URI in its subjectAltName is invalid"},
+		"critical":  {args: []string{"-addext", "authorityInfoAccess=critical,OCSP;URI:http://ocsp.example"}, why: "its extension authorityInfoAccess is critical, which RFC 5280 does not allow"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			openssl := command(t, "openssl", dir)
+			key := "p256"
+			if c.key != nil {
+				key = "key"
+				openssl(append([]string{"ecparam", "-genkey", "-noout", "-out", key}, c.key...)...)
+			}
+			openssl(append([]string{"req", "-x509", "-new", "-key", key, "-subj", "/CN=site", "-out", "site.pem", "-addext", "basicConstraints=critical,CA:FALSE"}, c.args...)...)
+			openssl("x509", "-in", "site.pem", "-noout", "-text")
+			site := must(os.ReadFile(filepath.Join(dir, "site.pem")))
+			b, err := ParseFile(join(site, caPEM), "", "")
+			require.NoError(t, err)
+			assert.Equal(t, []int{1}, b.Depths)
+			var u *Unreadable
+			require.ErrorAs(t, b.BadLeaf, &u)
+			assert.Equal(t, &Unreadable{Subject: "site", Why: c.why}, u)
+		})
+	}
+}

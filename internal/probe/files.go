@@ -136,7 +136,7 @@ func readFile(t *target.Target, path string, file *fileHistory) (o *FileOutcome,
 		return o, 0
 	}
 	if t.Files.Key != "" && !t.Files.Silent {
-		err, again = file.checkKey(t.Files.Key, path, o)
+		again, err = file.checkKey(t.Files.Key, path, o)
 	}
 	if v := certs.VerifyDates(o.Certificates, t.Settings().RootCAs, o.Start); err != nil || !v.Valid() {
 		o.fail(err, v)
@@ -146,10 +146,10 @@ func readFile(t *target.Target, path string, file *fileHistory) (o *FileOutcome,
 
 // checkKey returns what is wrong with the private key of the file at path. It returns nil if nothing is, or if certificate
 // and key are being renewed. In this case, again is the time after which to check again.
-func (f *fileHistory) checkKey(key, path string, o *FileOutcome) (err error, again time.Duration) {
+func (f *fileHistory) checkKey(key, path string, o *FileOutcome) (again time.Duration, err error) {
 	if err = certs.CheckKey(key, o.Certificates); err == nil {
 		f.keyFitted, f.keyDiffers = true, time.Time{}
-		return nil, 0
+		return 0, nil
 	}
 	if f.keyDiffers.IsZero() {
 		f.keyDiffers = o.Start // one of the two has just been replaced, even if it has an old modification time
@@ -164,9 +164,9 @@ func (f *fileHistory) checkKey(key, path string, o *FileOutcome) (err error, aga
 		}
 	}
 	if again = f.keyDiffers.Add(renewedWithin).Sub(o.Start); again > 0 {
-		return nil, again
+		return again, nil
 	}
-	return err, 0
+	return 0, err
 }
 
 // fail sets the failure of the outcome to err, explained, or to the verdict if err is nil. The verdict may be nil if err is

@@ -46,33 +46,41 @@ func TestKeyOutcomes(t *testing.T) {
 	}{
 		"fits": {certificates: sitePEM, key: siteKey},
 		"another key": {
-			sitePEM, otherKey, []failure.Type{"file_key_mismatch"},
+			sitePEM, otherKey,
+			[]failure.Type{"file_key_mismatch"},
 			`The private key in KEY does not fit the certificate "www" in FILE: both have an ECDSA key on the curve P-256, but not the same one. A server does not start with these two.`,
 			"Set key_path to the key that the certificate was requested with.",
 		},
 		"key of an intermediate": {
-			append(sitePEM[:len(sitePEM):len(sitePEM)], otherPEM...), otherKey, []failure.Type{"file_key_mismatch"},
+			append(sitePEM[:len(sitePEM):len(sitePEM)], otherPEM...), otherKey,
+			[]failure.Type{"file_key_mismatch"},
 			`The private key in KEY fits the certificate "other" in FILE, but that is not the first one there. Servers take the first.`,
 			"Write the certificate of the key before the others.",
 		},
 		"expired too": {
-			oldPEM, otherKey, []failure.Type{"file_key_mismatch", "cert_expired"},
+			oldPEM, otherKey,
+			[]failure.Type{"file_key_mismatch", "cert_expired"},
 			`The private key in KEY does not fit the certificate "www" in FILE: both have an ECDSA key on the curve P-256, but not the same one. A server does not start with these two. Also: cert_expired.`, "Set key_path",
 		},
 		"missing": {
-			sitePEM, nil, []failure.Type{"file_key_unreadable"},
+			sitePEM, nil,
+			[]failure.Type{"file_key_unreadable"},
 			"The private key in KEY cannot be read: there is no such file.", "Correct key_path, or put the key there.",
 		},
 		"a certificate": {
-			sitePEM, sitePEM, []failure.Type{"file_key_unreadable"},
+			sitePEM, sitePEM,
+			[]failure.Type{"file_key_unreadable"},
 			`The private key in KEY cannot be read: it has no private key, but a PEM block of type "CERTIFICATE".`, "Set key_path to the file with the private key, in PEM or DER.",
 		},
 		"empty": {
-			sitePEM, []byte{}, []failure.Type{"file_key_unreadable"},
+			sitePEM,
+			[]byte{},
+			[]failure.Type{"file_key_unreadable"},
 			"The private key in KEY cannot be read: it is empty.", "Write the key there again, from a backup.",
 		},
 		"encrypted": {
-			sitePEM, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), []failure.Type{"file_key_unreadable"},
+			sitePEM, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"),
+			[]failure.Type{"file_key_unreadable"},
 			"The private key in KEY cannot be read: it is encrypted.", "The collector has no password for it.",
 		},
 		"certificate that cannot be read": {
