@@ -64,6 +64,8 @@ func TestBadLeaf(t *testing.T) {
 		"PEM, CA of a bundle":      {pems(badCA, ca), []int{1}, ""},
 		"PEM, last CA of a bundle": {pems(ca, badCA), []int{0}, ""},
 		"PEM, CA of a leaf":        {pems(leaf, badCA, ca), []int{0, 2}, ""},
+		"PEM, after other text":    {join([]byte("-----BEGIN of the chain\n"), pems(leaf, ca)), []int{0, 1}, ""},
+		"PEM, a dash is missing":   {join([]byte("-----BEGIN CERTIFICATE----\nAAAA\n"), pems(ca)), []int{1}, "PEM block at line 1"},
 		"PEM, after a key":         {join(keyPEM, pems(badLeaf, ca)), []int{1}, "PEM block at line 6"},
 		"DER, leaf":                {join(badLeaf, ca), []int{1}, "certificate 1"},
 		"DER, CA of a bundle":      {join(badCA, ca), []int{1}, ""},

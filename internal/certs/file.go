@@ -199,6 +199,8 @@ type reader struct {
 	isLocked bool   // the password does not open all of it
 	other    string // type of a PEM block that is neither a certificate nor a key
 
+	noCertificates int // parts that cannot be read, but are not certificates
+
 	ownsKey     bool  // the next certificate is that of a private key in a Java keystore
 	badKeyOwner error // about the first such certificate that cannot be read
 	badOther    error // about the first part that cannot be read and is not known to be the certificate of a CA
@@ -264,7 +266,7 @@ func (r *reader) add(der []byte, place string, args ...any) {
 		return
 	}
 	r.Certificates = append(r.Certificates, c)
-	r.Depths = append(r.Depths, len(r.Certificates)-1+r.BadCount)
+	r.Depths = append(r.Depths, len(r.Certificates)-1+r.BadCount-r.noCertificates)
 }
 
 // addBad counts a part of the file that cannot be read.

@@ -58,6 +58,9 @@ func (r *reader) readBlock(data []byte, line int) {
 	const place = "PEM block at line %d"
 	kind := typeOf(data)
 	if kind == "" {
+		if !bytes.Contains(data[:min(len(data), len(beginPEM)+maxTypePEM)], []byte("CERT")) {
+			r.noCertificates++ // servers skip it
+		}
 		r.addBad(errMalformed, place, line)
 		return
 	}
