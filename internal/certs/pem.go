@@ -3,6 +3,7 @@ package certs
 import (
 	"bytes"
 	"encoding/pem"
+	"iter"
 	"regexp"
 	"strings"
 
@@ -17,30 +18,49 @@ const (
 
 var typePEM = regexp.MustCompile(`^[A-Z0-9 ]+-----`)
 
-// readPEM splits the file at the start of each block, because pem.Decode silently skips malformed blocks. So a block may
-// also start in the line where another ends, as when files without a final newline were concatenated.
 func (r *reader) readPEM(data []byte) {
-	line := 1
-	for begin := bytes.Index(data, []byte(beginPEM)); begin >= 0; {
-		line += bytes.Count(data[:begin], []byte("\n"))
-		data = data[begin:]
-		block := data
-		begin = bytes.Index(data[len(beginPEM):], []byte(beginPEM))
-		if begin >= 0 {
-			begin += len(beginPEM)
-			block = data[:begin]
-		}
+	for line, block := range blocksOf(data) {
 		r.readBlock(block, line)
 	}
+}
+
+// blocksOf returns the line and the text of each block. It splits data at the start of each, because pem.Decode silently
+// skips malformed blocks. So a block may also start in the line where another ends, as when files without a final newline
+// were concatenated.
+func blocksOf(data []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		line := 1
+		for begin := bytes.Index(data, []byte(beginPEM)); begin >= 0; {
+			line += bytes.Count(data[:begin], []byte("\n"))
+			data = data[begin:]
+			block := data
+			begin = bytes.Index(data[len(beginPEM):], []byte(beginPEM))
+			if begin >= 0 {
+				begin += len(beginPEM)
+				block = data[:begin]
+			}
+			if !yield(line, block) {
+				return
+			}
+		}
+	}
+}
+
+// typeOf returns the type of a block, which starts with beginPEM. It is empty if the block is malformed.
+func typeOf(block []byte) string {
+	// Nothing may quote more than the type: if the newlines were lost, a key follows in the same line.
+	kind := typePEM.Find(block[len(beginPEM):min(len(block), len(beginPEM)+maxTypePEM)])
+	return strings.TrimSuffix(string(kind), "-----")
 }
 
 // readBlock reads one block, which starts with beginPEM and may be malformed.
 func (r *reader) readBlock(data []byte, line int) {
 	const place = "PEM block at line %d"
-	// No error quotes more than the type: if the newlines were lost, a key follows in the same line.
-	kind := typePEM.FindString(string(data[len(beginPEM):min(len(data), len(beginPEM)+maxTypePEM)]))
-	kind, closed := strings.CutSuffix(kind, "-----")
-	if !closed {
+	kind := typeOf(data)
+	if kind == "" {
+		if !bytes.Contains(data[:min(len(data), len(beginPEM)+maxTypePEM)], []byte("CERT")) {
+			r.noCertificates++ // servers skip it
+		}
 		r.addBad(errMalformed, place, line)
 		return
 	}
