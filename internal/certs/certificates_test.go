@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"slices"
@@ -39,6 +40,21 @@ func certs(cs ...any) []*x509.Certificate {
 		}
 	}
 	return all
+}
+
+// newRoots returns the roots in a file with these certificates, and with DER that is none.
+func newRoots(cs []*x509.Certificate, others ...[]byte) *Roots {
+	for _, c := range cs {
+		others = append(others, c.Raw)
+	}
+	var file []byte
+	for _, der := range others {
+		file = append(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	if roots, err := ParseRoots(file, nil); err == nil {
+		return roots
+	}
+	return &Roots{pool: x509.NewCertPool(), complete: true}
 }
 
 func parse(der []byte) *x509.Certificate {

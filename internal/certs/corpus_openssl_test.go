@@ -88,7 +88,7 @@ func codes(t *testing.T, s certs.Scene, v *certs.Verdict, reasons []certs.Reason
 	var all []string
 	for _, r := range reasons {
 		f := failure.Explain(failure.Evidence{
-			Verdict: &certs.Verdict{Chain: v.Chain, Trusted: v.Trusted, Reasons: []certs.Reason{r}}, ServerName: s.Host, Now: s.At,
+			Verdict: &certs.Verdict{Chain: v.Chain, Presented: v.Presented, Rooted: v.Rooted, Trusted: v.Trusted, Reasons: []certs.Reason{r}}, ServerName: s.Host, Now: s.At,
 		})
 		all = append(all, fmt.Sprintf("%d@%d", f.VerifyCode, r.Depth))
 		assert.Equal(t, string(r.Fault), string(f.Type))
@@ -118,10 +118,10 @@ func verify(t *testing.T, s certs.Scene, options ...string) string {
 		"verify", "-no-CApath", "-no-CAstore", "-purpose", "sslserver", "-auth_level", "1",
 		"-attime", strconv.FormatInt(s.At.Unix(), 10),
 	}
-	if len(s.Roots) == 0 {
+	if len(s.Roots)+len(s.Unreadable) == 0 {
 		args = append(args, "-no-CAfile")
 	} else {
-		var ders [][]byte
+		ders := slices.Clone(s.Unreadable)
 		for _, c := range s.Roots {
 			ders = append(ders, c.Raw)
 		}

@@ -7,10 +7,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -35,8 +37,10 @@ type Scene struct {
 	Name  string
 	Chain [][]byte // DER, leaf first
 	Roots []*x509.Certificate
-	Host  string    // empty means localhost
-	At    time.Time // zero means now
+	// Unreadable are roots in DER that crypto/x509 cannot read.
+	Unreadable [][]byte
+	Host       string    // empty means localhost
+	At         time.Time // zero means now
 
 	Want       string // the reasons, as in summary
 	Warnings   string // the warnings, as in summary
@@ -154,13 +158,12 @@ func addresses(ips ...string) tlsfarm.Edit {
 const (
 	whyNotSent     = "openssl verify stops at 20; callers that continue, as s_client does, also get 21"
 	whySelfSigned  = "by default, only a self-signed certificate is a root for OpenSSL"
-	whyHiddenRoot  = "a pool does not reveal its roots: if a root was not presented, we know only its name and dates"
 	whyTwice       = "OpenSSL also reports the same fault as an unsuitable purpose"
 	whyNamesFirst  = "openssl verify checks the name first and stops there"
 	whyCommonNames = "crypto/x509 has ignored common names since Go 1.15; OpenSSL uses them if there is no DNS name"
 	whyLooseDates  = "crypto/x509 accepts times that DER does not allow; to OpenSSL they are format errors, since 3.5 some already when it parses"
+	whyDirectory   = "crypto/x509 does not support constraints on directory names, and rejects them if they are critical"
 	whyStrict      = "OpenSSL is less strict about DER"
-	whyExcluded    = "OpenSSL has code 48 for an excluded name; we have one fault for both, with code 47"
 )
 
 // paths are about which certificates are present, and in which order.
@@ -170,6 +173,9 @@ func paths() []Scene {
 	upper := root.Intermediate("Upper")
 	lower := upper.Intermediate("Lower")
 	leaf := lower.Issue("leaf")
+	anyKeyUsage := edit(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageDigitalSignature }) // so that OpenSSL accepts it as a server's
+	server, serverRoot := upper.Intermediate("Lower", anyKeyUsage), tlsfarm.NewAuthority("Root", anyKeyUsage)
+	withURL, ofRoot := upper.Intermediate("Lower", caIssuers), root.Intermediate("Issuing", caIssuers)
 	self := tlsfarm.SelfSigned("self")
 
 	deep := root
@@ -231,7 +237,14 @@ func paths() []Scene {
 		{Name: "intermediate not sent", Chain: wire(lower.Issue("leaf", caIssuers).Leaf), Want: "incomplete_chain@0", Length: 1, Untrusted: true, OpenSSL: []string{"20@0"}, Because: whyNotSent},
 		{Name: "intermediate not sent, and no CA Issuers in the leaf", Chain: wire(leaf.Leaf), Want: "untrusted_ca@0", Length: 1, Untrusted: true},
 		{Name: "lower intermediate not sent", Chain: wire(leaf.Leaf, upper), Want: "untrusted_ca@0", Length: 1, Untrusted: true},
-		{Name: "upper intermediate not sent", Chain: wire(leaf.Leaf, lower), Want: "untrusted_ca@1", Length: 2, Untrusted: true},
+		{Name: "upper intermediate not sent, and no CA Issuers in the lower", Chain: wire(leaf.Leaf, lower), Want: "untrusted_ca@1", Length: 2, Untrusted: true},
+		{Name: "upper intermediate not sent", Chain: wire(withURL.Issue("leaf").Leaf, withURL), Want: "incomplete_chain@1", Length: 2, Untrusted: true},
+		{Name: "upper intermediate not sent, its name that of a root", Chain: wire(ofRoot.Issue("leaf")), Roots: certs(other), Want: "untrusted_ca@1", Length: 2, Untrusted: true},
+		{Name: "intermediate not sent, but the leaf twice", Chain: wire(leaf.Leaf, leaf.Leaf), Want: "untrusted_ca@0", Length: 1, Untrusted: true},
+		{Name: "intermediate not sent, but an unrelated CA", Chain: wire(leaf.Leaf, other.Intermediate("Unrelated")), Want: "untrusted_ca@0", Length: 1, Untrusted: true},
+		{Name: "CA first, then the leaf", Chain: wire(server, leaf.Leaf, upper), Want: "hostname_mismatch@0", Length: 3},
+		{Name: "from the root downwards", Chain: wire(serverRoot, serverRoot.Issue("leaf").Leaf), Roots: certs(serverRoot), Want: "hostname_mismatch@0", Length: 1},
+		{Name: "from an unknown root downwards", Chain: wire(serverRoot, serverRoot.Issue("leaf").Leaf), Roots: certs(other), Want: "hostname_mismatch@0 self_signed@0", Length: 1, Untrusted: true},
 		{Name: "unknown root presented", Chain: wire(leaf, root), Roots: certs(other), Want: "untrusted_ca@3", Untrusted: true},
 		{Name: "unknown root not presented", Chain: wire(leaf), Roots: certs(other), Want: "untrusted_ca@2", Length: 3, Untrusted: true},
 		{Name: "no roots", Chain: wire(leaf), Roots: []*x509.Certificate{}, Want: "untrusted_ca@2", Length: 3, Untrusted: true},
@@ -253,6 +266,7 @@ func paths() []Scene {
 		{Name: "cross-signature expired, the new root known", Chain: wire(crossed, expiredCross, dst), Roots: certs(isrg), Length: 3},
 		{Name: "cross-signature expired, no other root known", Chain: wire(crossed, expiredCross), Roots: certs(dst), Want: "cert_expired@2 cert_expired@3"},
 		{Name: "cross-signed with SHA-1, the new root known", Chain: wire(crossed, sha1Cross), Roots: certs(other, isrg), Length: 3},
+		{Name: "cross-signed with SHA-1 by the only known root, and by an unknown one", Chain: wire(crossed, sha1Cross, cross), Roots: certs(other), Want: "weak_signature@2", Untrusted: true},
 		{Name: "cross-signed by the root that expires last", Chain: wire(crossed, byOther), Roots: certs(other, soonISRG)},
 		{Name: "cross-signed, the new root not yet valid", Chain: wire(crossed, byOther), Roots: certs(other, futureISRG), OpenSSL: []string{"9@2"}, Because: "OpenSSL prefers a known root, whatever its dates, to a presented certificate"},
 		{Name: "expired root and its renewal known", Chain: wire(crossed), Roots: certs(expiredISRG, isrg), Length: 3},
@@ -262,21 +276,21 @@ func paths() []Scene {
 		{Name: "two CAs with one subject, the right one first", Chain: wire(byTwin, twin, stray), Length: 3},
 		{Name: "two CAs with one subject, the right one last", Chain: wire(byTwin, stray, twin), Length: 3},
 		{Name: "two CAs with one subject under an unknown root", Chain: wire(byTwin, stray, twin), Roots: certs(other), Want: "untrusted_ca@1", Length: 2, Untrusted: true},
-		{Name: "two CAs with one subject, only the wrong one", Chain: wire(byTwin, stray), Want: "bad_signature@0", Length: 2, Untrusted: true, OpenSSL: []string{"20@0"}, Because: "to OpenSSL, a CA with another key identifier is not the issuer; to us, it is an issuer whose key does not match"},
+		{Name: "two CAs with one subject, only the wrong one", Chain: wire(byTwin, stray), Want: "untrusted_ca@0", Length: 1, Untrusted: true},
 		{Name: "two CAs with one subject without key identifiers, the right one last", Chain: wire(bareLeaf, bareStray, bareTwin), Length: 3, OpenSSL: []string{"7@0"}, Because: "OpenSSL uses the first with that name, and tries no other if its key does not match"},
-		{Name: "two CAs with one subject without key identifiers, only the wrong one", Chain: wire(bareLeaf, bareStray), Want: "bad_signature@0", Length: 2, Untrusted: true},
+		{Name: "two CAs with one subject without key identifiers, only the wrong one", Chain: wire(bareLeaf, bareStray), Want: "bad_signature@0", Length: 3, Untrusted: true},
 		{Name: "two roots with one subject", Chain: wire(leaf), Roots: certs(namesake, root)},
 		{Name: "only another root with the same subject", Chain: wire(leaf), Roots: certs(namesake), Want: "untrusted_ca@2", Length: 3, Untrusted: true},
-		{Name: "only another root with the same subject, without key identifiers", Chain: wire(leaf), Roots: certs(bareNamesake), Want: "untrusted_ca@2", Length: 3, Untrusted: true, OpenSSL: []string{"7@2"}, Because: whyHiddenRoot},
+		{Name: "only another root with the same subject, without key identifiers", Chain: wire(leaf), Roots: certs(bareNamesake), Want: "bad_signature@2", Length: 4, Untrusted: true},
 		{Name: "another key's identifier", Chain: wire(root.Issue("leaf", wrongKeyID)), Length: 2, OpenSSL: []string{"20@0"}, Because: "crypto/x509 checks the key itself"},
-		{Name: "issuer's name in another string type", Chain: wire(otherTypes), Want: "untrusted_ca@0", Length: 1, Untrusted: true, OpenSSL: []string{"ok"}, Because: "crypto/x509 compares names byte by byte, OpenSSL by the rules of RFC 5280, section 7.1"},
+		{Name: "issuer's name in another string type", Chain: wire(otherTypes), Want: "malformed_certificate@0", Length: 2, Untrusted: true, OpenSSL: []string{"ok"}, Because: "crypto/x509 compares names byte by byte, OpenSSL by the rules of RFC 5280, section 7.1"},
 
 		{Name: "new key of a CA", Chain: wire(renew(root.Intermediate("Renewed")).Issue("leaf"))},
 		{Name: "new key of a CA with path length 0", Chain: wire(renew(root.Intermediate("Renewed", pathLen(0))).Issue("leaf")), Want: "path_length_exceeded@2", OpenSSL: []string{"ok"}, Because: "self-issued certificates do not count for the path length in RFC 5280, section 4.2.1.9, but do in crypto/x509"},
 		{Name: "leaf with its issuer's name", Chain: wire(sameName), Length: 3, OpenSSL: []string{"18@0"}, Because: "to OpenSSL, a certificate with its issuer's name and without a key identifier is self-signed"},
-		{Name: "leaf with its issuer's name, altered", Chain: wire(withBadSignature(sameName.Leaf), sameIssuer), Want: "untrusted_ca@0", Length: 1, Untrusted: true, OpenSSL: []string{"18@0"}, Because: "it cannot be known which key signed it, and OpenSSL compares the names"},
+		{Name: "leaf with its issuer's name, altered", Chain: wire(withBadSignature(sameName.Leaf), sameIssuer), Want: "bad_signature@0", Length: 3, Untrusted: true, OpenSSL: []string{"18@0"}, Because: "to OpenSSL, a certificate with its issuer's name and without a key identifier is self-signed"},
 		{Name: "new key of a CA under an unknown root", Chain: wire(renew(other.Intermediate("Renewed")).Issue("leaf"), other), Want: "untrusted_ca@3", Length: 4, Untrusted: true},
-		{Name: "new key of a CA signed with SHA-1", Chain: wire(renew(root.Intermediate("Renewed"), signedWith(x509.ECDSAWithSHA1)).Issue("leaf")), Want: "weak_signature@1", Length: 3, Untrusted: true},
+		{Name: "new key of a CA signed with SHA-1", Chain: wire(renew(root.Intermediate("Renewed"), signedWith(x509.ECDSAWithSHA1)).Issue("leaf")), Want: "weak_signature@1", Length: 4, Untrusted: true},
 	})
 }
 
@@ -290,11 +304,12 @@ func authority() []Scene {
 		return wire(root.Intermediate("Intermediate", edits...).Issue("leaf"))
 	}
 	notSigning := edit(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign })
-	rootNoCA := tlsfarm.NewAuthority("Root", notCA)
+	rootNoCA, rootNotSigning := tlsfarm.NewAuthority("Root", notCA), tlsfarm.NewAuthority("Root", notSigning)
+	rootNoBasic := tlsfarm.NewAuthority("Root", edit(func(c *x509.Certificate) { c.BasicConstraintsValid, c.IsCA = false, false }))
 
 	return under(root, 3, []Scene{
-		{Name: "leaf altered", Chain: wire(withBadSignature(leaf), inter), Want: "bad_signature@0", Length: 2, Untrusted: true},
-		{Name: "leaf issued by the root, altered", Chain: wire(withBadSignature(byRoot)), Want: "untrusted_ca@0", Length: 1, Untrusted: true, OpenSSL: []string{"7@0"}, Because: whyHiddenRoot},
+		{Name: "leaf altered", Chain: wire(withBadSignature(leaf), inter), Want: "bad_signature@0", Length: 3, Untrusted: true},
+		{Name: "leaf issued by the root, altered", Chain: wire(withBadSignature(byRoot)), Want: "bad_signature@0", Length: 2, Untrusted: true},
 		{Name: "leaf issued by the root, altered, root presented", Chain: wire(withBadSignature(byRoot), root), Want: "bad_signature@0", Length: 2, Untrusted: true},
 		{Name: "intermediate altered, root presented", Chain: wire(leaf, withBadSignature(inter.Certificate), root), Want: "bad_signature@1", Untrusted: true},
 		{Name: "root's own signature altered", Chain: wire(leaf, inter), Roots: certs(withBadSignature(root.Certificate))},
@@ -304,8 +319,10 @@ func authority() []Scene {
 		{Name: "not a CA", Chain: below(notCA), Want: "not_a_ca@1", OpenSSL: []string{"79@1 26@1"}, Because: whyTwice},
 		{Name: "CA that may not sign", Chain: below(notSigning), Want: "not_a_ca@1", OpenSSL: []string{"79@1 26@1 32@1"}, Because: whyTwice + ", and the key usage on its own"},
 		{Name: "no basic constraints", Chain: below(edit(func(c *x509.Certificate) { c.BasicConstraintsValid, c.IsCA = false, false })), Want: "not_a_ca@1"},
-		{Name: "root that is not a CA", Chain: wire(rootNoCA.Issue("leaf")), Roots: certs(rootNoCA), Want: "untrusted_ca@0", Length: 1, Untrusted: true, OpenSSL: []string{"79@1 26@1"}, Because: whyHiddenRoot},
+		{Name: "root that is not a CA", Chain: wire(rootNoCA.Issue("leaf")), Roots: certs(rootNoCA), Want: "not_a_ca@1", Length: 2, OpenSSL: []string{"79@1 26@1"}, Because: whyTwice},
 		{Name: "root that is not a CA, presented", Chain: wire(rootNoCA.Issue("leaf"), rootNoCA), Roots: certs(rootNoCA), Want: "not_a_ca@1", Length: 2, OpenSSL: []string{"79@1 26@1"}, Because: whyTwice},
+		{Name: "root without basic constraints", Chain: wire(rootNoBasic.Issue("leaf")), Roots: certs(rootNoBasic), Want: "not_a_ca@1", Length: 2, OpenSSL: []string{"ok"}, Because: "OpenSSL accepts a root without them if its key usage lets it sign"},
+		{Name: "root that may not sign", Chain: wire(rootNotSigning.Issue("leaf")), Roots: certs(rootNotSigning), Want: "not_a_ca@1", Length: 2, OpenSSL: []string{"79@1 26@1 32@1"}, Because: whyTwice + ", and the key usage on its own"},
 		{Name: "root of version 1", Chain: wire(old.Issue("leaf")), Roots: certs(version1(old.Certificate, oldKey)), Length: 2},
 		{Name: "intermediate of version 1", Chain: wire(leaf, version1(inter.Certificate, rootKey)), Want: "not_a_ca@1", OpenSSL: []string{"79@1 26@1"}, Because: whyTwice},
 		{Name: "leaf that is a CA", Chain: wire(root.Issue("leaf", edit(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }))), Length: 2},
@@ -322,6 +339,14 @@ func withTinyKeys(do func()) {
 	do()
 }
 
+// unsupported returns a leaf and its root in DER, whose key is of a kind that crypto/x509 does not support. They are valid
+// from 2020 to 2100.
+func unsupported(key string) (leaf, root []byte) {
+	first, rest := pem.Decode(must(os.ReadFile("testdata/" + key + ".pem")))
+	second, _ := pem.Decode(rest)
+	return first.Bytes, second.Bytes
+}
+
 func keysAndSignatures() []Scene {
 	rootKey := tlsfarm.RSAKey(2048)
 	root := tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey))
@@ -332,9 +357,13 @@ func keysAndSignatures() []Scene {
 	sha1, small := signedWith(x509.SHA1WithRSA), tlsfarm.Key(tlsfarm.RSAKey(1024))
 	smallRoot, sha1Root := tlsfarm.NewAuthority("Root", small), tlsfarm.NewAuthority("Root", tlsfarm.Key(rootKey), sha1)
 	var tinyLeaf, tinyCA [][]byte
+	var tinyRoot *tlsfarm.Authority
+	var byTinyRoot tls.Certificate
 	withTinyKeys(func() {
 		tiny := tlsfarm.Key(tlsfarm.RSAKey(768))
 		tinyLeaf, tinyCA = wire(root.Issue("leaf", tiny)), wire(root.Intermediate("Tiny", tiny).Issue("leaf"))
+		tinyRoot = tlsfarm.NewAuthority("Root", tiny)
+		byTinyRoot = tinyRoot.Issue("leaf")
 	})
 
 	leaf, pss := root.Issue("leaf").Leaf, root.Issue("leaf", signedWith(x509.SHA256WithRSAPSS)).Leaf
@@ -356,12 +385,17 @@ func keysAndSignatures() []Scene {
 	secp256k1 := must(hex.DecodeString("0479be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8"))
 	sha384 := asDER(pkix.AlgorithmIdentifier{Algorithm: []int{1, 2, 840, 113549, 1, 1, 12}, Parameters: asn1.NullRawValue})
 
+	dsaLeaf, dsaRoot := unsupported("dsa")
+	brainpoolLeaf, brainpoolRoot := unsupported("brainpool")
 	scenes := []Scene{
 		{Name: "RSA 1024 in the leaf", Chain: wire(root.Issue("leaf", small)), Warnings: "weak_key@0", Length: 2},
 		{Name: "RSA 1024 in the intermediate", Chain: wire(root.Intermediate("Small", small).Issue("leaf")), Warnings: "weak_key@1", Length: 3},
 		{Name: "RSA 1024 in the root", Chain: wire(smallRoot.Issue("leaf")), Roots: certs(smallRoot), Warnings: "weak_key@1", Length: 2},
 		{Name: "RSA 768 in the leaf", Chain: tinyLeaf, Warnings: "weak_key@0", Length: 2, OpenSSL: []string{"66@0"}, Because: "crypto/x509 does not check the leaf's key; crypto/tls does, and rejects it in the handshake"},
-		{Name: "RSA 768 in the intermediate", Chain: tinyCA, Want: "weak_key@1", Length: 2, Untrusted: true},
+		{Name: "RSA 768 in the intermediate", Chain: tinyCA, Want: "weak_key@1", Length: 3, Untrusted: true},
+		{Name: "RSA 768 in the root", Chain: wire(byTinyRoot), Roots: certs(tinyRoot), Want: "weak_key@1", Length: 2, Untrusted: true},
+		{Name: "DSA key in the root", Chain: wire(dsaLeaf), At: midnight(2030, 1, 1), Roots: certs(parse(dsaRoot)), Want: "malformed_certificate@0", Length: 2, Untrusted: true, OpenSSL: []string{"ok"}, Because: "crypto/x509 does not check DSA signatures"},
+		{Name: "brainpool key in the root", Chain: wire(brainpoolLeaf), At: midnight(2030, 1, 1), Unreadable: wire(brainpoolRoot), Want: "malformed_certificate@0", Length: 1, Untrusted: true, OpenSSL: []string{"ok"}, Because: "crypto/x509 does not know the curve"},
 		{Name: "RSA-PSS key", Chain: publicKey(pssKey, []int{1, 2, 840, 113549, 1, 1, 10}), Length: 2},
 		{Name: "Ed448 key", Chain: publicKey(ed448, []int{1, 3, 101, 113}), Length: 2},
 		{Name: "secp256k1 key", Chain: publicKey(secp256k1, []int{1, 2, 840, 10045, 2, 1}, []int{1, 3, 132, 0, 10}), ParseError: "x509: unsupported elliptic curve", OpenSSL: []string{"ok"}, Because: "crypto/x509 does not know the curve"},
@@ -371,15 +405,15 @@ func keysAndSignatures() []Scene {
 		{Name: "RSA-PSS with SHA-384", Chain: wire(root.Issue("leaf", signedWith(x509.SHA384WithRSAPSS))), Length: 2},
 		{Name: "RSA-PSS with SHA-512 in the intermediate", Chain: wire(root.Intermediate("Intermediate", signedWith(x509.SHA512WithRSAPSS)).Issue("leaf")), Length: 3},
 		{Name: "RSA-PSS with a salt of 32 bytes", Chain: wire(salted(32)), Length: 2},
-		{Name: "RSA-PSS with a salt of 20 bytes", Chain: wire(salted(20)), Want: "malformed_certificate@0", Length: 1, Untrusted: true, OpenSSL: []string{"ok"}, Because: "crypto/x509 accepts RSA-PSS only if the salt is as long as the hash"},
-		{Name: "SHA-1 in the leaf", Chain: wire(root.Issue("leaf", sha1)), Want: "weak_signature@0", Length: 1, Untrusted: true},
-		{Name: "SHA-1 in the leaf of an intermediate", Chain: wire(inter.Issue("leaf", signedWith(x509.ECDSAWithSHA1))), Want: "weak_signature@0", Length: 2, Untrusted: true},
-		{Name: "SHA-1 in the intermediate", Chain: wire(root.Intermediate("Intermediate", sha1).Issue("leaf")), Want: "weak_signature@1", Length: 2, Untrusted: true},
-		{Name: "SHA-1 in the leaf under an unknown root", Chain: wire(inter.Issue("leaf", signedWith(x509.ECDSAWithSHA1))), Roots: certs(smallRoot), Want: "weak_signature@0 untrusted_ca@1", Length: 2, Untrusted: true, OpenSSL: []string{"20@1"}, Because: "OpenSSL checks signatures only after it has found a root"},
+		{Name: "RSA-PSS with a salt of 20 bytes", Chain: wire(salted(20)), Want: "malformed_certificate@0", Length: 2, Untrusted: true, OpenSSL: []string{"ok"}, Because: "crypto/x509 accepts RSA-PSS only if the salt is as long as the hash"},
+		{Name: "SHA-1 in the leaf", Chain: wire(root.Issue("leaf", sha1)), Want: "weak_signature@0", Length: 2, Untrusted: true},
+		{Name: "SHA-1 in the leaf of an intermediate", Chain: wire(inter.Issue("leaf", signedWith(x509.ECDSAWithSHA1))), Want: "weak_signature@0", Length: 3, Untrusted: true},
+		{Name: "SHA-1 in the intermediate", Chain: wire(root.Intermediate("Intermediate", sha1).Issue("leaf")), Want: "weak_signature@1", Length: 3, Untrusted: true},
+		{Name: "SHA-1 in the leaf under an unknown root", Chain: wire(inter.Issue("leaf", signedWith(x509.ECDSAWithSHA1))), Roots: certs(smallRoot), Want: "untrusted_ca@1 weak_signature@0", Length: 2, Untrusted: true},
 		{Name: "SHA-1 in the root's own signature", Chain: wire(sha1Root.Issue("leaf")), Roots: certs(sha1Root), Length: 2},
 		{Name: "SHA-1 in an unknown root's own signature", Chain: wire(sha1Root.Issue("leaf"), sha1Root), Roots: []*x509.Certificate{}, Want: "untrusted_ca@1", Length: 2, Untrusted: true},
-		{Name: "MD5 in the leaf", Chain: wire(md5(leaf)), Want: "weak_signature@0", Length: 1, Untrusted: true},
-		{Name: "MD5 in the intermediate", Chain: wire(inter.Issue("leaf").Leaf, md5(inter.Certificate)), Want: "weak_signature@1", Length: 2, Untrusted: true},
+		{Name: "MD5 in the leaf", Chain: wire(md5(leaf)), Want: "weak_signature@0", Length: 2, Untrusted: true},
+		{Name: "MD5 in the intermediate", Chain: wire(inter.Issue("leaf").Leaf, md5(inter.Certificate)), Want: "weak_signature@1", Length: 3, Untrusted: true},
 		{Name: "two algorithms for one signature", Chain: wire(signed(leaf.RawTBSCertificate, sha384, rootKey, crypto.SHA384)), ParseError: "x509: inner and outer signature algorithm identifiers don't match", OpenSSL: []string{"7@0"}, Because: "OpenSSL parses the certificate, but rejects the signature"},
 	}
 	for name, key := range map[string]crypto.Signer{
@@ -507,6 +541,8 @@ func usagesAndExtensions() []Scene {
 	below := func(edits ...tlsfarm.Edit) [][]byte {
 		return wire(root.Intermediate("Intermediate", edits...).Issue("leaf"))
 	}
+	inFarm := edit(func(c *x509.Certificate) { c.Subject.Organization = []string{"Farm"} })
+	ofDirectory := tlsfarm.NewAuthority("Root", directoryNames)
 	forClients, withUnknown := tlsfarm.NewAuthority("Root", clientOnly), tlsfarm.NewAuthority("Root", unknownExt)
 	keyUsage := func(u x509.KeyUsage) tlsfarm.Edit { return func(c *x509.Certificate) { c.KeyUsage = u } }
 	unknownUsage := edit(func(c *x509.Certificate) {
@@ -531,7 +567,8 @@ func usagesAndExtensions() []Scene {
 
 		{Name: "unknown critical extension", Chain: issue(unknownExt), Want: "unhandled_critical_extension@0"},
 		{Name: "unknown critical extension of the intermediate", Chain: below(unknownExt), Want: "unhandled_critical_extension@1", Length: 3},
-		{Name: "unknown critical extension of the root", Chain: wire(withUnknown.Issue("leaf")), Roots: certs(withUnknown), Want: "untrusted_ca@0", Length: 1, Untrusted: true, OpenSSL: []string{"34@1"}, Because: whyHiddenRoot},
+		{Name: "unknown critical extension of the root", Chain: wire(withUnknown.Issue("leaf")), Roots: certs(withUnknown), Want: "unhandled_critical_extension@1"},
+		{Name: "constraints on directory names of the root", Chain: wire(ofDirectory.Issue("leaf", inFarm)), Roots: certs(ofDirectory), Want: "unhandled_critical_extension@1", OpenSSL: []string{"ok"}, Because: whyDirectory},
 		{Name: "unknown critical extension of the root, presented", Chain: wire(withUnknown.Issue("leaf"), withUnknown), Roots: certs(withUnknown), Want: "unhandled_critical_extension@1"},
 		{Name: "unknown extension", Chain: issue(extension(false, "\x05\x00", 1, 2, 3, 4))},
 		{Name: "precertificate", Chain: issue(extension(true, "\x05\x00", 1, 3, 6, 1, 4, 1, 11129, 2, 4, 3)), Want: "unhandled_critical_extension@0"},
@@ -545,6 +582,9 @@ func usagesAndExtensions() []Scene {
 		), Want: "not_a_ca@1 path_length_exceeded@2 cert_expired@0 cert_expired@2 hostname_mismatch@0 wrong_key_usage@2 unhandled_critical_extension@2", Length: 4, OpenSSL: []string{"79@1 26@1 34@2 26@2 25@2 62@0"}, Because: whyTwice + ", and " + whyNamesFirst},
 	})
 }
+
+// directoryNames permits the directory name O=Farm (RFC 5280, section 4.2.1.10).
+var directoryNames = extension(true, "\x30\x17\xa0\x15\x30\x13\xa4\x11\x30\x0f\x31\x0d\x30\x0b\x06\x03\x55\x04\x0a\x0c\x04Farm", 2, 5, 29, 30)
 
 func constrainedNames() []Scene {
 	root, limited := tlsfarm.NewAuthority("Root"), tlsfarm.NewAuthority("Root", permits("b.example"))
@@ -568,8 +608,6 @@ func constrainedNames() []Scene {
 	withURI := edit(func(c *x509.Certificate) { c.URIs = []*url.URL{uri("https://a.example/")} })
 	withMail := edit(func(c *x509.Certificate) { c.EmailAddresses = []string{"a@a.example"} })
 	withOrganization := edit(func(c *x509.Certificate) { c.Subject.Organization = []string{"Farm"} })
-	// The permitted directory name O=Farm (RFC 5280, section 4.2.1.10).
-	directory := extension(true, "\x30\x17\xa0\x15\x30\x13\xa4\x11\x30\x0f\x31\x0d\x30\x0b\x06\x03\x55\x04\x0a\x0c\x04Farm", 2, 5, 29, 30)
 	a := tlsfarm.Names("a.example")
 	const commonNameToo = whyCommonNames + ", also for name constraints"
 
@@ -584,20 +622,25 @@ func constrainedNames() []Scene {
 		{Name: "not permitted for one of two", Chain: below(permits("a.example"), "leaf", tlsfarm.Names("a.example", "b.example")), Want: "name_constraint_violation@0"},
 		{Name: "not permitted by the root", Chain: wire(limited.Issue("leaf", a)), Roots: certs(limited), Want: "name_constraint_violation@0", Length: 2},
 		{Name: "not permitted, another name, expired", Chain: below(permits("b.example"), "leaf", tlsfarm.Names("c.example"), expired), Want: "cert_expired@0 hostname_mismatch@0 name_constraint_violation@0", OpenSSL: []string{"62@0"}, Because: whyNamesFirst},
+		{Name: "not permitted for an intermediate", Chain: wire(root.Intermediate("Upper", permits("a.example")).Intermediate("Lower", tlsfarm.Names("b.example")).Issue("leaf", a)), Want: "name_constraint_violation@1", Length: 4},
+		{Name: "excluded for an intermediate", Chain: wire(root.Intermediate("Upper", excludes("b.example")).Intermediate("Lower", tlsfarm.Names("b.example")).Issue("leaf", a)), Want: "name_constraint_violation@1", Length: 4},
+		{Name: "URI excluded", Chain: below(edit(func(c *x509.Certificate) { c.ExcludedURIDomains = []string{"a.example"} }), "leaf", a, withURI), Want: "name_constraint_violation@0"},
+		{Name: "e-mail address excluded", Chain: below(edit(func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"a@a.example"} }), "leaf", a, withMail), Want: "name_constraint_violation@0"},
+		{Name: "not permitted under an unknown root", Chain: below(permits("b.example"), "leaf", a), Roots: certs(tlsfarm.NewAuthority("Other")), Want: "untrusted_ca@1 name_constraint_violation@0", Length: 2, Untrusted: true},
 		{Name: "not excluded", Chain: below(excludes("b.example"), "leaf", a)},
-		{Name: "excluded", Chain: below(excludes("a.example"), "leaf", a), Want: "name_constraint_violation@0", OpenSSL: []string{"48@0"}, Because: whyExcluded},
-		{Name: "permitted and excluded", Chain: below(both, "leaf", a), Want: "name_constraint_violation@0", OpenSSL: []string{"48@0"}, Because: whyExcluded},
+		{Name: "excluded", Chain: below(excludes("a.example"), "leaf", a), Want: "name_constraint_violation@0"},
+		{Name: "permitted and excluded", Chain: below(both, "leaf", a), Want: "name_constraint_violation@0"},
 		{Name: "excluded name matched by a wildcard", Chain: below(excludes("b.a.example"), "leaf", tlsfarm.Names("a.example", "*.a.example")), Want: "name_constraint_violation@0", OpenSSL: []string{"ok"}, Because: "in OpenSSL the star is a label like any other"},
 		{Name: "address permitted", Chain: below(permitsIP, "leaf", addresses("192.0.2.1")), Host: "192.0.2.1"},
 		{Name: "address not permitted", Chain: below(permitsIP, "leaf", addresses("198.51.100.1")), Host: "198.51.100.1", Want: "name_constraint_violation@0"},
 		{Name: "address not excluded", Chain: below(excludesIP, "leaf", addresses("198.51.100.1")), Host: "198.51.100.1"},
-		{Name: "address excluded", Chain: below(excludesIP, "leaf", addresses("192.0.2.1")), Host: "192.0.2.1", Want: "name_constraint_violation@0", OpenSSL: []string{"48@0"}, Because: whyExcluded},
+		{Name: "address excluded", Chain: below(excludesIP, "leaf", addresses("192.0.2.1")), Host: "192.0.2.1", Want: "name_constraint_violation@0"},
 		{Name: "address, DNS names constrained", Chain: below(permits("b.example"), "leaf", addresses("192.0.2.1")), Host: "192.0.2.1"},
 		{Name: "URI not permitted", Chain: below(permitsURI, "leaf", a, withURI), Want: "name_constraint_violation@0"},
 		{Name: "e-mail address not permitted", Chain: below(permitsMail, "leaf", a, withMail), Want: "name_constraint_violation@0"},
 		{Name: "only a common name, permitted", Chain: below(permits("example"), "a.example", tlsfarm.Names()), Want: "hostname_mismatch@0", OpenSSL: []string{"ok"}, Because: commonNameToo},
 		{Name: "only a common name, not permitted", Chain: below(permits("b.example"), "a.example", tlsfarm.Names()), Want: "hostname_mismatch@0", OpenSSL: []string{"47@0"}, Because: commonNameToo},
-		{Name: "directory name permitted", Chain: below(directory, "leaf", a, withOrganization), Want: "unhandled_critical_extension@1", OpenSSL: []string{"ok"}, Because: "crypto/x509 does not support constraints on directory names, and rejects them if they are critical"},
+		{Name: "directory name permitted", Chain: below(directoryNames, "leaf", a, withOrganization), Want: "unhandled_critical_extension@1", OpenSSL: []string{"ok"}, Because: whyDirectory},
 	})
 	for i := range scenes {
 		s := &scenes[i]
@@ -636,6 +679,7 @@ func encodings() []Scene {
 		{Name: "negative serial number of the intermediate", Chain: wire(inter.Issue("leaf").Leaf, remake(inter.Certificate, key, crypto.SHA256, func(f *fields) { f.Serial = asDER(big.NewInt(-7)) })), ParseError: "x509: negative serial number", OpenSSL: []string{"ok"}, Because: negative},
 		{Name: "serial number with a superfluous zero", Chain: changed(serial("\x00\x01")), ParseError: "x509: malformed serial number"},
 		{Name: "no serial number", Chain: changed(serial("")), ParseError: "x509: malformed serial number"},
+		{Name: "negative serial number of the root", Chain: wire(leaf), Roots: certs(tlsfarm.NewAuthority("Other")), Unreadable: wire(remake(root.Certificate, key, crypto.SHA256, func(f *fields) { f.Serial = asDER(big.NewInt(-7)) })), Want: "malformed_certificate@0", Length: 1, Untrusted: true, OpenSSL: []string{"ok"}, Because: negative},
 		{Name: "version 2 with extensions", Chain: changed(func(f *fields) { f.Version = 1 }), Want: "hostname_mismatch@0", OpenSSL: []string{"ok"}, Because: "crypto/x509 ignores extensions before version 3, OpenSSL does not"},
 		{Name: "version 4", Chain: changed(func(f *fields) { f.Version = 3 }), ParseError: "x509: invalid version", OpenSSL: []string{"ok"}, Because: whyStrict},
 		{Name: "version 3 without extensions", Chain: changed(func(f *fields) { f.Extensions = nil }), Want: "hostname_mismatch@0"},
@@ -708,6 +752,7 @@ func commonNameScenes() (scenes []Scene) {
 	return under(root, 3, append(scenes,
 		Scene{Name: "empty subject", Chain: wire(inter.Issue("", edit(func(c *x509.Certificate) { c.Subject = pkix.Name{} })))},
 		Scene{Name: "empty subject of the root", Chain: wire(nameless.Issue("leaf")), Roots: certs(nameless), Length: 2},
+		Scene{Name: "empty subject of an unknown root", Chain: wire(nameless.Issue("leaf")), Want: "untrusted_ca@0", Length: 1, Untrusted: true},
 	))
 }
 
@@ -728,7 +773,7 @@ func (s Scene) Verdict(t *testing.T) *Verdict {
 	t.Helper()
 	chain, err := s.Parse()
 	require.NoError(t, err)
-	return Verify(chain, newPool(s.Roots), s.Host, s.At)
+	return Verify(chain, newRoots(s.Roots, s.Unreadable...), s.Host, s.At)
 }
 
 // Complete returns the scene with Host and At set.

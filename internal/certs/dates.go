@@ -14,7 +14,7 @@ const maxPath = 100 // certificates in a file; VerifyDates does not look for a p
 // In a bundle of CA certificates, every certificate must be within its dates. If the file begins with a leaf, as that of a
 // server does, only the path that clients use must be: the best one to a trusted root, or as much of a path as the file
 // has. So an expired cross-signed root next to a valid chain is not a reason.
-func VerifyDates(certificates []*x509.Certificate, roots *x509.CertPool, now time.Time) *Verdict {
+func VerifyDates(certificates []*x509.Certificate, roots *Roots, now time.Time) *Verdict {
 	v := &Verdict{Chain: certificates}
 	if leaf := certificates[0]; !leaf.IsCA && len(certificates) <= maxPath {
 		v = Verify(certificates, roots, "", now)

@@ -38,7 +38,7 @@ func TestVerifyDates(t *testing.T) {
 		"too many for a path":            {append(certs(leaf, oldCA), slices.Repeat(certs(inter), maxPath)...), "cert_expired@2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := VerifyDates(tt.file, root.Pool(), time.Now())
+			v := VerifyDates(tt.file, newRoots(certs(root)), time.Now())
 			assert.Equal(t, tt.want, summary(v.Reasons))
 			assert.Empty(t, v.Warnings)
 		})

@@ -55,7 +55,7 @@ func (i *Intermediates) withSubject(subject []byte) []*x509.Certificate {
 
 // FindMissing looks for the certificates that the server left out of an untrusted chain. If cached intermediates connect
 // the chain to a trusted root, the reason becomes IncompleteChain, and v.Missing the first certificate that was left out.
-func (i *Intermediates) FindMissing(v *Verdict, roots *x509.CertPool, now time.Time) {
+func (i *Intermediates) FindMissing(v *Verdict, roots *Roots, now time.Time) {
 	top := v.Chain[len(v.Chain)-1]
 	reason := slices.IndexFunc(v.Reasons, func(r Reason) bool { return r.Fault == UntrustedCA || r.Fault == IncompleteChain })
 	if reason < 0 || selfIssued(top) {
@@ -69,7 +69,11 @@ func (i *Intermediates) FindMissing(v *Verdict, roots *x509.CertPool, now time.T
 			}
 		}
 	}
-	path, _ := trustedPath(candidates, roots, now)
+	best := bestPath(candidates, roots, now, &v.left)
+	if !best.rooted || !best.verified() {
+		return
+	}
+	path := best.path()
 	at := slices.IndexFunc(path, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, top.Raw) })
 	if at < 0 || at+1 >= len(path) {
 		return

@@ -22,11 +22,11 @@ func TestFindMissing(t *testing.T) {
 	now := time.Now()
 	var cache Intermediates
 	verify := func(presented []*x509.Certificate) *Verdict {
-		v := Verify(presented, root.Pool(), "localhost", now)
+		v := Verify(presented, newRoots(certs(root)), "localhost", now)
 		if v.Trusted {
 			cache.Add(v.Chain)
 		} else {
-			cache.FindMissing(v, root.Pool(), now)
+			cache.FindMissing(v, newRoots(certs(root)), now)
 		}
 		return v
 	}

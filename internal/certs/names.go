@@ -1,9 +1,14 @@
 package certs
 
-import "crypto/x509"
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+)
 
 // SubjectName returns the name by which people know a certificate: its common name; without one, the first subject
-// alternative name; without any, the whole distinguished name. The result is neither cleaned nor bounded.
+// alternative name; without any, the whole distinguished name; and if that is empty too, "key id" and its subject key
+// identifier, or "no name" if it has none. The result is neither cleaned nor bounded.
 func SubjectName(c *x509.Certificate) string {
 	switch {
 	case c.Subject.CommonName != "":
@@ -17,16 +22,40 @@ func SubjectName(c *x509.Certificate) string {
 	case len(c.EmailAddresses) > 0:
 		return c.EmailAddresses[0]
 	}
-	return c.Subject.String()
+	if name := c.Subject.String(); name != "" {
+		return name
+	}
+	return unnamed(c.SubjectKeyId)
 }
 
-// IssuerName returns the common name of the certificate's issuer or, without one, its whole distinguished name. The
-// result is neither cleaned nor bounded.
+// IssuerName returns the common name of the certificate's issuer or, without one, its whole distinguished name. If that is
+// empty, it is "key id" and the authority key identifier, or "no name" if there is none. The result is neither cleaned nor
+// bounded.
 func IssuerName(c *x509.Certificate) string {
 	if c.Issuer.CommonName != "" {
 		return c.Issuer.CommonName
 	}
-	return c.Issuer.String()
+	if name := c.Issuer.String(); name != "" {
+		return name
+	}
+	return unnamed(c.AuthorityKeyId)
+}
+
+func unnamed(keyID []byte) string {
+	if len(keyID) == 0 {
+		return "no name"
+	}
+	return "key id " + KeyID(keyID)
+}
+
+// KeyID returns a key identifier in hexadecimal digits, as OpenSSL prints it. It cuts what is longer than a SHA-256 sum.
+func KeyID(id []byte) string {
+	const most = 32
+	s := strings.ReplaceAll(fmt.Sprintf("% X", id[:min(len(id), most)]), " ", ":")
+	if len(id) > most {
+		s += "…"
+	}
+	return s
 }
 
 // Names returns all subject alternative names of a certificate: DNS names, addresses, URIs and e-mail addresses. They are

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net"
@@ -55,7 +56,8 @@ func TestSubjectName(t *testing.T) {
 		{"spiffe://a.example/db", named(org, "uri", "mail")},
 		{"a@b.example", named(org, "mail")},
 		{"O=Org,C=DE", named(org)},
-		{"", named(pkix.Name{})},
+		{"key id 01:AB:00", &x509.Certificate{SubjectKeyId: []byte{1, 0xab, 0}}},
+		{"no name", named(pkix.Name{})},
 	}
 	for _, tt := range tests {
 		assert.Equal(t, tt.want, SubjectName(tt.cert))
@@ -67,6 +69,9 @@ func TestIssuerName(t *testing.T) {
 	assert.Equal(t, "O=Org,C=DE", IssuerName(named(pkix.Name{Organization: []string{"Org"}, Country: []string{"DE"}}, "dns")))
 	root := tlsfarm.NewAuthority("Root")
 	assert.Equal(t, "Root", IssuerName(root.Issue("leaf").Leaf))
+	assert.Equal(t, "key id 01:AB", IssuerName(&x509.Certificate{AuthorityKeyId: []byte{1, 0xab}, SubjectKeyId: []byte{2}}))
+	assert.Equal(t, "no name", IssuerName(&x509.Certificate{SubjectKeyId: []byte{2}}))
+	assert.Equal(t, strings.Repeat("07:", 31)+"07…", KeyID(bytes.Repeat([]byte{7}, 33)))
 }
 
 func TestNames(t *testing.T) {

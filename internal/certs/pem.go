@@ -18,16 +18,17 @@ const (
 
 var typePEM = regexp.MustCompile(`^[A-Z0-9 ]+-----`)
 
+// readPEM reads all blocks.
 func (r *reader) readPEM(data []byte) {
-	for line, block := range blocksOf(data) {
+	for line, block := range pemBlocks(data) {
 		r.readBlock(block, line)
 	}
 }
 
-// blocksOf returns the line and the text of each block. It splits data at the start of each, because pem.Decode silently
-// skips malformed blocks. So a block may also start in the line where another ends, as when files without a final newline
-// were concatenated.
-func blocksOf(data []byte) iter.Seq2[int, []byte] {
+// pemBlocks returns the blocks, each with its line, counted from 1. It splits the text at the start of each block, because
+// pem.Decode silently skips malformed blocks. So a block may also start in the line where another ends, as when files
+// without a final newline were concatenated.
+func pemBlocks(data []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		line := 1
 		for begin := bytes.Index(data, []byte(beginPEM)); begin >= 0; {

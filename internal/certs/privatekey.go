@@ -127,7 +127,7 @@ func parseKeyFile(data []byte) (key *comparedKey, problem *KeyError) {
 
 func parseKeyPEM(data []byte) (*comparedKey, *KeyError) {
 	other := ""
-	for line, text := range blocksOf(data) {
+	for line, text := range pemBlocks(data) {
 		kind := typeOf(text)
 		malformed := &KeyError{Problem: KeyMalformed, Detail: fmt.Sprintf("its PEM block at line %d is malformed", line)}
 		switch {

@@ -48,7 +48,7 @@ func newForest(r *rand.Rand) *forest {
 	for range 60 {
 		i, by := f.IntN(len(f.cas)), f.IntN(len(f.cas))
 		if i/2 == by/2 {
-			continue // presentedPath stops at a self-issued certificate
+			continue // the search stops at a self-issued certificate
 		}
 		ca := f.cas[by][0].Intermediate(name(i), keys[i], f.validity(), f.rarely(clientOnly), f.rarely(pathLen(f.IntN(2))),
 			f.rarely(permits("example")), f.rarely(notCA), f.rarely(unknownExt))
@@ -99,6 +99,10 @@ func (f *forest) scene() scene {
 		above = append(above, pick(f.IntN(len(f.cas))))
 	}
 	f.Shuffle(len(above), func(i, j int) { above[i], above[j] = above[j], above[i] })
+	if f.oneIn(20) {
+		altered := withBadSignature(leaf)
+		f.issuer[altered], leaf = f.issuer[leaf], altered
+	}
 	s.presented = append([]*x509.Certificate{leaf}, above...)
 	for _, ca := range f.cas {
 		if f.oneIn(2) {
@@ -113,7 +117,11 @@ func (f *forest) scene() scene {
 
 // hasPath reports whether any path leads from the leaf to a root, whatever its faults.
 func (f *forest) hasPath(s scene) bool {
-	reached := []*x509.Certificate{s.presented[0]}
+	leaf := s.presented[0]
+	if checkSignature(leaf, f.cas[f.issuer[leaf]][0].Certificate) != nil {
+		return slices.Contains(s.roots, leaf)
+	}
+	reached := []*x509.Certificate{leaf}
 	for i := 0; i < len(reached); i++ {
 		c := reached[i]
 		if slices.ContainsFunc(s.roots, func(root *x509.Certificate) bool {
@@ -146,7 +154,7 @@ func TestVerdictAgreesWithX509(t *testing.T) {
 		}
 		s := f.scene()
 		now := time.Now().Add(time.Duration(f.IntN(800)-200) * day)
-		v := Verify(s.presented, newPool(s.roots), s.name, now)
+		v := Verify(s.presented, newRoots(s.roots), s.name, now)
 
 		leaf := s.presented[0]
 		chains, err := leaf.Verify(x509.VerifyOptions{
@@ -155,6 +163,9 @@ func TestVerdictAgreesWithX509(t *testing.T) {
 		assert.Equal(t, err == nil, v.Valid(), "x509 returned %v", err)
 		assertSound(t, v, s.roots)
 		assert.Equal(t, f.hasPath(s), v.Trusted)
+		hidden := Verify(s.presented, RootsIn(newPool(s.roots)), s.name, now)
+		assert.Equal(t, v.Valid(), hidden.Valid())
+		assert.Equal(t, v.Trusted, hidden.Trusted, "the roots are not known")
 		assert.True(t, v.Chain[0] == leaf)
 		for depth := 1; depth < len(v.Chain); depth++ {
 			broken := slices.ContainsFunc(v.Reasons, func(r Reason) bool { return r.Fault == BadSignature && r.Depth == depth-1 })

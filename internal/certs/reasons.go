@@ -4,97 +4,83 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-// trustReasons returns why path does not lead to a trusted root: its invalid signatures and the unknown root. The root
-// is left out if the part of the path above the last invalid signature leads to a trusted root.
-func trustReasons(path, presented []*x509.Certificate, roots *x509.CertPool, now time.Time) []Reason {
-	reasons, rest := signatureReasons(path)
-	if rest == len(path) {
-		return reasons // the signature on the topmost certificate is invalid, so its issuer does not matter
-	}
-	if rest > 0 {
-		if trusted, _ := trustedPath(append(path[rest:rest+1:rest+1], presented...), roots, now); trusted != nil {
-			return reasons
-		}
-	}
-	return append(reasons, rootReason(path, roots, now))
+// UnusableCA is why a signature cannot be checked: crypto/x509 does not support the CA's key.
+type UnusableCA struct {
+	Name string // of the CA, as SubjectName returns it
+	Key  string // the kind of its key, such as DSA
+	Root bool   // whether the CA is a trusted root
+	Err  error  // of crypto/x509
 }
 
-// signatureReasons returns the invalid signatures in path. From the depth rest on, all signatures are valid.
-func signatureReasons(path []*x509.Certificate) (reasons []Reason, rest int) {
-	top := len(path) - 1
-	for depth, c := range path {
-		if depth == top && selfIssued(c) {
-			break // nobody checks the signature of a root
-		}
-		var issuer *x509.Certificate
-		if depth < top {
-			issuer = path[depth+1]
-		}
-		fault, err := signatureFault(c, issuer)
-		if fault == "" {
+func (u *UnusableCA) Error() string { return u.Err.Error() }
+func (u *UnusableCA) Unwrap() error { return u.Err }
+
+// signatureReasons returns the signatures in the path that crypto/x509 rejects, from the leaf upwards.
+func (n *node) signatureReasons() (reasons []Reason) {
+	for ; n.below != nil; n = n.below {
+		if n.link.fault == "" {
 			continue
 		}
-		r := Reason{Fault: fault, Depth: depth, Cert: c, Err: err}
-		if fault == WeakKey {
-			r.Depth, r.Cert = depth+1, issuer
+		r := Reason{Fault: n.link.fault, Depth: n.below.depth, Cert: n.below.cert, Err: n.link.err}
+		if r.Fault == WeakKey { // the issuer's
+			r.Depth, r.Cert = n.depth, n.cert
 		}
 		reasons = append(reasons, r)
-		rest = depth + 1
 	}
-	return reasons, rest
+	slices.Reverse(reasons)
+	return reasons
 }
 
-// rootReason returns the reason for a path whose topmost certificate is neither trusted nor issued by a trusted root.
-func rootReason(path []*x509.Certificate, roots *x509.CertPool, now time.Time) Reason {
-	top := len(path) - 1
-	_, err := relax(path[top], false).Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: anyUsage})
-	r := Reason{Fault: UntrustedCA, Depth: top, Cert: path[top], Err: err, Namesake: hasNamesakeRoot(err)}
-	if leaf := path[0]; top == 0 && selfIssued(leaf) {
-		if fault, _ := signatureFault(leaf, leaf); fault != BadSignature {
+// rootReason returns the reason for a path whose topmost certificate is neither trusted nor issued by one of the other
+// certificates, nor by a root.
+func (s *search) rootReason(n *node) Reason {
+	top := n.cert
+	r := Reason{Fault: UntrustedCA, Err: x509.UnknownAuthorityError{Cert: top}}
+	switch {
+	case selfIssued(top):
+		if n.depth == 0 && !s.link(top, top).broken() {
 			r.Fault = SelfSigned
 		}
-	} else if top == 0 && len(leaf.IssuingCertificateURL) > 0 {
+	case isWeak(top.SignatureAlgorithm): // whoever the issuer is
+		r.Fault, r.Err = WeakSignature, x509.InsecureAlgorithmError(top.SignatureAlgorithm)
+	case top.SignatureAlgorithm == x509.UnknownSignatureAlgorithm:
+		r.Fault, r.Err = Malformed, x509.ErrUnsupportedAlgorithm
+	case issuerIsMissing(n):
 		r.Fault = IncompleteChain
 	}
 	return r
 }
 
-// hasNamesakeRoot reports whether a trusted root has the issuer's name, but its key did not make the signature. Either
-// the certificate was altered or the CA has a new key. These cannot be distinguished, as a pool does not reveal its
-// certificates. The hint of x509.UnknownAuthorityError is not exported, so only its text can be searched. That text
-// also names a root that may not sign, because it is no CA or its key is too small; then the signature was not checked.
-func hasNamesakeRoot(err error) bool {
+// issuerIsMissing reports whether the server probably left out the issuer of a path's topmost certificate. CAs usually write
+// into a certificate where that of an intermediate can be downloaded, and that of a root not. But those of companies do so for
+// roots too, and then only the name can show that it is a root. Nobody can know for sure.
+func issuerIsMissing(n *node) bool {
+	if len(n.cert.IssuingCertificateURL) == 0 {
+		return false
+	}
+	return n.depth == 0 || !namesRoot(n.cert)
+}
+
+var rootWord = regexp.MustCompile(`(?i)\broot\b`)
+
+// namesRoot reports whether the name of c's issuer says that it is a root.
+func namesRoot(c *x509.Certificate) bool { return rootWord.MatchString(c.Issuer.String()) }
+
+// isNamesakeHint reports whether an error of crypto/x509 shows that a trusted root has the issuer's name, but its key did
+// not make the signature. Either the certificate was altered or the CA has a new key. These cannot be distinguished, as the
+// pool does not reveal its certificates. The hint of x509.UnknownAuthorityError is not exported, so only its text can be
+// searched. That text also names a root that may not sign, because it is no CA or its key is too small; then the signature
+// was not checked.
+func isNamesakeHint(err error) bool {
 	var unknown x509.UnknownAuthorityError
 	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of") &&
 		!strings.Contains(err.Error(), x509.ConstraintViolationError{}.Error()) && !strings.Contains(err.Error(), "keys are insecure")
-}
-
-// signatureFault returns why crypto/x509 rejects the signature on c by issuer. If the issuer was not presented it is nil,
-// and only the algorithm is checked.
-func signatureFault(c, issuer *x509.Certificate) (Fault, error) {
-	switch {
-	case isWeak(c.SignatureAlgorithm):
-		return WeakSignature, x509.InsecureAlgorithmError(c.SignatureAlgorithm)
-	case c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm:
-		return Malformed, x509.ErrUnsupportedAlgorithm
-	case issuer == nil:
-		return "", nil
-	}
-	err := checkSignature(c, issuer)
-	switch bits := rsaBits(issuer); {
-	case err == nil:
-		return "", nil
-	case bits > 0 && bits < 1024: // crypto/rsa rejects the key without checking the signature
-		return WeakKey, err
-	case errors.Is(err, x509.ErrUnsupportedAlgorithm):
-		return Malformed, err
-	}
-	return BadSignature, err
 }
 
 // issuerReasons returns the certificates above the leaf that may not issue the certificates below them.

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -118,12 +119,19 @@ func (v *Verdict) leafIssuer(presented []*x509.Certificate) *x509.Certificate {
 	if v.Missing != nil {
 		candidates = append(candidates, v.Missing)
 	}
-	checks := 10
-	issuer := issuerOf(leaf, candidates, &checks)
-	if issuer == nil || checkSignature(leaf, issuer) != nil {
-		return nil
+	checks := 0
+	for _, c := range candidates {
+		if !bytes.Equal(c.RawSubject, leaf.RawIssuer) {
+			continue
+		}
+		if checkSignature(leaf, c) == nil {
+			return c
+		}
+		if checks++; checks == 10 {
+			break
+		}
 	}
-	return issuer
+	return nil
 }
 
 // stapleError is why a staple is not valid. Its detail is not clean.

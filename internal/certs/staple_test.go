@@ -42,7 +42,7 @@ func must[T any](v T, err error) T {
 
 // checkStaple returns the verdict on a certificate with a staple, and the result for the staple.
 func checkStaple(c tls.Certificate, staple []byte) (*Verdict, *Staple) {
-	v := Verify(certs(c), stapleRoot.Pool(), "localhost", time.Now())
+	v := Verify(certs(c), newRoots(certs(stapleRoot)), "localhost", time.Now())
 	return v, v.AddStaple(staple, certs(c), time.Now())
 }
 
@@ -469,7 +469,7 @@ func TestIssuerOfTheStapledLeaf(t *testing.T) {
 	hasLeaf.AddCert(chain[0])
 	self := tlsfarm.SelfSigned("Self", tlsfarm.Key(stapleKey))
 	var cache Intermediates
-	cache.Add(Verify(chain, stapleRoot.Pool(), "localhost", time.Now()).Chain)
+	cache.Add(Verify(chain, newRoots(certs(stapleRoot)), "localhost", time.Now()).Chain)
 
 	for name, c := range map[string]struct {
 		presented []*x509.Certificate
@@ -488,9 +488,9 @@ func TestIssuerOfTheStapledLeaf(t *testing.T) {
 		"the certificate itself":          {certs(self), x509.NewCertPool(), stapleOfSelf(self), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := Verify(c.presented, c.roots, "localhost", time.Now())
+			v := Verify(c.presented, RootsIn(c.roots), "localhost", time.Now())
 			if !v.Trusted {
-				cache.FindMissing(v, c.roots, time.Now())
+				cache.FindMissing(v, RootsIn(c.roots), time.Now())
 			}
 			s := v.AddStaple(c.staple, c.presented, time.Now())
 			assert.Equal(t, c.want, s.Problem, s.detail)
@@ -575,7 +575,7 @@ func TestStaplesOfOpenSSL(t *testing.T) {
 }
 
 func BenchmarkStaple(b *testing.B) {
-	v := Verify(certs(stapled), stapleRoot.Pool(), "localhost", time.Now())
+	v := Verify(certs(stapled), newRoots(certs(stapleRoot)), "localhost", time.Now())
 	for name, staple := range map[string][]byte{
 		"by the CA":      stapleCA.Staple(stapled),
 		"by a responder": stapleCA.StapleBy(stapleCA.Issue("OCSP", tlsfarm.Responder), stapled),

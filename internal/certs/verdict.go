@@ -35,25 +35,35 @@ type Reason struct {
 	Fault Fault
 	Depth int               // index of Cert in Verdict.Chain; 0 is the leaf
 	Cert  *x509.Certificate // never nil
-	Err   error             // the error of crypto/x509, or the *Staple of a fault that a staple shows; may be nil
-	// Namesake reports whether a trusted root has the name of the issuer, but another key than the one that signed.
-	Namesake bool
+	// Err is the error of crypto/x509, a *ConstraintViolation, an *UnusableCA, an *UnusableRoot, a *WrongOrder, ErrNameEncoding,
+	// ErrTooMuchWork, or the *Staple of a fault that a staple shows. It may be nil.
+	Err error
+	// TrustedNamesake reports whether a trusted root has the name of the issuer, but another key than the one that signed.
+	TrustedNamesake bool
+	// SentNamesake reports the same of a presented certificate.
+	SentNamesake bool
 }
 
 // Verdict is the result of verifying a chain.
 type Verdict struct {
-	// Chain goes from the leaf towards a root. Of several chains to a trusted root, it is the one with the fewest faults
-	// and, among those, the one that expires last. If none leads to a trusted root, it is the path among the presented
-	// certificates.
+	// Chain goes from the leaf towards a root. Of several, it is the one that is nearest to a valid one: rather one to a
+	// trusted root than another, then the one with the fewest faults and, among those, the one that expires last.
 	Chain []*x509.Certificate
-	// Trusted reports whether Chain ends in a trusted root. It may still be invalid for other reasons.
+	// Rooted reports whether Chain ends in a trusted root. It may still be invalid, even because of its signatures.
+	Rooted bool
+	// Trusted reports whether Chain ends in a trusted root and all its signatures are right. It may still be invalid for
+	// other reasons.
 	Trusted bool
+	// Presented are the certificates that the server sent, its own first. It is nil if the verdict is valid.
+	Presented []*x509.Certificate
 	// Reasons are all faults that make the chain invalid, in the order in which to fix them: trust, dates, name, others.
 	Reasons []Reason
 	// Warnings are faults that clients accept.
 	Warnings []Reason
 	// Missing is the certificate that the server should have sent, if Intermediates.FindMissing found it; else nil.
 	Missing *x509.Certificate
+
+	left budget // for FindMissing
 }
 
 // Valid reports whether a client would accept the chain.
@@ -64,14 +74,14 @@ func (v *Verdict) Primary() Reason { return v.Reasons[0] }
 
 // Verify judges the presented chain, leaf first, as a client that connects to name would at the time now. If name is
 // empty, the names of the leaf do not matter. A nil roots means the system's roots. Verify panics if presented is empty.
-func Verify(presented []*x509.Certificate, roots *x509.CertPool, name string, now time.Time) *Verdict {
+func Verify(presented []*x509.Certificate, roots *Roots, name string, now time.Time) *Verdict {
 	leaf := presented[0]
 	chains, err := leaf.Verify(x509.VerifyOptions{
-		DNSName: name, Roots: roots, Intermediates: newPool(presented[1:]), CurrentTime: now,
+		DNSName: name, Roots: roots.Pool(), Intermediates: newPool(presented[1:]), CurrentTime: now,
 	})
 	v := &Verdict{}
 	if err == nil {
-		v.Chain, v.Trusted = bestChain(chains, now), true
+		v.Chain, v.Rooted, v.Trusted = bestChain(chains), true, true
 	} else {
 		v.explain(presented, roots, name, now)
 		if v.Valid() {
@@ -83,27 +93,63 @@ func Verify(presented []*x509.Certificate, roots *x509.CertPool, name string, no
 	return v
 }
 
-// explain finds all reasons, whereas x509.Certificate.Verify returns only the first one that it finds. It checks each
-// aspect on its own: first it looks for a path to a trusted root, ignoring all other faults, and then at issuers,
-// dates, name and usages.
-func (v *Verdict) explain(presented []*x509.Certificate, roots *x509.CertPool, name string, now time.Time) {
-	leaf := presented[0]
-	path, constraintReasons := trustedPath(presented, roots, now)
-	if path != nil {
-		v.Chain, v.Trusted = path, true
-	} else {
-		v.Chain = presentedPath(presented)
-		v.Reasons = trustReasons(v.Chain, presented, roots, now)
+// explain finds all reasons, whereas x509.Certificate.Verify returns only the first one that it finds. It looks for the path
+// that is nearest to a valid one, and then at its signatures, issuers, dates, names and usages.
+func (v *Verdict) explain(presented []*x509.Certificate, roots *Roots, name string, now time.Time) {
+	v.left = maxWork
+	best := bestPath(presented, roots, now, &v.left)
+	v.Presented, v.Chain = presented, best.path()
+	v.Rooted, v.Trusted = best.rooted, best.rooted && best.verified()
+	v.Reasons = best.signatureReasons()
+	if best.end != nil {
+		// A wrong signature comes first, as it may be why the path leads there. One that is only weak does not.
+		at := slices.IndexFunc(v.Reasons, func(r Reason) bool { return r.Fault != BadSignature })
+		if at < 0 {
+			at = len(v.Reasons)
+		}
+		v.Reasons = slices.Insert(v.Reasons, at, *best.end)
 	}
 	v.Reasons = append(v.Reasons, issuerReasons(v.Chain)...)
 	v.Reasons = append(v.Reasons, dateReasons(v.Chain, now)...)
 	if name != "" {
-		if err := leaf.VerifyHostname(name); err != nil {
-			v.Reasons = append(v.Reasons, Reason{Fault: NameMismatch, Cert: leaf, Err: err})
+		if err := presented[0].VerifyHostname(name); err != nil {
+			r := Reason{Fault: NameMismatch, Cert: presented[0], Err: err}
+			if order := wrongOrder(presented, name); order != nil {
+				// Nothing that is wrong with the CA matters before the server sends its own certificate first.
+				r.Err = order
+				v.Reasons = slices.Insert(v.Reasons, 0, r)
+			} else {
+				v.Reasons = append(v.Reasons, r)
+			}
 		}
 	}
 	v.Reasons = append(v.Reasons, usageReasons(v.Chain)...)
-	v.Reasons = append(v.Reasons, constraintReasons...)
+	v.Reasons = append(v.Reasons, best.violated...)
+}
+
+// WrongOrder is the error of a name mismatch whose cause is that the server sends a CA certificate before its own.
+type WrongOrder struct {
+	Leaf  *x509.Certificate // the server's own certificate
+	Index int               // in the presented certificates
+}
+
+func (w *WrongOrder) Error() string { return "the first certificate is that of a CA" }
+
+// wrongOrder returns the server's own certificate if a CA certificate was presented before it, or nil.
+func wrongOrder(presented []*x509.Certificate, name string) (order *WrongOrder) {
+	if !presented[0].BasicConstraintsValid || !presented[0].IsCA {
+		return nil
+	}
+	for i, c := range presented {
+		switch {
+		case c.IsCA:
+		case c.VerifyHostname(name) == nil:
+			return &WrongOrder{c, i}
+		case order == nil:
+			order = &WrongOrder{c, i}
+		}
+	}
+	return order
 }
 
 // warnOfWeakKeys adds a warning for each weak key that is not a reason already.

@@ -34,16 +34,16 @@ type cachedStaple struct {
 }
 
 // Verify is like the function Verify, and reports whether the verdict is a cached one. The caller may change the verdict.
-func (vc *VerdictCache) Verify(presented []*x509.Certificate, roots *x509.CertPool, name string, now time.Time) (v *Verdict, cached bool) {
+func (vc *VerdictCache) Verify(presented []*x509.Certificate, roots *Roots, name string, now time.Time) (v *Verdict, cached bool) {
 	sum := sumOf(presented)
-	if vc.valid && vc.chain == sum && vc.roots == roots && vc.name == name &&
+	if vc.valid && vc.chain == sum && vc.roots == roots.Pool() && vc.name == name &&
 		!now.Before(time.Unix(vc.from, 0)) && !now.After(time.Unix(vc.until, 0)) {
 		return vc.verdict(presented[0]), true
 	}
 	v = Verify(presented, roots, name, now)
 	*vc = VerdictCache{}
 	if v.Valid() {
-		*vc = VerdictCache{chain: sum, roots: roots, name: name, valid: true}
+		*vc = VerdictCache{chain: sum, roots: roots.Pool(), name: name, valid: true}
 		vc.store(v)
 	}
 	return v, false
@@ -51,7 +51,7 @@ func (vc *VerdictCache) Verify(presented []*x509.Certificate, roots *x509.CertPo
 
 // verdict returns a copy of the cached verdict.
 func (vc *VerdictCache) verdict(leaf *x509.Certificate) *Verdict {
-	v := &Verdict{Trusted: true, Chain: append(append(make([]*x509.Certificate, 0, 1+len(vc.issuers)), leaf), vc.issuers...)}
+	v := &Verdict{Rooted: true, Trusted: true, Chain: append(append(make([]*x509.Certificate, 0, 1+len(vc.issuers)), leaf), vc.issuers...)}
 	for _, w := range vc.warnings {
 		w.Cert = v.Chain[w.Depth]
 		v.Warnings = append(v.Warnings, w)

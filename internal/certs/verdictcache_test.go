@@ -34,7 +34,7 @@ func TestVerdictCacheAgreesWithVerify(t *testing.T) {
 			other.presented = slices.Clone(s.presented)
 			other.presented = other.presented[:1+f.IntN(len(other.presented))]
 		}
-		roots, otherRoots := newPool(s.roots), newPool(other.roots)
+		roots, otherRoots := newRoots(s.roots), newRoots(other.roots)
 		var cache VerdictCache
 		for range 12 {
 			presented, trusted, name := s.presented, roots, s.name
@@ -80,7 +80,7 @@ func (f *forest) clock(s scene) time.Time {
 func TestChangingAVerdictLeavesTheCache(t *testing.T) {
 	root := tlsfarm.NewAuthority("Root")
 	presented := []*x509.Certificate{root.Issue("x").Leaf}
-	roots := root.Pool()
+	roots := newRoots(certs(root))
 	var cache VerdictCache
 	for i := range 3 {
 		v, cached := cache.Verify(presented, roots, "localhost", time.Now())
@@ -107,7 +107,7 @@ func TestCachedStapleAgreesWithAFreshOne(t *testing.T) {
 		nil,
 	}
 	chains := [][]*x509.Certificate{certs(stapled), certs(stapleCA.Issue("other")), certs(stapled)[:1]}
-	roots, noRoots := stapleRoot.Pool(), x509.NewCertPool()
+	roots, noRoots := newRoots(certs(stapleRoot)), newRoots(nil)
 	edges := []time.Duration{-25 * time.Minute, -20 * time.Minute, -10 * time.Minute, 0, 10 * time.Minute, 20 * time.Minute, maxUndated - 20*time.Minute}
 	random := rand.New(rand.NewPCG(1, 2))
 	rounds, hits, good := 60, 0, 0
@@ -154,7 +154,7 @@ func TestCachedStapleAgreesWithAFreshOne(t *testing.T) {
 }
 
 func TestStapleIsCached(t *testing.T) {
-	now, roots := time.Now(), stapleRoot.Pool()
+	now, roots := time.Now(), newRoots(certs(stapleRoot))
 	good := stapleCA.Staple(stapled, tlsfarm.StapleDates(-20*time.Minute, day))
 	responder := stapleCA.Issue("OCSP", tlsfarm.Responder, tlsfarm.Validity(-10*time.Minute, 10*time.Minute))
 	delegated := stapleCA.StapleBy(responder, stapled, tlsfarm.StapleDates(-20*time.Minute, day))
@@ -195,7 +195,7 @@ func BenchmarkVerdictCache(b *testing.B) {
 	root := tlsfarm.NewAuthority("Root")
 	between := root.Intermediate("Between")
 	presented := []*x509.Certificate{between.Issue("x").Leaf, between.Certificate}
-	roots := root.Pool()
+	roots := newRoots(certs(root))
 	now := time.Now()
 	b.Run("fresh", func(b *testing.B) {
 		for b.Loop() {
@@ -210,7 +210,7 @@ func BenchmarkVerdictCache(b *testing.B) {
 	})
 	staple := stapleCA.Staple(stapled)
 	chain := []*x509.Certificate{stapled.Leaf, stapleCA.Certificate}
-	roots = stapleRoot.Pool()
+	roots = newRoots(certs(stapleRoot))
 	b.Run("cached with staple", func(b *testing.B) {
 		var cache VerdictCache
 		for b.Loop() {

@@ -13,7 +13,9 @@ import (
 	"go.opentelemetry.io/collector/config/configtls"
 	"go.uber.org/zap"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 )
 
 // Block is a loaded tls block. All targets with the same settings share one. Its files are checked again when a probe asks
@@ -27,8 +29,9 @@ type Block struct {
 
 	mu       sync.Mutex            // guards the fields below
 	config   *tls.Config           // nil if the block cannot be used
+	roots    *certs.Roots          // the CAs in config
 	offers   map[Offer]*tls.Config // derived from config
-	renewals map[Offer]func() *tls.Config
+	renewals map[Offer]func() target.Client
 	files    []diskfile.Version // when they were last loaded
 	checked  time.Time          // when files were last checked
 	logged   string             // the logged reason why the current files cannot be used; empty if they can be
@@ -53,11 +56,25 @@ func newBlock(c *Config, checkEvery time.Duration, log *zap.Logger) *Block {
 	client := c.client // a copy: a pointer into the entry would keep the whole list of entries in memory
 	b := &Block{
 		client: &client, checkEvery: checkEvery, log: log, checked: time.Now(),
-		offers: make(map[Offer]*tls.Config), renewals: make(map[Offer]func() *tls.Config),
+		offers: make(map[Offer]*tls.Config), renewals: make(map[Offer]func() target.Client),
 	}
 	b.files = b.versions()
-	b.config, b.errs = load(b.client)
+	b.config, b.roots, b.errs = load(b.client)
+	b.logDropped()
 	return b
+}
+
+// logDropped logs which certificates among the CAs cannot be used.
+func (b *Block) logDropped() {
+	if b.roots == nil || len(b.roots.Dropped()) == 0 {
+		return
+	}
+	from := b.client.CAFile
+	if from == "" {
+		from = "ca_pem"
+	}
+	b.log.Warn("Some CA certificates of a tls block cannot be used, and chains under them are invalid.",
+		zap.String("from", from), zap.Strings("dropped", b.roots.Dropped()))
 }
 
 // Errs returns the reasons why the block cannot be used. Each error begins with the key. There are none if the block is
@@ -69,39 +86,39 @@ func (b *Block) HasFiles() bool {
 	return b.client.CAFile+b.client.CertFile+b.client.KeyFile != ""
 }
 
-// load returns the configuration of the block, or every reason why it cannot be used. configtls loads everything except
-// the CAs.
-func load(c *configtls.ClientConfig) (*tls.Config, []error) {
+// load returns the configuration of the block and the CAs in it, or every reason why it cannot be used. configtls loads
+// everything except the CAs.
+func load(c *configtls.ClientConfig) (*tls.Config, *certs.Roots, []error) {
 	roots, errs := loadRoots(c)
 	withoutCAs := *c
 	if errs = append(errs, check(&withoutCAs)...); len(errs) > 0 {
-		return nil, errs
+		return nil, nil, errs
 	}
 	withoutCAs.CAFile, withoutCAs.CAPem, withoutCAs.IncludeSystemCACertsPool = "", "", false
 	withoutCAs.ReloadInterval = 0 // the block itself reloads the files, and keeps the old ones if the new ones are invalid
 	config, err := withoutCAs.LoadTLSConfig(context.Background())
 	if err != nil {
-		return nil, []error{err}
+		return nil, nil, []error{err}
 	}
-	config.RootCAs = roots
+	config.RootCAs = roots.Pool()
 	if len(c.CurvePreferences) == 0 {
 		// configtls has set the few groups that it knows by name, in random order. Go's default has newer ones too.
 		config.CurvePreferences = nil
 	}
-	return config, nil
+	return config, roots, nil
 }
 
 // With returns the configuration of a client that makes the offer. It checks the block's files if that was last done
-// checkEvery ago or earlier. If renewed files cannot be used, the configuration has the previous ones. It is nil if the
-// block cannot be used. The caller must not change it.
-func (b *Block) With(o Offer) *tls.Config {
+// checkEvery ago or earlier. If renewed files cannot be used, the configuration has the previous ones. It is the zero
+// value if the block cannot be used. The caller must not change it.
+func (b *Block) With(o Offer) target.Client {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.files) > 0 && time.Since(b.checked) >= b.checkEvery {
 		b.reload()
 	}
 	if o == (Offer{}) || b.config == nil {
-		return b.config
+		return target.Client{Config: b.config, Roots: b.roots}
 	}
 	c := b.offers[o]
 	if c == nil {
@@ -116,15 +133,15 @@ func (b *Block) With(o Offer) *tls.Config {
 		}
 		b.offers[o] = c
 	}
-	return c
+	return target.Client{Config: c, Roots: b.roots}
 }
 
 // Renewal returns a function that returns With(o). All targets that make the same offer share the function, to save memory.
-func (b *Block) Renewal(o Offer) func() *tls.Config {
+func (b *Block) Renewal(o Offer) func() target.Client {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.renewals[o] == nil {
-		b.renewals[o] = func() *tls.Config { return b.With(o) }
+		b.renewals[o] = func() target.Client { return b.With(o) }
 	}
 	return b.renewals[o]
 }
@@ -139,7 +156,7 @@ func (b *Block) reload() {
 		return
 	}
 	b.files = files
-	config, errs := load(b.client)
+	config, roots, errs := load(b.client)
 	err := errors.Join(errs...)
 	switch {
 	case err != nil && err.Error() != b.logged:
@@ -149,8 +166,12 @@ func (b *Block) reload() {
 		if b.logged != "" {
 			b.log.Info("The files of a tls block can be used again.")
 		}
-		b.logged, b.config = "", config
+		renewed := roots != b.roots
+		b.logged, b.config, b.roots = "", config, roots
 		clear(b.offers)
+		if renewed {
+			b.logDropped()
+		}
 	}
 }
 

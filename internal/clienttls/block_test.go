@@ -44,19 +44,21 @@ func TestFilesAreCheckedOncePerBlock(t *testing.T) {
 	first := block.With(plain)
 	firstOfH2, firstOfECDSA := block.With(h2), block.With(ecdsa)
 	block.checked = time.Time{}
-	assert.Same(t, first, block.With(plain), "the files have not changed")
+	assert.Same(t, first.Config, block.With(plain).Config, "the files have not changed")
 
 	replace(other)
 	block.checked = time.Now().Add(time.Hour)
-	assert.Same(t, first, block.With(plain), "the files were checked just now")
+	assert.Same(t, first.Config, block.With(plain).Config, "the files were checked just now")
 
 	block.checked = time.Time{}
 	second := block.With(plain)
-	assert.NotSame(t, first, second)
+	assert.NotSame(t, first.Config, second.Config)
+	assert.NotSame(t, first.Roots, second.Roots)
+	assert.Same(t, second.RootCAs, second.Roots.Pool())
 	assert.WithinRange(t, block.checked, time.Now().Add(-time.Hour), time.Now())
-	assert.Same(t, second, block.Renewal(plain)())
-	assert.Same(t, block.With(h2), block.Renewal(h2)())
-	assert.NotSame(t, firstOfH2, block.With(h2))
+	assert.Same(t, second.Config, block.Renewal(plain)().Config)
+	assert.Same(t, block.With(h2).Config, block.Renewal(h2)().Config)
+	assert.NotSame(t, firstOfH2.Config, block.With(h2).Config)
 	for _, o := range []Offer{plain, h2, ecdsa} {
 		assert.True(t, block.With(o).RootCAs.Equal(other.Pool()))
 	}

@@ -3,12 +3,15 @@ package clienttls
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 	"weak"
 
 	"go.opentelemetry.io/collector/config/configtls"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 )
 
 // rootsID identifies a set of trusted CAs.
@@ -17,15 +20,15 @@ type rootsID struct {
 	system bool // whether the system's CAs are included
 }
 
-// rootPools holds the pools that are in use. tls blocks with the same CAs share one, because a bundle of all public CAs
+// rootPools holds the roots that are in use. tls blocks with the same CAs share them, because a bundle of all public CAs
 // takes 1 MB of memory, and 10 ms to parse.
 var (
 	rootPoolsMu sync.Mutex
-	rootPools   = make(map[rootsID]weak.Pointer[x509.CertPool])
+	rootPools   = make(map[rootsID]weak.Pointer[certs.Roots])
 )
 
-// loadRoots returns the CAs that a tls block trusts, or what is wrong with them. A nil pool means the system's CAs.
-func loadRoots(c *configtls.ClientConfig) (pool *x509.CertPool, errs []error) {
+// loadRoots returns the CAs that a tls block trusts, or what is wrong with them. Nil roots are the system's CAs.
+func loadRoots(c *configtls.ClientConfig) (roots *certs.Roots, errs []error) {
 	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	pem, name := []byte(c.CAPem), "ca_pem:"
 	switch {
@@ -45,10 +48,10 @@ func loadRoots(c *configtls.ClientConfig) (pool *x509.CertPool, errs []error) {
 	id := rootsID{sha256.Sum256(pem), c.IncludeSystemCACertsPool}
 	rootPoolsMu.Lock()
 	defer rootPoolsMu.Unlock()
-	if pool := rootPools[id].Value(); pool != nil {
-		return pool, nil
+	if roots := rootPools[id].Value(); roots != nil {
+		return roots, nil
 	}
-	pool = x509.NewCertPool()
+	var pool *x509.CertPool
 	if c.IncludeSystemCACertsPool {
 		var err error
 		if pool, err = x509.SystemCertPool(); err != nil {
@@ -56,17 +59,22 @@ func loadRoots(c *configtls.ClientConfig) (pool *x509.CertPool, errs []error) {
 			return nil, errs
 		}
 	}
-	if !pool.AppendCertsFromPEM(pem) {
+	roots, err := certs.ParseRoots(pem, pool)
+	switch {
+	case errors.Is(err, certs.ErrNoCertificate):
 		errorf("%s has no valid certificate; it must have PEM blocks of type CERTIFICATE", name)
 		return nil, errs
+	case err != nil:
+		errorf("%s has no certificate that can be used: %w", name, err)
+		return nil, errs
 	}
-	rootPools[id] = weak.Make(pool)
-	runtime.AddCleanup(pool, func(id rootsID) {
+	rootPools[id] = weak.Make(roots)
+	runtime.AddCleanup(roots, func(id rootsID) {
 		rootPoolsMu.Lock()
 		defer rootPoolsMu.Unlock()
 		if rootPools[id].Value() == nil {
 			delete(rootPools, id)
 		}
 	}, id)
-	return pool, nil
+	return roots, nil
 }

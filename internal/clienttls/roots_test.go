@@ -1,7 +1,10 @@
 package clienttls
 
 import (
+	"fmt"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configtls"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
 )
@@ -38,4 +44,65 @@ func TestBlocksShareRoots(t *testing.T) {
 	runtime.KeepAlive(b)
 	runtime.KeepAlive(both)
 	require.Eventually(t, func() bool { runtime.GC(); return size() <= before-2 }, 30*time.Second, 10*time.Millisecond)
+}
+
+// Go does not support the key of the second certificate in this file. Its first one, a leaf, can be trusted too.
+const unsupportedRoot = "../certs/testdata/brainpool.pem"
+
+// What cannot be used of a CA file is logged when the file is loaded, and not again for each target or probe.
+func TestDroppedCACertificatesAreLogged(t *testing.T) {
+	pem, err := os.ReadFile(unsupportedRoot)
+	require.NoError(t, err)
+	path, _ := caFile(t, tlsfarm.NewAuthority("Good"))
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	write := func(content string) { require.NoError(t, os.WriteFile(path, []byte(content), 0o600)) }
+	write(string(good) + string(pem))
+
+	core, log := observer.New(zapcore.InfoLevel)
+	blocks := NewBlocks(time.Second, zap.New(core))
+	c := New(configtls.ClientConfig{Config: configtls.Config{CAFile: path}})
+	for range 3 { // targets
+		block := blocks.Get("key", &c)
+		require.Empty(t, block.Errs())
+		for _, o := range []Offer{{}, NewOffer([]string{"h2"}, "")} {
+			assert.NotNil(t, block.With(o).RootCAs)
+		}
+		block.checked = time.Time{}
+		block.With(Offer{})
+		runtime.KeepAlive(block)
+	}
+	lines := log.TakeAll()
+	require.Len(t, lines, 1)
+	assert.Equal(t, zapcore.WarnLevel, lines[0].Level)
+	third := 1 + strings.Count(string(good)+string(pem[:strings.LastIndex(string(pem), "-----BEGIN")]), "\n")
+	assert.Equal(t, map[string]any{"from": path, "dropped": []any{
+		fmt.Sprintf(`PEM block 3 at line %d cannot be read: x509: unsupported elliptic curve (subject "Brainpool Root", key of the kind EC brainpoolP256r1)`, third),
+	}}, lines[0].ContextMap())
+
+	block := blocks.Get("key", &c)
+	write(string(pem)) // which is renewed with the same fault
+	block.checked = time.Time{}
+	block.With(Offer{})
+	assert.Equal(t, 1, log.FilterMessageSnippet("cannot be used").Len())
+	log.TakeAll()
+	write(string(good)) // as the log advises
+	block.checked = time.Time{}
+	block.With(Offer{})
+	assert.Zero(t, log.Len())
+}
+
+func TestCAFileOfWhichNothingCanBeUsed(t *testing.T) {
+	pem, err := os.ReadFile(unsupportedRoot)
+	require.NoError(t, err)
+	text := string(pem[strings.LastIndex(string(pem), "-----BEGIN"):])
+	for content, want := range map[string]string{
+		text:            `ca_pem: has no certificate that can be used: PEM block 1 at line 1 cannot be read: x509: unsupported elliptic curve (subject "Brainpool Root", key of the kind EC brainpoolP256r1)`,
+		text[:100]:      "ca_pem: has no certificate that can be used: PEM block 1 at line 1 cannot be read: it is malformed",
+		"no PEM at all": "ca_pem: has no valid certificate; it must have PEM blocks of type CERTIFICATE",
+	} {
+		_, errs := loadRoots(&configtls.ClientConfig{Config: configtls.Config{CAPem: configopaque.String(content)}})
+		require.Len(t, errs, 1)
+		assert.EqualError(t, errs[0], want)
+	}
 }

@@ -479,6 +479,9 @@ func exampleOf(typ Type) Evidence {
 	case certs.NotCA, certs.PathLengthExceeded, certs.WeakKey: // the CA is at fault
 		reason.Depth, reason.Cert = 1, ca
 	}
+	if reason.Fault == certs.NameConstraintViolation {
+		reason.Err = &certs.ConstraintViolation{Kind: "DNS name", Name: "old.example", CA: ca, Depth: 1, Constraints: []string{"inside.example"}}
+	}
 	if reason.Fault == certs.Revoked {
 		reason.Err = &certs.Staple{Status: certs.StatusRevoked, RevokedAt: now.Add(-48 * time.Hour), Reason: "keyCompromise"}
 	}

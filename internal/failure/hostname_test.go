@@ -240,7 +240,7 @@ func TestAdvisedNameIsValid(t *testing.T) {
 		config := clienttls.New(configtls.ClientConfig{ServerName: override})
 		block := clienttls.NewBlocks(0, zap.NewNop()).Get("", &config)
 		require.Empty(t, block.Errs(), "%q", c.DNSNames)
-		tt := target.Target{TLS: block.With(clienttls.Offer{})}
+		tt := target.Target{TLS: block.With(clienttls.Offer{}).Config}
 		require.NoError(t, c.VerifyHostname(tt.ServerName()), "%q", c.DNSNames)
 	}
 	assert.Greater(t, count, 1000)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
@@ -27,6 +29,14 @@ func verifyCode(t Type, primary certs.Reason, serverName string) (int, string) {
 		if c := primary.Cert; bytes.Equal(c.RawSubject, c.RawIssuer) {
 			return 19, "self-signed certificate in certificate chain"
 		}
+	case certs.IncompleteChain:
+		if primary.Depth > 0 {
+			return types[Type(certs.UntrustedCA)].verifyCode, types[Type(certs.UntrustedCA)].verifyMessage
+		}
+	case certs.NameConstraintViolation:
+		if v := (*certs.ConstraintViolation)(nil); errors.As(primary.Err, &v) && v.Excluded {
+			return 48, "excluded subtree violation"
+		}
 	}
 	return types[t].verifyCode, types[t].verifyMessage
 }
@@ -34,19 +44,55 @@ func verifyCode(t Type, primary certs.Reason, serverName string) (int, string) {
 // atFault returns the beginning of a sentence: the certificate that has the primary reason of the verdict.
 func atFault(e *Evidence) string {
 	primary := e.Verdict.Primary()
-	name := quoted(certs.SubjectName(primary.Cert))
 	switch {
 	case e.Step == File:
-		return fmt.Sprintf("The certificate %s in %s", name, e.Endpoint)
+		return fmt.Sprintf("The certificate %s in %s", quoted(certs.SubjectName(primary.Cert)), e.Endpoint)
 	case primary.Depth > 0:
-		return fmt.Sprintf("The CA certificate %s (depth %d)", name, primary.Depth)
+		return fmt.Sprintf("The CA certificate %s (depth %d)", subjectOf(primary.Cert), primary.Depth)
 	}
 	return "The certificate"
 }
 
-// missingIssuer returns the name of the issuer at which the chain ends.
-func missingIssuer(e *Evidence) string {
-	return quoted(certs.IssuerName(e.Verdict.Chain[len(e.Verdict.Chain)-1]))
+// subjectOf returns the name of a certificate for a sentence.
+func subjectOf(c *x509.Certificate) string {
+	switch name := certs.SubjectName(c); {
+	case c.Subject.String() != "" || len(certs.Names(c)) > 0:
+		return quoted(name)
+	case len(c.SubjectKeyId) > 0:
+		return "with " + name
+	}
+	return "without a name"
+}
+
+// issuerOf returns the name of a certificate's issuer for a sentence.
+func issuerOf(c *x509.Certificate) string {
+	switch name := certs.IssuerName(c); {
+	case c.Issuer.String() != "":
+		return quoted(name)
+	case len(c.AuthorityKeyId) > 0:
+		return "the CA with " + name
+	}
+	return "a CA without a name"
+}
+
+// apposed returns a noun and the name of a certificate's issuer behind it, such as: the issuer "Example CA".
+func apposed(noun string, c *x509.Certificate) string {
+	if c.Issuer.String() != "" {
+		return noun + " " + issuerOf(c)
+	}
+	return noun + ", " + issuerOf(c) + ","
+}
+
+// top returns the certificate at which the chain ends.
+func top(e *Evidence) *x509.Certificate { return e.Verdict.Chain[len(e.Verdict.Chain)-1] }
+
+// reissueRoot returns a sentence, with a space before it, if the primary reason is that of a trusted root. Its certificate
+// can be replaced without replacing those below it.
+func reissueRoot(e *Evidence) string {
+	if v := e.Verdict; v.Rooted && v.Primary().Depth == len(v.Chain)-1 {
+		return " It is in ca_file: reissue it with the same name and the same key, and replace it there."
+	}
+	return ""
 }
 
 func expired(_ *Failure, e *Evidence) (cause, fix string) {
@@ -78,34 +124,103 @@ func selfSigned(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func untrustedCA(_ *Failure, e *Evidence) (cause, fix string) {
-	issuer := missingIssuer(e)
+	top, issuer, primary := top(e), issuerOf(top(e)), e.Verdict.Primary()
 	switch {
-	case e.Verdict.Primary().Namesake:
+	case primary.TrustedNamesake:
 		return fmt.Sprintf("The chain leads to %s. A CA with this name is trusted, but its key did not make the signature.", issuer),
-			fmt.Sprintf("The CA probably has a new key: set tls ca_file to the current certificate of %s. Otherwise the server's certificate was altered: install it again.", issuer)
+			fmt.Sprintf("The CA probably has a new key: set tls ca_file to the current certificate of %s%s. Otherwise the server's certificate was altered: install it again.", issuer, whoseKeyID(top))
+	case primary.SentNamesake:
+		return sentNamesake(e), fmt.Sprintf("Replace that certificate in the file that the server sends by the one of %s%s. If that one is a root, set tls ca_file to it instead.", issuer, whoseKeyID(top))
+	case bytes.Equal(top.RawSubject, top.RawIssuer):
+		return fmt.Sprintf("The chain leads to %s, which is not a trusted root.", issuer),
+			fmt.Sprintf("Set tls ca_file to the root certificate of %s, or use a certificate from a trusted CA. %s", issuer, systemToo)
 	case len(e.Verdict.Chain) == 1:
-		return fmt.Sprintf("The server sent only its own certificate, and its issuer %s is not a trusted root.", issuer),
-			fmt.Sprintf("If %s is a root, set tls ca_file to its certificate. If it is an intermediate, add its certificate to the file that the server sends.", issuer)
+		return issuerOfLeaf(e), rootOrIntermediate(issuer)
 	}
-	return fmt.Sprintf("The chain leads to %s, which is not a trusted root.", issuer),
-		fmt.Sprintf("Set tls ca_file to the root certificate of %s, or use a certificate from a trusted CA. To keep trusting the system's CAs too, add include_system_ca_certs_pool: true.", issuer)
+	return fmt.Sprintf("The chain leads to %s, which is not a trusted root.", issuer), rootOrIntermediate(issuer) + " " + systemToo
+}
+
+const systemToo = "To keep trusting the system's CAs too, add include_system_ca_certs_pool: true."
+
+// rootOrIntermediate returns the fix if nobody can know whether the issuer is a root.
+func rootOrIntermediate(issuer string) string {
+	return fmt.Sprintf("If %s is a root, set tls ca_file to its certificate. If it is an intermediate, add its certificate to the file that the server sends.", issuer)
+}
+
+// whoseKeyID returns an attribute of the issuer's certificate, with a comma before it. It is empty if c does not name the
+// issuer's key.
+func whoseKeyID(c *x509.Certificate) string {
+	if len(c.AuthorityKeyId) == 0 {
+		return ""
+	}
+	return ", whose subject key identifier is " + certs.KeyID(c.AuthorityKeyId)
+}
+
+// issuerOfLeaf returns the cause if the server did not send the certificate of its own one's issuer.
+func issuerOfLeaf(e *Evidence) string {
+	issuer := apposed("its issuer", e.Verdict.Chain[0])
+	sent, own := len(e.Verdict.Presented), 0
+	for _, c := range e.Verdict.Presented {
+		if c.Equal(e.Verdict.Chain[0]) {
+			own++
+		}
+	}
+	switch {
+	case sent < 2:
+		return fmt.Sprintf("The server sent only its own certificate, and %s is not a trusted root.", issuer)
+	case own == sent:
+		return fmt.Sprintf("The server sent only its own certificate, %d times, and %s is not a trusted root.", sent, issuer)
+	}
+	return fmt.Sprintf("None of the %d certificates that the server sent is that of %s, which is not a trusted root.", sent, issuerOf(e.Verdict.Chain[0]))
+}
+
+// sentNamesake returns the cause if the server sent another CA of the issuer's name.
+func sentNamesake(e *Evidence) string {
+	c := "The server's certificate"
+	if depth := len(e.Verdict.Chain) - 1; depth > 0 {
+		c = fmt.Sprintf("The CA certificate %s (depth %d)", subjectOf(top(e)), depth)
+	}
+	return fmt.Sprintf("%s was issued by %s. The server sent a certificate with this name, but it has another key.", c, issuerOf(top(e)))
 }
 
 func incompleteChain(_ *Failure, e *Evidence) (cause, fix string) {
-	issuer := missingIssuer(e)
-	cause = fmt.Sprintf("The server did not send the certificate of the issuer %s.", issuer)
+	top, issuer := top(e), issuerOf(top(e))
+	primary := e.Verdict.Primary()
+	cause = fmt.Sprintf("The server did not send the certificate of %s.", strings.TrimSuffix(apposed("the issuer", top), ","))
+	according := "the server's certificate"
+	if primary.Depth > 0 {
+		cause = fmt.Sprintf("The server did not send the certificate of %s, the issuer of %s (depth %d).", issuer, subjectOf(top), primary.Depth)
+		according = "the certificate " + subjectOf(top)
+	}
+	if primary.SentNamesake {
+		cause += " It sent a certificate with this name, but that one has another key."
+	}
 	if e.Verdict.Missing != nil {
 		cause += " Another server sends one that completes the chain."
 	}
-	fix = fmt.Sprintf("Add the intermediate certificate %s to the file that the server sends (the \"full chain\").", issuer)
-	if urls := e.Verdict.Chain[0].IssuingCertificateURL; len(urls) > 0 {
-		fix += fmt.Sprintf(" It can be downloaded from %s, according to the server's certificate.", text.Clean(urls[0], 256))
+	fix = fmt.Sprintf("Add %s to the file that the server sends (the \"full chain\").", apposed("the intermediate certificate", top))
+	if url := downloadURL(top); url != "" {
+		fix += fmt.Sprintf(" It can be downloaded from %s, according to %s.", url, according)
+	}
+	if e.Verdict.Missing == nil {
+		fix += " If it turns out to be a root (its subject is its issuer), set tls ca_file to it instead."
 	}
 	return cause, fix
 }
 
+// downloadURL returns the first URL from which the issuer's certificate can be downloaded without LDAP, or the first of all.
+// It is empty if there is none.
+func downloadURL(c *x509.Certificate) string {
+	urls := c.IssuingCertificateURL
+	if len(urls) == 0 {
+		return ""
+	}
+	at := max(0, slices.IndexFunc(urls, func(u string) bool { return strings.HasPrefix(strings.ToLower(u), "http") }))
+	return text.Clean(urls[at], 256)
+}
+
 func badSignature(_ *Failure, e *Evidence) (cause, fix string) {
-	return fmt.Sprintf("%s was not signed with the key of the CA that it names as its issuer, %s.", atFault(e), quoted(certs.IssuerName(e.Verdict.Primary().Cert))),
+	return fmt.Sprintf("%s was not signed with the key of the CA that it names as its issuer, %s.", atFault(e), issuerOf(e.Verdict.Primary().Cert)),
 		"If the CA renewed its key, it has two certificates with the same name: find the one whose key made this signature, and send it or add it to ca_file. Otherwise the certificate was altered: install it again."
 }
 
@@ -115,13 +230,18 @@ func weakSignature(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func weakKey(_ *Failure, e *Evidence) (cause, fix string) {
-	return fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", atFault(e), certs.KeySize(e.Verdict.Primary().Cert)),
-		"Reissue it with an ECDSA key, or with an RSA key of at least 2048 bits."
+	primary := e.Verdict.Primary()
+	cause = fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", atFault(e), certs.KeySize(primary.Cert))
+	fix = "Reissue it with an ECDSA key, or with an RSA key of at least 2048 bits."
+	if primary.Depth > 0 {
+		fix += " Then reissue the certificates below it. If it is the root, replace it in ca_file."
+	}
+	return cause, fix
 }
 
 func notCA(_ *Failure, e *Evidence) (cause, fix string) {
 	return fmt.Sprintf("%s is used as an issuer but is not allowed to sign certificates.", atFault(e)),
-		"Use a CA certificate with basicConstraints CA:TRUE and the key usage keyCertSign."
+		"Use a CA certificate with basicConstraints CA:TRUE and the key usage keyCertSign." + reissueRoot(e)
 }
 
 func pathLengthExceeded(_ *Failure, e *Evidence) (cause, fix string) {
@@ -135,13 +255,61 @@ func wrongKeyUsage(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func nameConstraintViolation(_ *Failure, e *Evidence) (cause, fix string) {
-	return fmt.Sprintf("A CA in the chain is not allowed to sign for the names of the certificate (%s).", list(certs.Names(e.Verdict.Chain[0]), 5)),
-		"Issue the certificate from another CA, or with names that the CA's name constraints permit."
+	v := (*certs.ConstraintViolation)(nil)
+	if !errors.As(e.Verdict.Primary().Err, &v) {
+		return fmt.Sprintf("A CA in the chain is not allowed to sign for the names of the certificate (%s): %v.", list(certs.Names(e.Verdict.Chain[0]), 5), e.Verdict.Primary().Err),
+			"Issue the certificate from another CA, or with names that the CA's name constraints permit."
+	}
+	limits := "permits only " + constraintList(v.Constraints)
+	if v.Excluded {
+		limits = "excludes " + constraintList(v.Constraints)
+	}
+	return fmt.Sprintf("%s has the %s %s, which the CA certificate %s (depth %d) does not allow: it %s.", atFault(e), v.Kind, quoted(v.Name), subjectOf(v.CA), v.Depth, limits),
+		"Reissue the certificate without this name, or from a CA without this constraint."
+}
+
+func constraintList(constraints []string) string {
+	if slices.Contains(constraints, "") {
+		return "every name"
+	}
+	return list(constraints, 5)
 }
 
 func unhandledCriticalExtension(_ *Failure, e *Evidence) (cause, fix string) {
-	return fmt.Sprintf("%s has the critical extension %s, which the collector does not know.", atFault(e), e.Verdict.Primary().Cert.UnhandledCriticalExtensions[0]),
-		"Reissue it without marking that extension as critical."
+	if u := (*certs.UnusableRoot)(nil); errors.As(e.Verdict.Primary().Err, &u) {
+		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot read its extension %s: %v.", atFault(e), issuerOf(e.Verdict.Primary().Cert), extensionName("2.5.29.30"), u.Err),
+			"Reissue the CA's certificate with the same name and the same key, but with valid name constraints, and replace it in ca_file."
+	}
+	switch id := e.Verdict.Primary().Cert.UnhandledCriticalExtensions[0].String(); id {
+	case "2.5.29.30":
+		return fmt.Sprintf("%s has the critical extension %s with constraints of a kind that the collector cannot check, such as those of directory names.", atFault(e), extensionName(id)),
+			"Reissue it with constraints of DNS names, addresses, e-mail addresses and URIs only, or without marking that extension as critical." + reissueRoot(e)
+	case "1.3.6.1.4.1.11129.2.4.3":
+		return fmt.Sprintf("%s is a precertificate, which no client accepts: it has the critical extension %s.", atFault(e), extensionName(id)),
+			"Install the certificate that the CA issued after the precertificate."
+	default:
+		return fmt.Sprintf("%s has the critical extension %s, which the collector does not know.", atFault(e), extensionName(id)),
+			"Reissue it without marking that extension as critical." + reissueRoot(e)
+	}
+}
+
+// extensions are the names of extensions that crypto/x509 may not handle.
+var extensions = map[string]string{
+	"2.5.29.9": "subjectDirectoryAttributes", "2.5.29.16": "privateKeyUsagePeriod", "2.5.29.17": "subjectAltName", "2.5.29.18": "issuerAltName",
+	"2.5.29.30": "nameConstraints", "2.5.29.31": "cRLDistributionPoints", "2.5.29.32": "certificatePolicies", "2.5.29.33": "policyMappings",
+	"2.5.29.36": "policyConstraints", "2.5.29.46": "freshestCRL", "2.5.29.54": "inhibitAnyPolicy",
+	"1.3.6.1.5.5.7.1.1": "authorityInfoAccess", "1.3.6.1.5.5.7.1.3": "qcStatements", "1.3.6.1.5.5.7.1.7": "ipAddrBlocks",
+	"1.3.6.1.5.5.7.1.8": "autonomousSysIds", "1.3.6.1.5.5.7.1.11": "subjectInfoAccess", "1.3.6.1.5.5.7.1.14": "proxyCertInfo",
+	"1.3.6.1.5.5.7.1.24": "tlsfeature", "1.3.6.1.5.5.7.48.1.5": "ocspNoCheck", "1.3.6.1.4.1.11129.2.4.3": "CT poison",
+	"2.16.840.1.113730.1.1": "netscapeCertType",
+}
+
+// extensionName returns an object identifier, after its name if it has one.
+func extensionName(id string) string {
+	if name := extensions[id]; name != "" {
+		return fmt.Sprintf("%s (%s)", name, id)
+	}
+	return text.Clean(id, 64)
 }
 
 func revoked(_ *Failure, e *Evidence) (cause, fix string) {
@@ -161,12 +329,50 @@ func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
 		return fmt.Sprintf("%s sent a certificate that cannot be read: %s.", e.Endpoint, f.Message),
 			"Reissue the certificate. The collector supports ECDSA, Ed25519, and RSA keys of up to 8192 bits. It does not support Ed448 and DSA."
 	}
-	err := e.Verdict.Primary().Err
-	cause = fmt.Sprintf("%s was refused: %v.", atFault(e), err)
-	if errors.Is(err, x509.ErrUnsupportedAlgorithm) {
-		cause = fmt.Sprintf("%s has a signature of a kind that the collector cannot check (%v). Other clients may be able to.", atFault(e), err)
+	primary := e.Verdict.Primary()
+	unusable, unsupported := (*certs.UnusableRoot)(nil), (*certs.UnusableCA)(nil)
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(primary.Err, &unusable):
+		cause = fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot read it: %v. Its key is of the kind %s.", atFault(e), issuerOf(primary.Cert), unusable.Err, unusable.Key)
+		if unusable.KeySupported {
+			return cause, "Reissue the CA's certificate with the same name and the same key, but without what cannot be read, and replace it in ca_file."
+		}
+		return cause, otherCA
+	case errors.As(primary.Err, &unsupported):
+		cause = fmt.Sprintf("%s was issued by %s, whose key is of the kind %s. This collector cannot check its signatures (%v). Other clients may be able to.", atFault(e), issuerOf(primary.Cert), unsupported.Key, unsupported.Err)
+		if unsupported.Root {
+			cause = fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot check its signatures, as its key is of the kind %s (%v).", atFault(e), issuerOf(primary.Cert), unsupported.Key, unsupported.Err)
+		}
+		return cause, otherCA
+	case errors.Is(primary.Err, certs.ErrTooMuchWork), primary.Err != nil && strings.Contains(primary.Err.Error(), "attempts limit reached"):
+		return fmt.Sprintf("%s could not be verified: %v.", atFault(e), primary.Err),
+			"Remove from the file that the server sends, and from ca_file, all certificates that its chain does not need."
+	case errors.As(primary.Err, &invalid) && invalid.Reason == x509.NoValidChains:
+		return fmt.Sprintf("%s was refused, as a CA in its chain requires certificate policies that the chain does not have (%v).", atFault(e), primary.Err),
+			"Reissue the certificate with a policy that all CAs of its chain have, or the CA without the extension policyConstraints."
+	case errors.Is(primary.Err, certs.ErrNameEncoding):
+		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but the string types of its name are others there than in the certificate that it issued. The collector compares names byte by byte, other clients may not.", atFault(e), issuerOf(primary.Cert)),
+			"Reissue the CA's certificate with the same key, and with its name encoded as in the certificates that it issues, and replace it in ca_file."
+	case errors.Is(primary.Err, x509.ErrUnsupportedAlgorithm):
+		cause = fmt.Sprintf("%s has a signature of a kind that the collector cannot check (%v). Other clients may be able to.", atFault(e), primary.Err)
+	default:
+		cause = fmt.Sprintf("%s was refused: %v.", atFault(e), primary.Err)
 	}
 	return cause, "Reissue the certificate. The collector supports RSA, ECDSA and Ed25519 signatures. It does not support Ed448 and DSA."
+}
+
+const otherCA = "Move to a CA whose key is RSA, ECDSA on P-256, P-384 or P-521, or Ed25519: reissue the certificates from it, and set tls ca_file to it. The collector does not support Ed448, DSA and other curves."
+
+// orderOrName explains a name mismatch.
+func orderOrName(f *Failure, e *Evidence) (cause, fix string) {
+	order := (*certs.WrongOrder)(nil)
+	if !errors.As(e.Verdict.Primary().Err, &order) {
+		return nameMismatch(f, e)
+	}
+	return fmt.Sprintf("Certificate 1 of those that the server sends is a CA certificate, %s. It must be the server's own, which is probably certificate %d, %s.",
+			subjectOf(e.Verdict.Chain[0]), order.Index+1, subjectOf(order.Leaf)),
+		"Put the server's own certificate first in the file that the server sends, and then the intermediates, each before its issuer. Its private key must be that of the first certificate."
 }
 
 // usages lists the extended key usages of a certificate.

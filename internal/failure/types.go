@@ -102,7 +102,7 @@ var types = map[Type]struct {
 
 	Type(certs.Expired):                    {step: Verify, explain: expired, verifyCode: 10, verifyMessage: "certificate has expired"},
 	Type(certs.NotYetValid):                {step: Verify, explain: notYetValid, verifyCode: 9, verifyMessage: "certificate is not yet valid"},
-	Type(certs.NameMismatch):               {step: Verify, explain: nameMismatch, verifyCode: 62, verifyMessage: "hostname mismatch"},
+	Type(certs.NameMismatch):               {step: Verify, explain: orderOrName, verifyCode: 62, verifyMessage: "hostname mismatch"},
 	Type(certs.SelfSigned):                 {step: Verify, explain: selfSigned, verifyCode: 18, verifyMessage: "self-signed certificate"},
 	Type(certs.UntrustedCA):                {step: Verify, explain: untrustedCA, verifyCode: 20, verifyMessage: "unable to get local issuer certificate"},
 	Type(certs.IncompleteChain):            {step: Verify, explain: incompleteChain, verifyCode: 21, verifyMessage: "unable to verify the first certificate"},

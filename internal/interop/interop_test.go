@@ -34,6 +34,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/probe"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
@@ -77,6 +78,7 @@ type test struct {
 	alpn     string
 	min, max uint16
 	client   string // the name of a client certificate
+	ca       string // the file of the PKI that is the collector's ca_file; root.pem if empty
 
 	problems []failure.Type // that the probe itself finds with the client certificate
 
@@ -129,7 +131,12 @@ func (test *test) probe(t *testing.T, s *server) *probe.EndpointOutcome {
 	t.Helper()
 	endpoint, err := target.ParseEndpoint(s.endpoint(t, test.port))
 	require.NoError(t, err)
-	config := &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: test.min, MaxVersion: test.max}
+	trusted := certs.RootsIn(roots)
+	if test.ca != "" {
+		trusted, err = certs.ParseRoots(must(os.ReadFile(filepath.Join(pki, test.ca))), nil)
+		require.NoError(t, err)
+	}
+	config := &tls.Config{RootCAs: trusted.Pool(), ServerName: "localhost", MinVersion: test.min, MaxVersion: test.max}
 	if test.sni != "" {
 		config.ServerName = test.sni
 	}
@@ -142,7 +149,7 @@ func (test *test) probe(t *testing.T, s *server) *probe.EndpointOutcome {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	o := (&probe.Prober{}).ProbeEndpoint(t.Context(), &target.Target{
-		Endpoint: endpoint, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(day), Explain: target.ExplainOnChange, StartTLS: test.starttls, TLS: config,
+		Endpoint: endpoint, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(day), Explain: target.ExplainOnChange, StartTLS: test.starttls, TLS: config, Roots: trusted,
 	})
 	require.NotNil(t, o)
 	if f := o.Failure; f != nil {

@@ -40,6 +40,9 @@ var (
 	//	server-only early weak old-ca   more of them: not yet valid, RSA with 1024 bits, from a CA that has expired
 	//	lone completed                  a client certificate without its intermediate and, with it appended, as completed
 	//	near                            a client certificate that expires in 12 hours
+	//	by-lower by-twin limited        for localhost, below lower and upper, below twin, below constrained
+	//	by-no-ca by-brainpool           for localhost, below roots that crypto/x509 does not accept: no-ca brainpool,
+	//	by-negative by-small            negative small; no-ca-fixed and negative-fixed are these roots reissued
 	//
 	// crl.pem is a CRL of issuer that lists revoked, and old-crl.pem is one that has expired. good.ocsp and revoked.ocsp are OCSP staples for rsa.
 	pki string
@@ -111,6 +114,8 @@ func writePKI(dir string) (err error) {
 	}
 	clientCerts["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
 
+	writeChains(root)
+
 	now := time.Now()
 	writePEM("old-crl.pem", "X509 CRL", must(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: now.Add(-2 * day), NextUpdate: now.Add(-day),
@@ -125,6 +130,55 @@ func writePKI(dir string) (err error) {
 		}, intermediateKey)))
 	}
 	return nil
+}
+
+// writeChains makes servers' certificates for TestChains. The file of a chain has what the server sends besides its own
+// certificate.
+func writeChains(root *tlsfarm.Authority) {
+	url := func(u string) tlsfarm.Edit {
+		return func(c *x509.Certificate) { c.IssuingCertificateURL = []string{u} }
+	}
+	upper := root.Intermediate("Upper")
+	lower := upper.Intermediate("Lower", url("http://pki.test/upper.crt"))
+	issue(lower, "by-lower", "ecdsa", url("http://pki.test/lower.crt"))
+	write("lower-chain.pem", lower.PEM())
+	write("lower-upper-chain.pem", append(lower.PEM(), upper.PEM()...))
+
+	twin := root.Intermediate("Twin")
+	issue(twin, "by-twin", "ecdsa")
+	write("twin-chain.pem", twin.PEM())
+	write("stray-chain.pem", root.Intermediate("Twin").PEM())
+
+	constrained := root.Intermediate("Constrained", func(c *x509.Certificate) { c.ExcludedDNSDomains = []string{"excluded.test"} })
+	issue(constrained, "limited", "ecdsa", tlsfarm.Names("localhost", "www.excluded.test"))
+	issue(constrained, "limited-fixed", "ecdsa", tlsfarm.Names("localhost"))
+	write("constrained-chain.pem", constrained.PEM())
+
+	key := tlsfarm.Key(newKey("ecdsa"))
+	noCA := tlsfarm.NewAuthority("No CA", key, func(c *x509.Certificate) { c.IsCA = false })
+	issue(noCA, "by-no-ca", "ecdsa")
+	write("no-ca.pem", noCA.PEM())
+	write("no-ca-fixed.pem", tlsfarm.NewAuthority("No CA", key).PEM())
+
+	rootByOpenSSL("brainpool", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1", "-pkeyopt", "ec_param_enc:named_curve")
+	rootByOpenSSL("negative", "-newkey", "rsa:2048", "-set_serial", "-7")
+	rootByOpenSSL("negative-fixed", "-key", "negative.key", "-set_serial", "7", "-subj", "/CN=negative")
+	rootByOpenSSL("small", "-newkey", "rsa:768")
+	for _, name := range []string{"brainpool", "negative", "small"} {
+		byOpenSSL("by-"+name, "rsa:2048", name, serverExtensions)
+		write(name+".pem", append(must(os.ReadFile(filepath.Join(pki, name+".pem"))), tlsfarm.NewAuthority("Another").PEM()...))
+	}
+}
+
+// rootByOpenSSL makes a root with openssl and writes it with its key.
+func rootByOpenSSL(name string, options ...string) {
+	args := append([]string{
+		"req", "-x509", "-nodes", "-keyout", name + ".key", "-subj", "/CN=" + name, "-days", "90", "-out", name + ".pem",
+		"-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign",
+	}, options...)
+	if out, err := openssl(args...).CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("openssl %v: %v: %s", args, err, out))
+	}
 }
 
 // issue issues a certificate and writes it with its key.

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -39,7 +40,7 @@ func assertSameAsOpenSSL(t *testing.T, test test, o *probe.EndpointOutcome) {
 	h := o.Handshake
 	args := append([]string{
 		"s_client", "-connect", o.Target.Endpoint.String(), "-servername", h.ServerName, "-showcerts",
-		"-CAfile", "root.pem", "-verify_return_error",
+		"-CAfile", cmp.Or(test.ca, "root.pem"), "-verify_return_error",
 		"-min_protocol", opensslVersions[h.MinVersion], "-max_protocol", opensslVersions[h.MaxVersion],
 	}, asGo...)
 	if test.starttls != "" {

@@ -98,6 +98,67 @@ func TestOpenSSL(t *testing.T) {
 	})
 }
 
+// What a server sends is explained, and then corrected as the explanation says.
+func TestChains(t *testing.T) {
+	const byLower = "s_server -cert by-lower.pem -key by-lower.key -cert_chain "
+	const byTwin = "s_server -cert by-twin.pem -key by-twin.key -cert_chain "
+	const limited = " -cert_chain constrained-chain.pem"
+	const byNoCA = "s_server -cert by-no-ca.pem -key by-no-ca.key"
+	const byNegative = "s_server -cert by-negative.pem -key by-negative.key -cert_chain twin-chain.pem"
+	run(t, []test{
+		{
+			name: "upper intermediate missing", server: byLower + "lower-chain.pem",
+			step: failure.Verify, typ: failure.Type(certs.IncompleteChain), code: 20,
+			texts: []string{`The server did not send the certificate of "Upper", the issuer of "Lower" (depth 1).`, `Add the intermediate certificate "Upper"`, "http://pki.test/upper.crt"},
+		},
+		{name: "upper intermediate added", server: byLower + "lower-upper-chain.pem"},
+		{
+			name: "lower intermediate missing", server: byLower + "twin-chain.pem",
+			step: failure.Verify, typ: failure.Type(certs.IncompleteChain), code: 21,
+			texts: []string{`The server did not send the certificate of the issuer "Lower".`, "http://pki.test/lower.crt, according to the server's certificate"},
+		},
+		{
+			name: "certificate of the CA's other key", server: byTwin + "stray-chain.pem",
+			step: failure.Verify, typ: failure.Type(certs.UntrustedCA), code: 20,
+			texts: []string{`The server sent a certificate with this name, but it has another key.`, `Replace that certificate in the file that the server sends by the one of "Twin", whose subject key identifier is`},
+		},
+		{name: "certificate of the right key", server: byTwin + "twin-chain.pem"},
+		{
+			name: "excluded name", server: "s_server -cert limited.pem -key limited.key" + limited,
+			step: failure.Verify, typ: failure.Type(certs.NameConstraintViolation), code: 48,
+			texts: []string{`has the DNS name "www.excluded.test", which the CA certificate "Constrained" (depth 1) does not allow: it excludes excluded.test.`},
+		},
+		{name: "without the excluded name", server: "s_server -cert limited-fixed.pem -key limited-fixed.key" + limited},
+		{
+			name: "root that is not a CA", server: byNoCA, ca: "no-ca.pem",
+			step: failure.Verify, typ: failure.Type(certs.NotCA), code: 79,
+			texts: []string{`The CA certificate "No CA" (depth 1) is used as an issuer`, "It is in ca_file: reissue it with the same name and the same key"},
+		},
+		{name: "root reissued as a CA", server: byNoCA, ca: "no-ca-fixed.pem"},
+		{
+			name: "root with a negative serial number", server: byNegative, ca: "negative.pem",
+			step: failure.Verify, typ: failure.Type(certs.Malformed),
+			texts: []string{`The certificate was issued by "negative". The CA's certificate is in ca_file, but this collector cannot read it: x509: negative serial number.`, "Reissue the CA's certificate with the same name and the same key"},
+		},
+		{name: "root reissued with a positive one", server: byNegative, ca: "negative-fixed.pem"},
+		{
+			name: "root with a brainpool key", server: "s_server -cert by-brainpool.pem -key by-brainpool.key", ca: "brainpool.pem",
+			step: failure.Verify, typ: failure.Type(certs.Malformed),
+			texts: []string{"x509: unsupported elliptic curve. Its key is of the kind EC brainpoolP256r1.", "Move to a CA whose key is RSA, ECDSA on P-256"},
+		},
+		{
+			name: "root with an Ed448 key", server: "gnutls-serv ed448-signed --disable-client-cert", ca: "ed448-ca.pem",
+			step: failure.Verify, typ: failure.Type(certs.Malformed),
+			texts: []string{`The CA's certificate is in ca_file, but this collector cannot check its signatures, as its key is of the kind Ed448`, "Move to a CA whose key is RSA, ECDSA on P-256"},
+		},
+		{
+			name: "root with a small RSA key", server: "s_server -cert by-small.pem -key by-small.key", ca: "small.pem",
+			step: failure.Verify, typ: failure.Type(certs.WeakKey), code: 67,
+			texts: []string{`The CA certificate "small" (depth 1) has a key of 768 bits`, "Then reissue the certificates below it. If it is the root, replace it in ca_file."},
+		},
+	})
+}
+
 func TestStaples(t *testing.T) {
 	for _, name := range []string{"good.ocsp", "revoked.ocsp"} {
 		test := &test{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/transport"
 )
 
@@ -19,7 +20,7 @@ type run struct {
 	history   *history
 	transport transport.Transport
 
-	tls        *tls.Config           // the target's TLS settings, with its files as they are now
+	tls        target.Client         // the target's TLS settings, with its files as they are now
 	clientCert *tls.Certificate      // for servers that request one; nil if none is configured
 	schemes    []tls.SignatureScheme // that the server accepts from clients; nil until it has requested a certificate
 	conn       transport.Conn        // nil until connected

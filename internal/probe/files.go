@@ -138,7 +138,7 @@ func readFile(t *target.Target, path string, file *fileHistory) (o *FileOutcome,
 	if t.Files.Key != "" && !t.Files.Silent {
 		again, err = file.checkKey(t.Files.Key, path, o)
 	}
-	if v := certs.VerifyDates(o.Certificates, t.Settings().RootCAs, o.Start); err != nil || !v.Valid() {
+	if v := certs.VerifyDates(o.Certificates, t.Settings().Roots, o.Start); err != nil || !v.Valid() {
 		o.fail(err, v)
 	}
 	return o, again

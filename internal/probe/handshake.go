@@ -84,10 +84,10 @@ func (r *run) clientConfig(name string) *tls.Config {
 func (r *run) verify(name string, now time.Time) {
 	t, h := r.Target, r.Handshake
 	presented, intermediates := h.State.PeerCertificates, &r.prober.intermediates
-	h.Verdict, h.FromCache = r.history.verdict.Verify(presented, r.tls.RootCAs, name, now)
+	h.Verdict, h.FromCache = r.history.verdict.Verify(presented, r.tls.Roots, name, now)
 	switch {
 	case !h.Verdict.Trusted:
-		intermediates.FindMissing(h.Verdict, r.tls.RootCAs, now)
+		intermediates.FindMissing(h.Verdict, r.tls.Roots, now)
 	case !h.FromCache:
 		intermediates.Add(h.Verdict.Chain)
 	}

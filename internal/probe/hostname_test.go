@@ -82,7 +82,8 @@ func TestFixOfANameMismatch(t *testing.T) {
 				block := clienttls.NewBlocks(0, zap.NewNop()).Get("", &config)
 				require.Empty(t, block.Errs())
 				overridden := *tt
-				overridden.TLS = block.With(clienttls.Offer{})
+				client := block.With(clienttls.Offer{})
+				overridden.TLS, overridden.Roots = client.Config, client.Roots
 				assert.Nil(t, probeOnce(t, &overridden).Failure)
 			}
 

@@ -137,7 +137,8 @@ func TestEveryFaultOfAServerCertificate(t *testing.T) {
 		"name outside the constraints": {
 			cert: constrained.Issue("x", tlsfarm.Names("localhost")),
 			code: 47, message: "permitted subtree violation", reasons: []failure.Type{"name_constraint_violation"},
-			cause: "not allowed to sign for the names of the certificate (localhost)", fix: "name constraints permit",
+			cause: `The certificate has the DNS name "localhost", which the CA certificate "Constrained" (depth 1) does not allow: it permits only inside.example.`,
+			fix:   "without this name, or from a CA without this constraint",
 		},
 		"unknown critical extension": {
 			cert: root.Issue("x", edit(func(c *x509.Certificate) {

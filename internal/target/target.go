@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 )
 
 // Spans selects the probes of a target that produce spans.
@@ -62,20 +64,33 @@ type Target struct {
 
 	// TLS is the client's configuration at startup. Targets may share it: clone it before changing it.
 	TLS *tls.Config
-	// Renewed returns the current version of TLS, whose certificates come from files that may have changed since. It is
-	// nil if none of them do.
-	Renewed func() *tls.Config
+	// Roots are the CAs in TLS.RootCAs, if more is known about them than the pool; else nil.
+	Roots *certs.Roots
+	// Renewed returns the current version of TLS and Roots, whose certificates come from files that may have changed since.
+	// It is nil if none of them do.
+	Renewed func() Client
+}
+
+// Client is a client's TLS configuration and the CAs that it trusts.
+type Client struct {
+	*tls.Config // targets may share it: clone it before changing it
+	// Roots are the CAs in RootCAs. Nil means the system's.
+	Roots *certs.Roots
 }
 
 // HasEndpoint reports whether the target has an endpoint. If not, it only watches files.
 func (t *Target) HasEndpoint() bool { return t.Endpoint.Host != "" }
 
-// Settings returns the current TLS configuration. Clone it before changing it.
-func (t *Target) Settings() *tls.Config {
-	if t.Renewed == nil {
-		return t.TLS
+// Settings returns the current TLS configuration.
+func (t *Target) Settings() Client {
+	c := Client{t.TLS, t.Roots}
+	if t.Renewed != nil {
+		c = t.Renewed()
 	}
-	return t.Renewed()
+	if c.Roots == nil && c.Config != nil {
+		c.Roots = certs.RootsIn(c.RootCAs)
+	}
+	return c
 }
 
 // String returns the endpoint, or the pattern of the files if there is none, as written in the configuration.

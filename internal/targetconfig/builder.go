@@ -90,11 +90,12 @@ func (e *Entry) target(certificateType string, endpoint target.Endpoint, files t
 		requested = ""
 	}
 	offer := clienttls.NewOffer(e.ALPN, requested)
+	client := block.With(offer)
 	t := &target.Target{
 		Endpoint: endpoint, Files: files, ResolveAll: e.SRV || e.Resolve == "all",
 		Interval: e.CollectionInterval, InitialDelay: e.InitialDelay, Timeout: e.Timeout, ConnectTimeout: e.Dialer.Timeout,
 		ExpiryWarning: e.ExpiryWarning, Spans: e.Spans.When, Explain: e.Explain.When, Attributes: e.Attributes,
-		StartTLS: e.StartTLS, CertificateType: requested, TLS: block.With(offer),
+		StartTLS: e.StartTLS, CertificateType: requested, TLS: client.Config, Roots: client.Roots,
 	}
 	if block.HasFiles() {
 		t.Renewed = block.Renewal(offer)

@@ -524,7 +524,8 @@ func TestTargetsOfFilesShareTLSBlocksWithOthers(t *testing.T) {
 	b, defaults, configured := configure(t, fmt.Sprintf("{tls: {ca_file: %q}, targets: [{endpoint: 'a:1'}]}", caFile(t)))
 	built, err := newTargetFiles(nil, defaults, b, zap.NewNop()).build(map[string]any{"endpoint": "b:1"})
 	require.NoError(t, err)
-	assert.Same(t, configured[0].Settings(), built[0].Settings())
+	assert.Same(t, configured[0].Settings().Config, built[0].Settings().Config)
+	assert.Same(t, configured[0].Settings().Roots, built[0].Settings().Roots)
 }
 
 // A few aliases can expand to more than fits in memory.

@@ -314,7 +314,8 @@ targets:
   - {file_path: /etc/ssl/*.pem}
 `, root.PEM(), chain, key)) {
 		assert.Nil(t, tt.Renewed, tt)
-		assert.Same(t, tt.TLS, tt.Settings())
+		assert.Same(t, tt.TLS, tt.Settings().Config)
+		assert.Same(t, tt.TLS.RootCAs, tt.Settings().Roots.Pool())
 	}
 }
 

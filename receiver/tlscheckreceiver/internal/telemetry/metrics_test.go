@@ -182,7 +182,7 @@ func TestCertificatesWithSameSubjectAndIssuer(t *testing.T) {
 		chain = append(chain, c)
 	}
 	o := handshakeOutcome(example, time.Millisecond, chain[0])
-	o.Handshake.Verdict = certs.Verify(chain, oldCA.Pool(), "localhost", time.Now())
+	o.Handshake.Verdict = certs.Verify(chain, certs.RootsIn(oldCA.Pool()), "localhost", time.Now())
 	require.True(t, o.Handshake.Verdict.Valid())
 	r := newTestRecorder(t, nil, withMetrics, withTraces)
 	r.record(o)
