@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -22,18 +23,20 @@ type search struct {
 	roots     *Roots
 	now       time.Time
 
-	budget *budget
-	links  map[pair]link
-	// issuing are the results of issuers.
-	issuing map[*x509.Certificate]struct {
-		roots []*x509.Certificate
-		hint  error
-	}
-	queue queue
-	added int
+	budget  *budget
+	links   map[pair]link                      // results of link
+	issuing map[*x509.Certificate]issuingRoots // results of issuers
+	queue   queue
+	added   int
 }
 
-// budget is the work that is left for explaining one verdict, in units of about 20 µs. Foreign servers choose what has to be checked.
+type issuingRoots struct {
+	roots []*x509.Certificate
+	hint  error
+}
+
+// budget is the work that is left for explaining one verdict, in units of about 20 µs. It is limited, because foreign servers
+// choose what has to be checked.
 type budget int
 
 // maxWork is the budget of a verdict: a tenth of a second.
@@ -53,10 +56,10 @@ func checkCost(c *x509.Certificate) int {
 	switch k := c.PublicKey.(type) {
 	case *rsa.PublicKey:
 		n := k.N.BitLen()/1024 + 1
-		return n * n
+		return max(1, n*n*(bits.Len(uint(k.E))+bits.OnesCount(uint(k.E)))/19) // 19 for the usual exponent, 65537
 	case *ecdsa.PublicKey:
-		if bits := k.Curve.Params().BitSize; bits > 256 {
-			return bits / 8
+		if size := k.Curve.Params().BitSize; size > 256 {
+			return size / 8
 		}
 	}
 	return 5
@@ -163,10 +166,7 @@ func bestPath(presented []*x509.Certificate, roots *Roots, now time.Time, left *
 	s := &search{
 		roots: roots, now: now, budget: left,
 		presented: make(map[string][]*x509.Certificate), links: make(map[pair]link),
-		issuing: make(map[*x509.Certificate]struct {
-			roots []*x509.Certificate
-			hint  error
-		}),
+		issuing: make(map[*x509.Certificate]issuingRoots),
 	}
 	for _, c := range presented {
 		if same := s.presented[string(c.RawSubject)]; !containsEqual(same, c) {
@@ -174,7 +174,7 @@ func bestPath(presented []*x509.Certificate, roots *Roots, now time.Time, left *
 		}
 	}
 	leaf := presented[0]
-	first := &node{cert: leaf, expires: leaf.NotAfter, rooted: roots.contains(leaf, now)}
+	first := &node{cert: leaf, expires: leaf.NotAfter, rooted: s.trusts(leaf)}
 	first.cost = s.cost(first)
 	heap.Push(&s.queue, first)
 	for {
@@ -298,6 +298,14 @@ func (s *search) issuers(c *x509.Certificate) ([]*x509.Certificate, error) {
 	return found.roots, found.hint
 }
 
+// trusts is like s.roots.contains, within the budget.
+func (s *search) trusts(c *x509.Certificate) bool {
+	if !s.roots.revealed() && !s.budget.spend(20) {
+		return false
+	}
+	return s.roots.contains(c, s.now)
+}
+
 // renamedRoots is like s.roots.renamed, within the budget.
 func (s *search) renamedRoots(c *x509.Certificate) []*x509.Certificate {
 	if s.roots == nil || selfIssued(c) || !s.budget.spend(len(s.roots.known)/10) {
@@ -365,7 +373,7 @@ func (s *search) link(c, issuer *x509.Certificate) link {
 func (s *search) linkOf(c, issuer *x509.Certificate) link {
 	err := checkSignature(c, issuer)
 	unsupported := errors.Is(err, x509.ErrUnsupportedAlgorithm)
-	switch bits := rsaBits(issuer); {
+	switch size := rsaBits(issuer); {
 	case err == nil && isWeak(c.SignatureAlgorithm):
 		return link{WeakSignature, x509.InsecureAlgorithmError(c.SignatureAlgorithm)}
 	case err == nil:
@@ -374,9 +382,9 @@ func (s *search) linkOf(c, issuer *x509.Certificate) link {
 		return link{BadSignature, err}
 	case issuer.PublicKeyAlgorithm == x509.DSA, issuer.PublicKey == nil:
 		return link{Malformed, &UnusableCA{
-			Name: SubjectName(issuer), Key: keyKind(issuer.RawSubjectPublicKeyInfo), Root: s.roots.contains(issuer, s.now), Err: x509.ErrUnsupportedAlgorithm,
+			Name: SubjectName(issuer), Key: keyKind(issuer.RawSubjectPublicKeyInfo), Root: s.trusts(issuer), Err: x509.ErrUnsupportedAlgorithm,
 		}}
-	case bits > 0 && bits < minRSA && isRSA(c.SignatureAlgorithm): // crypto/rsa rejects the key without checking the signature
+	case size > 0 && size < minRSA && isRSA(c.SignatureAlgorithm): // crypto/rsa rejects the key without checking the signature
 		return link{WeakKey, err}
 	case isWeak(c.SignatureAlgorithm) && (unsupported || errors.Is(err, x509.InsecureAlgorithmError(c.SignatureAlgorithm))): // MD2, MD5
 		return link{WeakSignature, x509.InsecureAlgorithmError(c.SignatureAlgorithm)}
