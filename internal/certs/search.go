@@ -226,6 +226,10 @@ func (s *search) extend(n *node) {
 		s.add(next)
 		continued = true
 	}
+	if r := s.rootReason(n); r.Fault == WeakSignature && namesCandidate(hint) {
+		s.finish(n, r, costOfUncheckedLink) // the issuer is a trusted root, but crypto/x509 does not reveal it
+		return
+	}
 	if u := s.roots.unusableIssuer(top); u != nil {
 		fault := Malformed
 		if u.Constraints {
