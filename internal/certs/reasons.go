@@ -12,7 +12,6 @@ import (
 
 // UnusableCA is why a signature cannot be checked: crypto/x509 does not support the CA's key.
 type UnusableCA struct {
-	Name string // of the CA, as SubjectName returns it
 	Key  string // the kind of its key, such as DSA
 	Root bool   // whether the CA is a trusted root
 	Err  error  // of crypto/x509
@@ -57,9 +56,9 @@ func (s *search) rootReason(n *node) Reason {
 	return r
 }
 
-// issuerIsMissing reports whether the server probably left out the issuer of a path's topmost certificate. CAs usually write
-// into a certificate where that of an intermediate can be downloaded, and that of a root not. But those of companies do so for
-// roots too, and then only the name can show that it is a root. Nobody can know for sure.
+// issuerIsMissing reports whether the server probably left out the issuer of a path's topmost certificate. A certificate
+// usually says where that of its issuer can be downloaded if the issuer is an intermediate. Some companies also do so for
+// their roots, and then only the name can show that it is a root. Nobody can know for sure.
 func issuerIsMissing(n *node) bool {
 	if len(n.cert.IssuingCertificateURL) == 0 {
 		return false
@@ -78,9 +77,14 @@ func namesRoot(c *x509.Certificate) bool { return rootWord.MatchString(c.Issuer.
 // searched. That text also names a root that may not sign, because it is no CA or its key is too small; then the signature
 // was not checked.
 func isNamesakeHint(err error) bool {
-	var unknown x509.UnknownAuthorityError
-	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of") &&
+	return namesCandidate(err) &&
 		!strings.Contains(err.Error(), x509.ConstraintViolationError{}.Error()) && !strings.Contains(err.Error(), "keys are insecure")
+}
+
+// namesCandidate reports whether an error of crypto/x509 names a trusted root that has the issuer's name.
+func namesCandidate(err error) bool {
+	var unknown x509.UnknownAuthorityError
+	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of")
 }
 
 // issuerReasons returns the certificates above the leaf that may not issue the certificates below them.

@@ -225,6 +225,10 @@ func (s *search) extend(n *node) {
 		s.add(next)
 		continued = true
 	}
+	if r := s.rootReason(n); r.Fault == WeakSignature && namesCandidate(hint) {
+		s.finish(n, r, costOfUncheckedLink) // the issuer is a trusted root, but crypto/x509 does not reveal it
+		return
+	}
 	if u := s.roots.unusableIssuer(top); u != nil {
 		fault := Malformed
 		if u.Constraints {
@@ -382,7 +386,7 @@ func (s *search) linkOf(c, issuer *x509.Certificate) link {
 		return link{BadSignature, err}
 	case issuer.PublicKeyAlgorithm == x509.DSA, issuer.PublicKey == nil:
 		return link{Malformed, &UnusableCA{
-			Name: SubjectName(issuer), Key: keyKind(issuer.RawSubjectPublicKeyInfo), Root: s.trusts(issuer), Err: x509.ErrUnsupportedAlgorithm,
+			Key: keyKind(issuer.RawSubjectPublicKeyInfo), Root: s.trusts(issuer), Err: x509.ErrUnsupportedAlgorithm,
 		}}
 	case size > 0 && size < minRSA && isRSA(c.SignatureAlgorithm): // crypto/rsa rejects the key without checking the signature
 		return link{WeakKey, err}

@@ -201,6 +201,7 @@ func TestInvalidConfigurationIsRejectedWithKeyValueAndFix(t *testing.T) {
 		good + "\ntls: {curve_preferences: [P224]}":                                                          {`tls::curve_preferences: "P224"`, "P256, P384, P521, X25519, X25519MLKEM768"},
 		good + "\ntls: {ca_file: /no/such/ca.pem}":                                                           {`tls::ca_file: "/no/such/ca.pem"`, "no such file"},
 		good + fmt.Sprintf("\ntls: {ca_file: %q}", garbage):                                                  {"tls::ca_file:", garbage, "PEM blocks"},
+		good + "\ntls: {ca_pem: '-----BEGIN CERTIFICATE-----'}":                                              {"tls::ca_pem: has no certificate that can be used", "PEM block 1 at line 1 cannot be read"},
 		good + "\ntls: {ca_pem: nonsense}":                                                                   {"tls::ca_pem:", "PEM blocks"},
 		good + fmt.Sprintf("\ntls: {ca_file: %q, ca_pem: x}", cert):                                          {"tls::ca_file:", "one of the two"},
 		good + fmt.Sprintf("\ntls: {cert_file: %q}", cert):                                                   {"tls::key_file:", "missing"},
