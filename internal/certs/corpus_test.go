@@ -391,7 +391,7 @@ func keysAndSignatures() []Scene {
 		{Name: "RSA 1024 in the leaf", Chain: wire(root.Issue("leaf", small)), Warnings: "weak_key@0", Length: 2},
 		{Name: "RSA 1024 in the intermediate", Chain: wire(root.Intermediate("Small", small).Issue("leaf")), Warnings: "weak_key@1", Length: 3},
 		{Name: "RSA 1024 in the root", Chain: wire(smallRoot.Issue("leaf")), Roots: certs(smallRoot), Warnings: "weak_key@1", Length: 2},
-		{Name: "RSA 768 in the leaf", Chain: tinyLeaf, Warnings: "weak_key@0", Length: 2, OpenSSL: []string{"66@0"}, Because: "crypto/x509 does not check the leaf's key; crypto/tls does, and rejects it in the handshake"},
+		{Name: "RSA 768 in the leaf", Chain: tinyLeaf, Want: "weak_key@0", Length: 2},
 		{Name: "RSA 768 in the intermediate", Chain: tinyCA, Want: "weak_key@1", Length: 3, Untrusted: true},
 		{Name: "RSA 768 in the root", Chain: wire(byTinyRoot), Roots: certs(tinyRoot), Want: "weak_key@1", Length: 2, Untrusted: true},
 		{Name: "DSA key in the root", Chain: wire(dsaLeaf), At: midnight(2030, 1, 1), Roots: certs(parse(dsaRoot)), Want: "malformed_certificate@0", Length: 2, Untrusted: true, OpenSSL: []string{"ok"}, Because: "crypto/x509 does not check DSA signatures"},

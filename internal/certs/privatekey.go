@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -196,15 +197,15 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 		}
 		key, err = x509.ParsePKCS8PrivateKey(element)
 		if id.Equal(oidEC) {
-			unknown = unknownCurve(algorithm)
+			unknown = curveProblem(algorithm)
 		} else if !id.Equal(oidRSAEncryption) && !id.Equal(oidEd25519) && !id.Equal(oidX25519) {
-			unknown = "it is " + keyTypeName(id.String())
+			unknown = "it is " + keyOfKind(id)
 		}
 	case s.PeekASN1Tag(der.OCTET_STRING):
 		var parameters cryptobyte.String
 		key, err = x509.ParseECPrivateKey(element)
 		if s.SkipASN1(der.OCTET_STRING) && s.ReadASN1(&parameters, context0) {
-			unknown = unknownCurve(parameters)
+			unknown = curveProblem(parameters)
 		}
 	default:
 		key, err = x509.ParsePKCS1PrivateKey(element)
@@ -213,7 +214,7 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 			n++
 		}
 		if n == 6 && len(s) == 0 { // 0, p, q, g, y, x; there is no standard for it
-			unknown = "it is a DSA key"
+			unknown = "it is a key of the kind DSA"
 		}
 	}
 	signer, ok := key.(interface{ Public() crypto.PublicKey })
@@ -233,33 +234,23 @@ var (
 	oidX25519        = asn1.ObjectIdentifier{1, 3, 101, 110}
 )
 
-// keyTypes are types of keys that Go does not have.
-var keyTypes = map[string]string{
-	"1.3.101.113": "an Ed448 key", "1.3.101.111": "an X448 key", "1.2.840.10040.4.1": "a DSA key", "1.2.840.113549.1.3.1": "a Diffie-Hellman key",
-	"2.16.840.1.101.3.4.3.17": "an ML-DSA-44 key", "2.16.840.1.101.3.4.3.18": "an ML-DSA-65 key", "2.16.840.1.101.3.4.3.19": "an ML-DSA-87 key",
-}
+// keyOfKind names a key that Go does not have.
+func keyOfKind(id asn1.ObjectIdentifier) string { return "a key of the kind " + kindName(id) }
 
-func keyTypeName(id string) string {
-	if name := keyTypes[id]; name != "" {
-		return name
-	}
-	return "a key of type " + text.Clean(id, maxSubject)
-}
-
-// unknownCurve returns why Go does not have the curve with these parameters. It is empty if Go has it.
-func unknownCurve(parameters cryptobyte.String) string {
-	var id cryptobyte.String
+// curveProblem returns why Go does not have the curve with these parameters. It is empty if Go has it.
+func curveProblem(parameters cryptobyte.String) string {
+	var id asn1.ObjectIdentifier
 	if parameters.PeekASN1Tag(der.SEQUENCE) {
 		return "its curve has parameters instead of a name"
 	}
-	if !parameters.ReadASN1(&id, der.OBJECT_IDENTIFIER) {
+	if !parameters.ReadASN1ObjectIdentifier(&id) {
 		return ""
 	}
-	switch string(id) {
-	case "\x2a\x86\x48\xce\x3d\x03\x01\x07", "\x2b\x81\x04\x00\x21", "\x2b\x81\x04\x00\x22", "\x2b\x81\x04\x00\x23": // P-256, P-224, P-384, P-521
+	kind := "EC " + kindName(id)
+	if slices.Contains(supportedKeys, kind) {
 		return ""
 	}
-	return "it is on a curve that Go does not have" + inParentheses(curveName(id))
+	return "it is on " + unknownCurve(kind)
 }
 
 func newComparedKey(key crypto.PublicKey, isPSS bool) *comparedKey {
@@ -296,7 +287,7 @@ func keyOfCertificate(c *x509.Certificate) *comparedKey {
 			return newComparedKey(key, true)
 		}
 	}
-	return &comparedKey{name: keyTypeName(id.String())}
+	return &comparedKey{name: keyOfKind(id)}
 }
 
 // equal reports whether both are the same key. As for OpenSSL, a key that is only for RSASSA-PSS is another one.

@@ -172,11 +172,11 @@ func TestKeysByOpenSSL(t *testing.T) {
 		"p256":      {[]string{"ecparam", "-name", "prime256v1", "-genkey"}, ""},
 		"p521":      {[]string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"}, ""},
 		"ed25519":   {[]string{"genpkey", "-algorithm", "ed25519"}, ""},
-		"ed448":     {[]string{"genpkey", "-algorithm", "ed448"}, "it is an Ed448 key"},
+		"ed448":     {[]string{"genpkey", "-algorithm", "ed448"}, "it is a key of the kind Ed448"},
 		"brainpool": {[]string{"ecparam", "-name", "brainpoolP384r1", "-genkey"}, curve + "(brainpoolP384r1)"},
 		"secp256k1": {[]string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"}, curve + "(secp256k1)"},
 		"explicit":  {[]string{"ecparam", "-name", "prime256v1", "-genkey", "-param_enc", "explicit"}, "its curve has parameters instead of a name"},
-		"dsa":       {[]string{"dsaparam", "-genkey", "-noout", "1024"}, "it is a DSA key"},
+		"dsa":       {[]string{"dsaparam", "-genkey", "-noout", "1024"}, "it is a key of the kind DSA"},
 	}
 	path := func(name string) string { return filepath.Join(dir, name) }
 	certificates := make(map[string]*x509.Certificate) // those that Go can read

@@ -1,9 +1,13 @@
 package certs
 
 import (
+	"cmp"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	encodingasn1 "encoding/asn1"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf16"
 
@@ -12,12 +16,54 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// Unreadable is a certificate that crypto/x509 does not parse, though other programs may. It is an error. All its text is
-// clean.
+// Unreadable is a certificate that crypto/x509 does not parse, though other programs may, or that has an RSA key too large
+// for crypto/tls. It is an error. All its text is clean.
 type Unreadable struct {
-	Subject string // common name; without one, the first DNS name; empty if neither can be read
+	Index   int    // in the list of FindUnreadable; 0 is the leaf
+	Subject string // as SubjectName returns it; empty if it cannot be read
 	IsCA    bool   // whether its basicConstraints say so
+	Key     string // the kind of its key, such as "EC brainpoolP256r1"; empty if it cannot be read
 	Why     string // what is wrong with it, such as "its serial number is negative"
+}
+
+// FindUnreadable returns the certificates in a list that a server sent with which crypto/tls makes no handshake.
+func FindUnreadable(ders [][]byte) (all []Unreadable) {
+	for i, der := range ders {
+		u := ParseUnreadable(der)
+		if u == nil {
+			c, err := x509.ParseCertificate(der)
+			switch bits := 0; {
+			case err != nil:
+				u = &Unreadable{Why: "it does not have the structure of a certificate"}
+			default:
+				if bits = rsaBits(c); bits <= maxRSA {
+					continue
+				}
+				u = &Unreadable{Subject: text.Clean(SubjectName(c), maxSubject), Key: "RSA", Why: fmt.Sprintf("its RSA key has %d bits, more than %d", bits, maxRSA)}
+			}
+		}
+		u.Index = i
+		all = append(all, *u)
+	}
+	return all
+}
+
+// LooseName returns the subject of a certificate, even of one that crypto/x509 does not parse. It is neither cleaned nor
+// bounded.
+func LooseName(der []byte) string {
+	c, _ := parseLoosely(der)
+	return c.subject()
+}
+
+// KeyKind returns the kind of a certificate's key, such as "Ed448" or "EC brainpoolP256r1", and whether crypto/tls can check
+// its signatures. crypto/x509 need not parse the certificate. The kind is empty if it cannot be read.
+func KeyKind(der []byte) (kind string, supported bool) {
+	c, ok := parseLoosely(der)
+	if !ok {
+		return "", false
+	}
+	kind = c.keyKind()
+	return kind, slices.Contains(supportedKeys, kind) && kind != "EC P-224"
 }
 
 func (u *Unreadable) Error() string {
@@ -47,7 +93,7 @@ func ParseUnreadable(der []byte) *Unreadable {
 	if c.isBER {
 		why = "it is encoded in BER, not in DER"
 	}
-	return &Unreadable{Subject: text.Clean(c.subject(), maxSubject), IsCA: c.isCA(), Why: text.Clean(why, maxWhy)}
+	return &Unreadable{Subject: text.Clean(c.subject(), maxSubject), IsCA: c.isCA(), Key: c.keyKind(), Why: text.Clean(why, maxWhy)}
 }
 
 // looseCertificate has the parts of a certificate, whose own syntax may be invalid.
@@ -199,14 +245,22 @@ func (c *looseCertificate) subject() string {
 			return string(name)
 		}
 	}
-	return ""
+	var sequence pkix.RDNSequence
+	if _, err := encodingasn1.Unmarshal(c.rawSubject(), &sequence); err != nil {
+		return ""
+	}
+	return sequence.String()
 }
+
+// rawSubject returns the subject as x509.Certificate.RawSubject has it.
+func (c *looseCertificate) rawSubject() []byte { return derElement(asn1.SEQUENCE, c.name) }
+
+func (c *looseCertificate) keyKind() string { return algorithmKind(c.algorithm) }
 
 const (
 	oidCommonName       = "\x55\x04\x03"
 	oidSubjectAltName   = "\x55\x1d\x11"
 	oidBasicConstraints = "\x55\x1d\x13"
-	oidECPublicKey      = "\x2a\x86\x48\xce\x3d\x02\x01"
 	tagBMPString        = asn1.Tag(30)
 )
 
@@ -236,10 +290,10 @@ func (c *looseCertificate) why(err error) string {
 		}
 		switch w.text {
 		case unsupportedCurve:
-			return "its key is on a curve that Go does not have" + c.curve()
+			return "its key is on " + unknownCurve(c.keyKind())
 		case duplicateExtension:
 			if id := regexp.MustCompile(`[0-9.]+`).FindString(said); id != "" {
-				return fmt.Sprintf("it has the extension %s twice", extensionName(id))
+				return fmt.Sprintf("it has the extension %s twice", cmp.Or(ExtensionName(id), id))
 			}
 		}
 		return w.why
@@ -287,54 +341,3 @@ var x509Words = []struct{ text, why string }{
 	{"failed to parse", "its extension nameConstraints has an invalid name"},
 	{"IP constraint contained", "its extension nameConstraints has an invalid address"},
 }
-
-// extensionName returns the name of an extension (RFC 5280, section 4.2), or its identifier.
-func extensionName(id string) string {
-	if name := extensionNames[id]; name != "" {
-		return name
-	}
-	return id
-}
-
-var extensionNames = map[string]string{
-	"2.5.29.14": "subjectKeyIdentifier", "2.5.29.15": "keyUsage", "2.5.29.17": "subjectAltName", "2.5.29.19": "basicConstraints",
-	"2.5.29.30": "nameConstraints", "2.5.29.31": "cRLDistributionPoints", "2.5.29.32": "certificatePolicies",
-	"2.5.29.35": "authorityKeyIdentifier", "2.5.29.37": "extKeyUsage", "1.3.6.1.5.5.7.1.1": "authorityInfoAccess",
-}
-
-// curve returns the name of the curve of the certificate's key, in parentheses and with a space before it. It is empty if
-// it is not known.
-func (c *looseCertificate) curve() string {
-	algorithm := looseReader{rest: c.algorithm}
-	if string(algorithm.enter(asn1.OBJECT_IDENTIFIER).rest) != oidECPublicKey {
-		return ""
-	}
-	return inParentheses(curveName(algorithm.enter(asn1.OBJECT_IDENTIFIER).rest))
-}
-
-func inParentheses(s string) string {
-	if s == "" {
-		return ""
-	}
-	return " (" + s + ")"
-}
-
-// curveName returns OpenSSL's name of a curve that Go does not have, or "" if it is not a common one.
-func curveName(id []byte) string {
-	const brainpool = "\x2b\x24\x03\x03\x02\x08\x01\x01" // and a byte (RFC 5639, section 4.1)
-	if last, ok := strings.CutPrefix(string(id), brainpool); ok && len(last) == 1 && last[0] >= 1 && int(last[0]) <= 2*len(brainpoolBits) {
-		return fmt.Sprintf("brainpoolP%d%s1", brainpoolBits[(last[0]-1)/2], []string{"r", "t"}[(last[0]-1)%2])
-	}
-	return curveNames[string(id)]
-}
-
-var (
-	brainpoolBits = []int{160, 192, 224, 256, 320, 384, 512}
-	curveNames    = map[string]string{
-		"\x2b\x81\x04\x00\x0a":             "secp256k1",
-		"\x2a\x86\x48\xce\x3d\x03\x01\x01": "prime192v1",
-		"\x2a\x81\x1c\xcf\x55\x01\x82\x2d": "SM2",
-		"\x2b\x81\x04\x00\x1f":             "secp192k1",
-		"\x2b\x81\x04\x00\x20":             "secp224k1",
-	}
-)

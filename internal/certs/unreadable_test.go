@@ -52,17 +52,18 @@ func validityElement(notBefore, notAfter string) []byte {
 }
 
 const (
-	oidRSA        = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
-	oidSHA256RSA  = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b"
-	oidSHA384RSA  = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c"
-	oidP256       = "\x2a\x86\x48\xce\x3d\x03\x01\x07"
-	oidBrainpool  = "\x2b\x24\x03\x03\x02\x08\x01\x01"
-	oidSecp256k1  = "\x2b\x81\x04\x00\x0a"
-	oidAKI        = "\x55\x1d\x23"
-	oidSKI        = "\x55\x1d\x0e"
-	oidKeyUsage   = "\x55\x1d\x0f"
-	oidConstraint = "\x55\x1d\x1e"
-	oidAIA        = "\x2b\x06\x01\x05\x05\x07\x01\x01"
+	oidRSA         = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
+	oidSHA256RSA   = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b"
+	oidSHA384RSA   = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c"
+	oidP256        = "\x2a\x86\x48\xce\x3d\x03\x01\x07"
+	oidECPublicKey = "\x2a\x86\x48\xce\x3d\x02\x01"
+	oidBrainpool   = "\x2b\x24\x03\x03\x02\x08\x01\x01"
+	oidSecp256k1   = "\x2b\x81\x04\x00\x0a"
+	oidAKI         = "\x55\x1d\x23"
+	oidSKI         = "\x55\x1d\x0e"
+	oidKeyUsage    = "\x55\x1d\x0f"
+	oidConstraint  = "\x55\x1d\x1e"
+	oidAIA         = "\x2b\x06\x01\x05\x05\x07\x01\x01"
 )
 
 var (
@@ -123,7 +124,7 @@ func oddCertificates() map[string]oddCertificate {
 		"brainpool":     {why: "its key is on a curve that Go does not have (brainpoolP256r1)", change: withCurve(oidBrainpool + "\x07")},
 		"brainpool t":   {why: "its key is on a curve that Go does not have (brainpoolP512t1)", change: withCurve(oidBrainpool + "\x0e")},
 		"secp256k1":     {why: "its key is on a curve that Go does not have (secp256k1)", change: withCurve(oidSecp256k1)},
-		"another curve": {why: "its key is on a curve that Go does not have", change: withCurve("\x2b\x81\x04\x00\x27")},
+		"another curve": {why: "its key is on a curve that Go does not have (1.3.132.0.39)", change: withCurve("\x2b\x81\x04\x00\x27")},
 		"explicit parameters": {why: "the curve of its key has parameters instead of a name", change: func(p *certificateParts) {
 			p.key = ecKeyElement(derElement(asn1.SEQUENCE, []byte{2, 1, 1}), []byte{4, 1, 1})
 		}},
@@ -184,7 +185,7 @@ func TestUnreadable(t *testing.T) {
 			used[strings.TrimPrefix(err.Error(), "x509: ")] = true
 			u := ParseUnreadable(der)
 			require.NotNil(t, u, err)
-			assert.Equal(t, &Unreadable{Subject: "odd", Why: c.why}, u, err)
+			assert.Equal(t, &Unreadable{Subject: "odd", Key: u.Key, Why: c.why}, u, err)
 			assert.Equal(t, `a certificate this collector cannot read, "odd": `+c.why, u.Error())
 
 			// The same in a file, with the place. Today's words about formats would be false.
@@ -257,7 +258,7 @@ func TestUnreadableBER(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			u := ParseUnreadable(ber)
 			require.NotNil(t, u)
-			assert.Equal(t, &Unreadable{Subject: "odd", Why: "it is encoded in BER, not in DER"}, u)
+			assert.Equal(t, &Unreadable{Subject: "odd", Key: u.Key, Why: "it is encoded in BER, not in DER"}, u)
 			for _, file := range [][]byte{ber, pemOf("CERTIFICATE", ber)} {
 				_, err := ParseFile(file, "", "")
 				require.ErrorAs(t, requireFault(t, FileMalformed, err), new(*Unreadable))

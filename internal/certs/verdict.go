@@ -27,7 +27,7 @@ const (
 	NameConstraintViolation    Fault = "name_constraint_violation"
 	UnhandledCriticalExtension Fault = "unhandled_critical_extension"
 	Malformed                  Fault = "malformed_certificate"
-	WeakKey                    Fault = "weak_key" // a warning, as clients accept it; a reason for a CA's RSA key under 1024 bits
+	WeakKey                    Fault = "weak_key" // a warning, as clients accept it; a reason for an RSA key under 1024 bits
 )
 
 // Reason is a fault and the certificate that has it.
@@ -156,7 +156,11 @@ func wrongOrder(presented []*x509.Certificate, name string) (order *WrongOrder) 
 func (v *Verdict) warnOfWeakKeys() {
 	for depth, c := range v.Chain {
 		isReason := slices.ContainsFunc(v.Reasons, func(r Reason) bool { return r.Fault == WeakKey && r.Depth == depth })
-		if bits := rsaBits(c); bits > 0 && bits < 2048 && !isReason {
+		switch bits := rsaBits(c); {
+		case bits == 0 || bits >= 2048 || isReason:
+		case bits < 1024 && depth == 0: // crypto/tls makes no handshake with such a key
+			v.Reasons = append(v.Reasons, Reason{Fault: WeakKey, Cert: c})
+		default:
 			v.Warnings = append(v.Warnings, Reason{Fault: WeakKey, Depth: depth, Cert: c})
 		}
 	}

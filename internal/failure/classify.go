@@ -111,6 +111,12 @@ func handshakeType(e *Evidence) Type {
 	case disconnected(e.Err):
 		return ConnectionClosed
 	}
+	if insecureKey(e) {
+		return Type(certs.WeakKey)
+	}
+	if _, limit, ok := tooLong(e.Err.Error()); ok && limit == certificateLimit {
+		return Type(certs.Malformed)
+	}
 	if t, ok := typeFromWords(e.Err); ok {
 		return t
 	}

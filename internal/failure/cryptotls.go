@@ -2,7 +2,9 @@ package failure
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"reflect"
 	"strings"
@@ -46,12 +48,14 @@ var words = []struct {
 	{"tls: server selected unsupported protocol version", ProtocolMismatch},
 	{"tls: no supported versions satisfy MinVersion and MaxVersion", ProtocolMismatch},
 	{"tls: server chose an unconfigured cipher suite", CipherMismatch},
-	{"tls: server selected unsupported group", CipherMismatch},
-	{"tls: server selected unsupported curve", CipherMismatch},
+	{"tls: server selected unsupported group", GroupMismatch},
+	{"tls: server selected unsupported curve", GroupMismatch},
+	{"tls: server selected unoffered curve", GroupMismatch},
+	{"tls: certificate used with invalid signature algorithm", SignatureMismatch},
 	{"tls: server selected unadvertised ALPN protocol", ALPNMismatch},
 	{"tls: failed to parse certificate from server", Type(certs.Malformed)},
 	{"tls: server sent certificate containing RSA key larger than", Type(certs.Malformed)},
-	{"tls: server's certificate contains an unsupported type of public key", Type(certs.Malformed)},
+	{"tls: server's certificate contains an unsupported type of public key", SignatureMismatch},
 	{"tls: peer doesn't support any of the certificate's signature algorithms", UnsupportedCertificate},
 }
 
@@ -63,4 +67,22 @@ func typeFromWords(err error) (t Type, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// tooLong returns the length and the limit in the error of crypto/tls about a handshake message that is too long.
+func tooLong(message string) (length, limit int, ok bool) {
+	n, _ := fmt.Sscanf(message, "tls: handshake message of length %d bytes exceeds maximum of %d bytes", &length, &limit)
+	return length, limit, n == 2
+}
+
+// certificateLimit is the limit of crypto/tls for the message with the server's certificates. All others have a lower one.
+const certificateLimit = 262144
+
+// insecureKey reports whether crypto/rsa refused the server's key because it is too short. It could also refuse our own.
+func insecureKey(e *Evidence) bool {
+	if e.Verdict == nil || !strings.Contains(e.Err.Error(), "-bit keys are insecure") {
+		return false
+	}
+	leaf := e.Verdict.Chain[0]
+	return leaf.PublicKeyAlgorithm == x509.RSA && certs.KeySize(leaf) < 1024
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
 
@@ -247,13 +248,16 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 func TestTroubleshootingQuotesVariants(t *testing.T) {
 	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
 	e := exampleOf(UnknownCA)
+	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	for _, said := range clientCertVariants() {
 		assert.Contains(t, words, said)
 	}
-	refined := func(worked Try) string {
+	refined := func(highest, version, suite uint16) string {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
+		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}
 		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
-		f.Refine([]Try{same, worked}, "api.example:4317", "api.example")
+		worked := Try{MaxVersion: highest, Choice: &Choice{Version: version, Suite: suite}}
+		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked}, "api.example:4317", "api.example")
 		return f.Cause
 	}
 	behaves, _ := missingClientCert(nil, &e)
@@ -261,8 +265,9 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":             behaves,
 		"could not read what the collector sent in the handshake": unread,
-		"speaks only TLS 1.0":                                     refined(Try{Version: tls.VersionTLS10}),
-		"refuses clients that also offer TLS 1.3":                 refined(Try{Version: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}),
+		"speaks only TLS 1.0":                                     refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
+		"refuses clients that also offer TLS 1.3":                 refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),
+		"has no certificate for its clients":                      refined(tls.VersionTLS13, tls.VersionTLS12, 0x006c),
 	} {
 		assert.Contains(t, words, `"`+quotation)
 		assert.Contains(t, sentence, quotation)
@@ -291,7 +296,7 @@ func TestTroubleshootingQuotesVariantsOfFiles(t *testing.T) {
 		{Problem: certs.KeyForbidden, Detail: "permission denied"},
 		{Problem: certs.KeyNotKey, Detail: "it is a PKCS#12 keystore"},
 		{Problem: certs.KeyMalformed, Detail: "its PEM block at line 1 is malformed"},
-		{Problem: certs.KeyUnknownType, Detail: "it is an Ed448 key"},
+		{Problem: certs.KeyUnknownType, Detail: "it is a key of the kind Ed448"},
 	} {
 		key.Path = "/etc/ssl/site.key"
 		said := explained(Type(certs.FileKeyUnreadable), certs.FileError{Err: key})

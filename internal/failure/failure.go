@@ -102,6 +102,7 @@ func Explain(e Evidence) *Failure {
 		}
 		f.Message = text.Clean(e.Err.Error(), 512)
 		f.Alert, f.HasAlert = alertOf(e.Err)
+		f.VerifyCode, f.VerifyMessage = types[f.Type].verifyCode, types[f.Type].verifyMessage
 	}
 	f.Category = category(f.Step, e.Transport)
 	if f.SSLReason = types[f.Type].sslReason; f.HasAlert {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
@@ -57,8 +58,18 @@ func cipherMismatch(_ *Failure, e *Evidence) (cause, fix string) {
 	if e.CertificateType != "" {
 		return noSuchCertificate(e)
 	}
-	return fmt.Sprintf("%s and the collector have no cipher suite or no key exchange group in common.", e.Endpoint),
-		"Enable an ECDHE suite with AES-GCM or ChaCha20 on the server, or widen tls cipher_suites and curve_preferences. The collector does not support DHE key exchange."
+	return fmt.Sprintf("%s and the collector have no cipher suite in common.", e.Endpoint),
+		"Enable an ECDHE suite with AES-GCM or ChaCha20 on the server. If tls cipher_suites is set, remove it."
+}
+
+func groupMismatch(_ *Failure, e *Evidence) (cause, fix string) {
+	return fmt.Sprintf("%s and the collector have no key exchange group in common.", e.Endpoint),
+		"Enable the group X25519 or P-256 on the server. If tls curve_preferences is set, remove it."
+}
+
+func signatureMismatch(_ *Failure, e *Evidence) (cause, fix string) {
+	return fmt.Sprintf("%s signs the handshake in a way that the collector does not support.", e.Endpoint),
+		"Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server, and let it sign with SHA-256 or better."
 }
 
 func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
@@ -108,6 +119,10 @@ func serverInternalError(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func malformedHandshake(f *Failure, e *Evidence) (cause, fix string) {
+	if length, limit, ok := tooLong(f.Message); ok {
+		return fmt.Sprintf("%s sent a handshake message of %d bytes. The collector reads at most %d.", e.Endpoint, length, limit),
+			"Look for a broken TLS stack on the server, or for a middlebox that alters the traffic."
+	}
 	cause = fmt.Sprintf("%s sent an invalid handshake: %s.", e.Endpoint, f.Message)
 	if f.HasAlert {
 		cause = fmt.Sprintf("%s could not read what the collector sent in the handshake.", e.Endpoint)
@@ -116,8 +131,11 @@ func malformedHandshake(f *Failure, e *Evidence) (cause, fix string) {
 }
 
 func versionName(v uint16) string {
-	if v == 0 {
+	switch v {
+	case 0:
 		return "TLS 1.2"
+	case clienthello.SSL30:
+		return "SSL 3.0"
 	}
 	return tls.VersionName(v)
 }
@@ -126,6 +144,9 @@ func versionName(v uint16) string {
 func versions(lowest, highest uint16) string {
 	if lowest == highest {
 		return versionName(lowest)
+	}
+	if lowest < tls.VersionTLS10 {
+		return versionName(lowest) + " to " + versionName(highest)
 	}
 	return versionName(lowest) + " to " + strings.TrimPrefix(versionName(highest), "TLS ")
 }

@@ -230,9 +230,13 @@ func weakSignature(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func weakKey(_ *Failure, e *Evidence) (cause, fix string) {
+	fix = "Reissue it with an ECDSA key, or with an RSA key of at least 2048 bits."
+	if e.Err != nil { // crypto/rsa refused the key, although verification is off
+		return fmt.Sprintf("The certificate has an RSA key of %d bits, with which crypto/tls makes no handshake, whatever insecure_skip_verify says.",
+			certs.KeySize(e.Verdict.Chain[0])), fix
+	}
 	primary := e.Verdict.Primary()
 	cause = fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", atFault(e), certs.KeySize(primary.Cert))
-	fix = "Reissue it with an ECDSA key, or with an RSA key of at least 2048 bits."
 	if primary.Depth > 0 {
 		fix += " Then reissue the certificates below it. If it is the root, replace it in ca_file."
 	}
@@ -293,20 +297,9 @@ func unhandledCriticalExtension(_ *Failure, e *Evidence) (cause, fix string) {
 	}
 }
 
-// extensions are the names of extensions that crypto/x509 may not handle.
-var extensions = map[string]string{
-	"2.5.29.9": "subjectDirectoryAttributes", "2.5.29.16": "privateKeyUsagePeriod", "2.5.29.17": "subjectAltName", "2.5.29.18": "issuerAltName",
-	"2.5.29.30": "nameConstraints", "2.5.29.31": "cRLDistributionPoints", "2.5.29.32": "certificatePolicies", "2.5.29.33": "policyMappings",
-	"2.5.29.36": "policyConstraints", "2.5.29.46": "freshestCRL", "2.5.29.54": "inhibitAnyPolicy",
-	"1.3.6.1.5.5.7.1.1": "authorityInfoAccess", "1.3.6.1.5.5.7.1.3": "qcStatements", "1.3.6.1.5.5.7.1.7": "ipAddrBlocks",
-	"1.3.6.1.5.5.7.1.8": "autonomousSysIds", "1.3.6.1.5.5.7.1.11": "subjectInfoAccess", "1.3.6.1.5.5.7.1.14": "proxyCertInfo",
-	"1.3.6.1.5.5.7.1.24": "tlsfeature", "1.3.6.1.5.5.7.48.1.5": "ocspNoCheck", "1.3.6.1.4.1.11129.2.4.3": "CT poison",
-	"2.16.840.1.113730.1.1": "netscapeCertType",
-}
-
 // extensionName returns an object identifier, after its name if it has one.
 func extensionName(id string) string {
-	if name := extensions[id]; name != "" {
+	if name := certs.ExtensionName(id); name != "" {
 		return fmt.Sprintf("%s (%s)", name, id)
 	}
 	return text.Clean(id, 64)
@@ -325,6 +318,10 @@ func revoked(_ *Failure, e *Evidence) (cause, fix string) {
 
 // malformedCertificate explains the fault Malformed. There is no verdict if crypto/tls could not parse the certificate.
 func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
+	if length, limit, ok := tooLong(f.Message); ok {
+		return fmt.Sprintf("%s sent its certificates in a message of %d bytes, which is too large. The collector reads at most %d.", e.Endpoint, length, limit),
+			"Let the server send only its own certificate and the intermediates that lead to the root. A file with many CA certificates is often sent by mistake."
+	}
 	if e.Verdict == nil {
 		return fmt.Sprintf("%s sent a certificate that cannot be read: %s.", e.Endpoint, f.Message),
 			"Reissue the certificate. The collector supports ECDSA, Ed25519, and RSA keys of up to 8192 bits. It does not support Ed448 and DSA."

@@ -30,6 +30,8 @@ const (
 	ConnectionClosed       Type = "connection_closed"
 	ProtocolMismatch       Type = "protocol_mismatch"
 	CipherMismatch         Type = "cipher_mismatch"
+	GroupMismatch          Type = "group_mismatch"
+	SignatureMismatch      Type = "signature_mismatch"
 	ALPNMismatch           Type = "alpn_mismatch"
 	UnrecognizedName       Type = "unrecognized_name"
 	HandshakeFailure       Type = "handshake_failure"
@@ -83,7 +85,9 @@ var types = map[Type]struct {
 	HandshakeTimeout:    {step: Handshake, explain: handshakeTimeout},
 	ConnectionClosed:    {explain: connectionClosed},
 	ProtocolMismatch:    {step: Handshake, explain: protocolMismatch, sslReason: "TLSV1_ALERT_PROTOCOL_VERSION"},
-	CipherMismatch:      {step: Handshake, explain: cipherMismatch},
+	CipherMismatch:      {step: Handshake, explain: cipherMismatch, sslReason: "WRONG_CIPHER_RETURNED"},
+	GroupMismatch:       {step: Handshake, explain: groupMismatch, sslReason: "WRONG_CURVE"},
+	SignatureMismatch:   {step: Handshake, explain: signatureMismatch, sslReason: "WRONG_SIGNATURE_TYPE"},
 	ALPNMismatch:        {step: Handshake, explain: alpnMismatch},
 	UnrecognizedName:    {step: Handshake, explain: unrecognizedName},
 	HandshakeFailure:    {step: Handshake, explain: handshakeFailure},

@@ -81,6 +81,7 @@ type test struct {
 	ca       string // the file of the PKI that is the collector's ca_file; root.pem if empty
 
 	problems []failure.Type // that the probe itself finds with the client certificate
+	insecure bool           // insecure_skip_verify
 
 	requestsCert bool // whether the server requests a client certificate without requiring one
 
@@ -90,8 +91,11 @@ type test struct {
 	alert uint8
 	code  int
 	texts []string // in the cause or the fix
+	fixed string   // a server that was changed as the fix advises, with which the probe succeeds; may be empty
 
 	log string // expected in the server's log
+
+	settings func(*tls.Config) *tls.Config // changes what the client offers; may be nil
 }
 
 func run(t *testing.T, tests []test) {
@@ -123,6 +127,7 @@ func run(t *testing.T, tests []test) {
 			}
 			require.NotNil(t, o.Failure)
 			assertFailure(t, test, o.Failure)
+			assertFixed(t, test, s, o)
 		})
 	}
 }
@@ -137,6 +142,7 @@ func (test *test) probe(t *testing.T, s *server) *probe.EndpointOutcome {
 		require.NoError(t, err)
 	}
 	config := &tls.Config{RootCAs: trusted.Pool(), ServerName: "localhost", MinVersion: test.min, MaxVersion: test.max}
+	config.InsecureSkipVerify = test.insecure
 	if test.sni != "" {
 		config.ServerName = test.sni
 	}
@@ -148,12 +154,18 @@ func (test *test) probe(t *testing.T, s *server) *probe.EndpointOutcome {
 		require.True(t, known, test.client)
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
+	if test.settings != nil {
+		config = test.settings(config)
+	}
 	o := (&probe.Prober{}).ProbeEndpoint(t.Context(), &target.Target{
 		Endpoint: endpoint, Timeout: 5 * time.Second, ExpiryWarning: target.WarnBefore(day), Explain: target.ExplainOnChange, StartTLS: test.starttls, TLS: config, Roots: trusted,
 	})
 	require.NotNil(t, o)
 	if f := o.Failure; f != nil {
 		t.Logf("%s %s %s\n%s\n%s", f.Step, f.Type, f.Message, f.Cause, f.Fix)
+		if o.Explanation != nil {
+			t.Log(o.Explanation.Tries)
+		}
 	}
 	return o
 }

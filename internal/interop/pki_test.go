@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
@@ -32,6 +33,7 @@ var (
 	//	root intermediate               the issuers of the servers' certificates
 	//	rsa ecdsa p521 ed25519          for localhost, 127.0.0.1 and ::1, with these keys
 	//	ed448 rsa-pss                   the same with keys that Go does not support; rsa-pss is for RSA-PSS only
+	//	rsa-512 brainpool               the same with keys that Go refuses
 	//	pss-signed sha1 ed448-signed    the same with RSA keys and these signatures
 	//	b.test                          for another name
 	//	clients issuer                  the root that servers trust for client certificates, and their issuer
@@ -87,6 +89,8 @@ func writePKI(dir string) (err error) {
 	server("pss-signed", "rsa", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA256WithRSAPSS })
 	byOpenSSL("ed448", "ed448", "intermediate", serverExtensions)
 	byOpenSSL("rsa-pss", "rsa-pss", "intermediate", serverExtensions)
+	byOpenSSL("rsa-512", "rsa:512", "intermediate", strings.Replace(serverExtensions, "digitalSignature", "digitalSignature,keyEncipherment", 1))
+	byOpenSSL("brainpool", "ec -pkeyopt ec_paramgen_curve:brainpoolP256r1", "intermediate", serverExtensions)
 	byOpenSSL("ed448-ca", "ed448", "intermediate", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n")
 	byOpenSSL("ed448-signed", "rsa:2048", "ed448-ca", serverExtensions)
 
@@ -212,11 +216,11 @@ func newKey(kind string) crypto.Signer {
 
 const serverExtensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
 
-// byOpenSSL makes a certificate with openssl and writes it with its key.
+// byOpenSSL makes a certificate with openssl and writes it with its key. The key is the value of -newkey, and further options.
 func byOpenSSL(name, key, issuer, extensions string) {
 	write(name+".ext", []byte(extensions))
 	for _, args := range [][]string{
-		{"req", "-new", "-newkey", key, "-nodes", "-keyout", name + ".key", "-subj", "/CN=" + name, "-out", name + ".csr"},
+		slices.Concat([]string{"req", "-new", "-newkey"}, strings.Fields(key), []string{"-nodes", "-keyout", name + ".key", "-subj", "/CN=" + name, "-out", name + ".csr"}),
 		{
 			"x509", "-req", "-in", name + ".csr", "-CA", issuer + ".pem", "-CAkey", issuer + ".key", "-CAcreateserial",
 			"-days", "90", "-extfile", name + ".ext", "-out", name + ".pem",

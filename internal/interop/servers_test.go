@@ -124,8 +124,8 @@ func TestStunnel(t *testing.T) {
 		{name: "SSLRequest of PostgreSQL", server: "stunnel", port: 3, starttls: "postgres"},
 		{
 			name: "pre-shared key only", server: "stunnel", port: 2,
-			step: failure.Handshake, typ: failure.HandshakeFailure, alert: 40,
-			texts: []string{"alert 40, handshake_failure", "something that the collector does not support", "pre-shared key"},
+			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
+			texts: []string{"alert 40, handshake_failure", "has no certificate for its clients, only suites with a pre-shared key"},
 		},
 	})
 }

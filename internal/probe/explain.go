@@ -1,15 +1,19 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
+	"net"
 	"slices"
 	"time"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 const (
@@ -19,10 +23,11 @@ const (
 	maxTry        = 2 * time.Second
 )
 
-// Explanation is the search for a handshake that succeeds with a server that has refused one.
+// Explanation is the search for what a server that has refused a handshake would accept.
 type Explanation struct {
 	Timed
 	Tries []failure.Try
+	asked failure.Asked
 }
 
 // failureKey identifies a failure that has been explained. An explanation may change a failure's type, so the key has the
@@ -52,7 +57,7 @@ func (r *run) explainFailure(ctx context.Context) {
 		}
 	}
 	if e != nil {
-		f.Refine(e.Tries, r.Target.Endpoint.String(), r.Target.ServerName())
+		f.Refine(&e.asked, e.Tries, r.Target.Endpoint.String(), r.Target.ServerName())
 	}
 }
 
@@ -61,29 +66,25 @@ func (r *run) explainFailure(ctx context.Context) {
 // no certificate of that type.
 func (r *run) shouldExplain() bool {
 	return r.Target.Explain == target.ExplainOnChange && r.Handshake != nil && r.Handshake.Leaf() == nil &&
-		r.Target.CertificateType == ""
+		(r.Target.CertificateType == "" || r.Failure.Type == failure.Type(certs.Malformed))
 }
 
-// tryVariants makes up to four handshakes. The first is the same as the one that failed. Each of the others differs from it
-// in one respect. They verify no certificates, as only the server's choice matters. tryVariants returns nil if the failure
-// leaves nothing to try, or if no time is left.
+// tryVariants makes up to four connections. The first makes the same handshake as the one that failed. The others ask the
+// server what it would choose from other offers. No certificate is verified, as only the server's choice matters.
+// tryVariants returns nil if the failure leaves nothing to try, or if no time is left.
 func (r *run) tryVariants(ctx context.Context) *Explanation {
 	ctx, cancel := context.WithTimeout(ctx, maxExplaining)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	e := &Explanation{Timed: Timed{Start: time.Now()}}
-	h := r.Handshake
-	for _, t := range failure.Tries(r.Failure.Type, h.MinVersion, h.MaxVersion, h.ServerName != "") {
-		// The deadline of a connection may take effect just before the context reports the same deadline.
-		if ctx.Err() != nil || time.Now().After(deadline) {
+	e := &Explanation{Timed: Timed{Start: time.Now()}, asked: r.asked()}
+	// The deadline of a connection may take effect just before the context reports the same deadline.
+	for ctx.Err() == nil && time.Now().Before(deadline) {
+		t := failure.NextTry(r.Failure.Type, &e.asked, e.Tries)
+		if t == nil {
 			break
 		}
-		t.Err = r.try(ctx, &t)
-		e.Tries = append(e.Tries, t)
-		// Each single version is tried, to list all that the server supports. Otherwise the first success ends the search.
-		if t.Err == nil && (t.Same || r.Failure.Type != failure.ProtocolMismatch || t.MinVersion != t.MaxVersion) {
-			break
-		}
+		t.Choice, t.Err = r.try(ctx, t, &e.asked)
+		e.Tries = append(e.Tries, *t)
 	}
 	e.End = time.Now()
 	if len(e.Tries) == 0 {
@@ -92,41 +93,82 @@ func (r *run) tryVariants(ctx context.Context) *Explanation {
 	return e
 }
 
-// try makes the handshake that t describes, with the address of the failed handshake, and sets in t what was negotiated.
-func (r *run) try(ctx context.Context, t *failure.Try) error {
+// try makes the connection that t describes, to the address of the failed handshake.
+func (r *run) try(ctx context.Context, t *failure.Try, asked *failure.Asked) (*failure.Choice, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxTry)
 	defer cancel()
 	conn, err := r.transport.Connect(ctx, r.Dials[len(r.Dials)-1].Addr, maxTry)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
 	name := r.Target.ServerName()
 	if r.Target.StartTLS != "" {
 		if err := conn.StartTLS(r.Target.StartTLS, name); err != nil {
-			return err
+			return nil, err
 		}
+	}
+	if !t.Same {
+		answer, err := conn.Ask(t.Offer(asked))
+		if err != nil {
+			return nil, err
+		}
+		return failure.NewChoice(answer), nil
 	}
 	cfg := r.tls.Clone()
 	cfg.InsecureSkipVerify = true
-	cfg.MinVersion, cfg.MaxVersion = t.MinVersion, t.MaxVersion
 	cfg.ServerName = name
-	if t.WithoutSNI {
-		cfg.ServerName = ""
-	}
-	if t.EverySuite {
-		cfg.CipherSuites, cfg.CurvePreferences = everySuite(), nil
-	}
 	if err := conn.Handshake(cfg); err != nil {
-		return err
+		return nil, err
 	}
 	state := conn.State()
-	t.Version, t.Suite = state.Version, state.CipherSuite
-	if len(state.PeerCertificates) > 0 {
-		t.Name = text.Clean(certs.SubjectName(state.PeerCertificates[0]), 128)
-	}
-	return nil
+	return &failure.Choice{Version: state.Version, Suite: state.CipherSuite, Group: uint16(state.CurveID)}, nil
 }
+
+// asked returns what the handshake offered, and what it could be made to offer by settings.
+func (r *run) asked() failure.Asked {
+	cfg := r.tls.Clone()
+	cfg.InsecureSkipVerify = true
+	cfg.ServerName = r.Target.ServerName()
+	cfg.MinVersion, cfg.MaxVersion = r.Handshake.MinVersion, r.Handshake.MaxVersion
+	a := failure.Asked{Offered: offerOf(cfg)}
+	cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS13
+	a.Offered.Groups = offerOf(cfg).Groups // some are only for TLS 1.3, and no setting keeps them back
+	cfg.CipherSuites, cfg.CurvePreferences = everySuite(), nil
+	a.Possible = offerOf(cfg)
+	return a
+}
+
+// offerOf returns what the ClientHello offers that crypto/tls makes with this configuration. Only crypto/tls knows all of
+// it, so offerOf has a client write its ClientHello and a server read it.
+func offerOf(cfg *tls.Config) clienthello.Offer {
+	o := clienthello.Offer{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion}
+	var hello bytes.Buffer
+	_ = tls.Client(oneWay{Writer: &hello, Reader: new(bytes.Buffer)}, cfg).Handshake() // fails, as there is no answer
+	_ = tls.Server(oneWay{Writer: io.Discard, Reader: &hello}, &tls.Config{GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
+		o.Suites, o.ServerName, o.Protocols = info.CipherSuites, info.ServerName, info.SupportedProtos
+		for _, id := range info.SupportedCurves {
+			o.Groups = append(o.Groups, uint16(id))
+		}
+		for _, id := range info.SignatureSchemes {
+			o.Schemes = append(o.Schemes, uint16(id))
+		}
+		return nil, errRead
+	}}).Handshake()
+	return o
+}
+
+var errRead = errors.New("the ClientHello was read")
+
+// oneWay is a connection of which one direction leads nowhere.
+type oneWay struct {
+	net.Conn // nil, as a handshake needs only these two
+	io.Reader
+	io.Writer
+}
+
+func (o oneWay) Read(p []byte) (int, error)  { return o.Reader.Read(p) }
+func (o oneWay) Write(p []byte) (int, error) { return o.Writer.Write(p) }
 
 // everySuite returns the cipher suites that crypto/tls knows.
 func everySuite() []uint16 {

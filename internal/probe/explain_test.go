@@ -72,15 +72,15 @@ func TestExplanationFindsWhatWouldWork(t *testing.T) {
 		"one suite that is not offered": {
 			server: only(&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: rsaSuite}),
 			typ:    failure.CipherMismatch,
-			cause:  "%s supports none of the offered cipher suites, or none of the offered key exchange groups. When every suite was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA.",
+			cause:  "%s supports none of the offered cipher suites. When every suite was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA.",
 			fix:    `cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.`,
 		},
 		"one group that is not offered": {
 			server: only(&tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP521}}),
 			client: &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}},
-			typ:    failure.CipherMismatch,
-			cause:  "%s supports none of the offered cipher suites, or none of the offered key exchange groups.",
-			fix:    `min_version: "1.3"`,
+			typ:    failure.GroupMismatch,
+			cause:  "%s supports none of the offered key exchange groups. When every group was offered, it chose the group secp521r1.",
+			fix:    `To probe it as it is, set tls curve_preferences: [P521].`,
 		},
 		"no certificate for the name": {
 			server: &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -118,7 +118,7 @@ func TestExplanationFindsWhatWouldWork(t *testing.T) {
 		"nothing": {
 			server: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }},
 			typ:    failure.UnrecognizedName,
-			cause:  "Also tried, without success: the same again: alert 112, unrecognized_name; TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; TLS 1.2 to 1.3 with every suite: alert 112",
+			cause:  "Also tried, without success: the same again: alert 112, unrecognized_name; TLS 1.2 to 1.3 without SNI: alert 112, unrecognized_name; SSL 3.0 to TLS 1.3 with everything: alert 112",
 			fix:    "set tls server_name_override",
 		},
 	} {

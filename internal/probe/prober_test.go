@@ -452,7 +452,7 @@ func TestServerChoosesWhatWasNotOffered(t *testing.T) {
 	}{
 		"version": {tlsfarm.ServerHello(0x0300, 0xc02f, nil), failure.ProtocolMismatch},
 		"suite":   {tlsfarm.ServerHello(0x0303, 0x0004, nil), failure.CipherMismatch},
-		"group":   {tlsfarm.ServerHello(0x0303, 0x1301, tls13), failure.CipherMismatch},
+		"group":   {tlsfarm.ServerHello(0x0303, 0x1301, tls13), failure.GroupMismatch},
 		"ALPN":    {tlsfarm.ServerHello(0x0303, 0xc02f, map[uint16][]byte{16: {0, 3, 2, 'x', 'y'}}), failure.ALPNMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 )
@@ -77,6 +78,15 @@ func (c *tcpConn) Handshake(cfg *tls.Config) error {
 	err := failure.FromCryptoTLS(c.client.Handshake())
 	c.open = err == nil
 	return err
+}
+
+func (c *tcpConn) Ask(offer clienthello.Offer) (*clienthello.Answer, error) {
+	answer, err := clienthello.Ask(&c.conn, offer)
+	var alert clienthello.Alert
+	if errors.As(err, &alert) {
+		err = &failure.AlertError{Number: uint8(alert), Err: err}
+	}
+	return answer, err
 }
 
 func (c *tcpConn) State() tls.ConnectionState { return c.client.ConnectionState() }

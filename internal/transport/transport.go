@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"net/netip"
 	"time"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 )
 
 // Transport is a way to reach a server.
@@ -27,6 +29,10 @@ type Conn interface {
 	// Handshake makes the TLS handshake as a client. It does not change cfg. An alert is returned as a *failure.AlertError,
 	// any other error of crypto/tls as it is.
 	Handshake(cfg *tls.Config) error
+
+	// Ask sends a ClientHello of our own instead of a handshake, and returns what the server chooses. An alert is returned as
+	// a *failure.AlertError. Nothing else can be done with the connection afterwards.
+	Ask(offer clienthello.Offer) (*clienthello.Answer, error)
 
 	// State returns what the handshake negotiated. It may be called after Handshake, and is complete if that returned nil.
 	State() tls.ConnectionState

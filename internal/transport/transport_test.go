@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/starttls"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/tlsfarm"
@@ -132,6 +133,35 @@ func TestHandshakeReturnsAlerts(t *testing.T) {
 	require.ErrorAs(t, conn.Handshake(clientConfig()), &alert)
 	assert.Equal(t, uint8(40), alert.Number)
 	assert.False(t, alert.Local)
+}
+
+func TestAsk(t *testing.T) {
+	offer := clienthello.Offer{
+		MinVersion: clienthello.SSL30, MaxVersion: clienthello.TLS13,
+		Suites: clienthello.Suites(), Groups: clienthello.Groups(), Schemes: clienthello.Schemes(),
+	}
+	conn, _ := dial(t, serve(t, tlsfarm.SMTP("220 go ahead\r\n", &tls.Config{Certificates: []tls.Certificate{healthy}}, nil)))
+	defer conn.Close()
+	require.NoError(t, conn.StartTLS("smtp", "mail.example"))
+	answer, err := conn.Ask(offer)
+	require.NoError(t, err)
+	assert.Equal(t, healthy.Leaf.Raw, answer.Certificates[0])
+
+	refused, _ := dial(t, serve(t, tlsfarm.Alert(40)))
+	defer refused.Close()
+	_, err = refused.Ask(offer)
+	var alert *failure.AlertError
+	require.ErrorAs(t, err, &alert)
+	assert.Equal(t, uint8(40), alert.Number)
+	assert.False(t, alert.Local)
+
+	silent, cancel := dial(t, serve(t, tlsfarm.Silent()))
+	defer silent.Close()
+	cancel()
+	within(t, func() {
+		_, err := silent.Ask(offer)
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
 }
 
 func TestHandshakeReturnsTheErrorOfVerifyConnection(t *testing.T) {

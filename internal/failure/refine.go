@@ -1,0 +1,352 @@
+package failure
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
+)
+
+// Refine updates the cause and the fix of the failure with the results of the tries, and the type if they show a more
+// specific one. The step stays the one in which the failure happened. There is at least one try.
+func (f *Failure) Refine(asked *Asked, tries []Try, endpoint, serverName string) {
+	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // it is added again at the end
+	was := f.Type
+	switch {
+	case tries[0].Err == nil: // the same handshake
+		f.Cause += " The same handshake succeeded when it was tried again immediately, so this failure comes and goes."
+		f.Fix = "Look for one bad server behind a load balancer, a restart, or a limit on connections. " + f.Fix
+	case f.Type == Type(certs.Malformed):
+		f.refineUnreadable(tries, endpoint)
+	default:
+		f.refineRefusal(asked, tries, endpoint, serverName)
+	}
+	f.Reasons[slices.Index(f.Reasons, was)] = f.Type
+	f.Cause += f.alertSentence()
+	f.Cause, f.Fix = text.Clean(f.Cause, maxSentences), text.Clean(f.Fix, maxSentences)
+}
+
+// refineRefusal explains a refusal by what worked.
+func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName string) {
+	var worked []Try
+	for _, t := range tries {
+		if t.Err == nil {
+			worked = append(worked, t)
+		}
+	}
+	if len(worked) == 0 {
+		f.nothingWorked(tries, serverName)
+		return
+	}
+	first := worked[0]
+	inRange := slices.IndexFunc(worked, func(t Try) bool { return !missingIn(&asked.Offered, t.Choice).version })
+	switch {
+	case first.WithoutSNI:
+		f.Type = UnrecognizedName
+		f.Cause = fmt.Sprintf("%s refuses the name %s.", endpoint, serverName)
+		if first.Choice.Leaf != "" {
+			f.Cause += fmt.Sprintf(" A client that sends no name gets the certificate of %s.", quoted(first.Choice.Leaf))
+		} else {
+			f.Cause += " A client that sends no name is not refused."
+		}
+		f.Fix = serveName(serverName)
+	case inRange < 0:
+		f.speaksOnly(asked, tries, worked, endpoint)
+	default:
+		f.lacks(asked, tries, worked, inRange, endpoint)
+	}
+}
+
+// speaksOnly explains a server of which all versions are outside the range of the collector.
+func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string) {
+	f.Type = ProtocolMismatch
+	best := worked[0]
+	if i := slices.IndexFunc(worked, asked.able); i >= 0 {
+		best = worked[i]
+	}
+	var all []string
+	for _, t := range worked {
+		if name := versionName(t.Choice.Version); !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint, strings.Join(all, " and "),
+		versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
+	refused := slices.IndexFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*everything(clienthello.TLS13)) })
+	if refused >= 0 && best.MaxVersion < clienthello.TLS13 {
+		f.Cause = fmt.Sprintf("%s refuses clients that offer TLS 1.3. Of the older versions, it chose %s with %s.", endpoint,
+			versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
+	}
+	f.Fix = asked.asItIs(best)
+	if best.Choice.Version < tls.VersionTLS12 {
+		f.Fix = "Enable TLS 1.2 or 1.3 on the server. " + f.Fix
+	}
+}
+
+// lacks explains a server that supports a version that was offered. The try at index offered everything in such versions.
+func (f *Failure) lacks(asked *Asked, tries, worked []Try, index int, endpoint string) {
+	first, shown, best := worked[index], worked[index], worked[index]
+	for _, t := range worked[index+1:] {
+		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
+		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Choice).suite {
+			shown = t
+		}
+	}
+	for _, t := range append(worked, shown) {
+		if asked.able(t) {
+			best = t
+		}
+	}
+	missing := missingIn(&asked.Offered, shown.Choice)
+	needsAlgorithm := slices.ContainsFunc(tries, func(t Try) bool {
+		return t.Err != nil && t.Suites == Everything && t.Groups == Everything && t.Schemes == Offered
+	})
+	switch {
+	case missing.none() && first.MaxVersion < asked.Offered.MaxVersion:
+		f.Type = ProtocolMismatch
+		f.Cause = fmt.Sprintf("%s refuses clients that also offer TLS 1.3. With %s and %s the handshake succeeds.", endpoint,
+			versionName(first.Choice.Version), clienthello.SuiteName(first.Choice.Suite))
+		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(first)
+		return
+	case missing.none() && !needsAlgorithm:
+		f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(shown.Choice))
+		return
+	}
+
+	a := shown.Choice
+	var none, every, chose, unsupported, fixes []string
+	suite, group := clienthello.SuiteName(a.Suite), clienthello.GroupName(a.Group)
+	if missing.suite {
+		f.Type = CipherMismatch
+		none, every = append(none, "cipher suites"), append(every, "suite")
+		chose, unsupported = append(chose, suite), append(unsupported, suite)
+		fixes = append(fixes, suiteFix(a))
+	}
+	if missing.group {
+		none, every = append(none, "key exchange groups"), append(every, "group")
+		chose, unsupported = append(chose, "the group "+group), append(unsupported, group)
+		fixes = append(fixes, "Enable the group X25519 or P-256 on the server.")
+	}
+	if missing.signature || missing.none() {
+		what, algorithm, fix := signature(a)
+		none, every = append(none, "signature algorithms"), append(every, "algorithm")
+		chose, unsupported = append(chose, what), append(unsupported, algorithm)
+		fixes = append(fixes, fix)
+	}
+	switch {
+	case missing.suite:
+	case missing.group:
+		f.Type = GroupMismatch
+	default:
+		f.Type = SignatureMismatch
+	}
+	refuses, what := "supports none of", strings.Join(every, " and ")
+	last := slices.IndexFunc(tries, func(t Try) bool { return t.Choice == first.Choice })
+	switch {
+	case !slices.ContainsFunc(tries[last+1:], func(t Try) bool { return t.Err != nil }): // there was no time to try
+		refuses = "refuses"
+	case len(none) > 1:
+		refuses = "supports no combination of"
+	}
+	if shown.Suites == Possible || shown.Groups == Possible || shown.Schemes == Possible {
+		what += " that the collector has"
+	}
+	f.Cause = fmt.Sprintf("%s %s the offered %s. When every %s was offered, it chose %s.", endpoint, refuses,
+		strings.Join(none, " and "), what, strings.Join(chose, " and "))
+	if kind := withoutCertificate(suite); missing.suite && kind != "" {
+		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)
+	}
+	f.Fix = strings.Join(fixes, " ")
+	if asked.able(best) {
+		if best.Choice != shown.Choice {
+			what := "less"
+			if best.MaxVersion > shown.MaxVersion {
+				what = versionName(best.Choice.Version)
+			}
+			f.Cause += fmt.Sprintf(" When %s was offered, it chose %s in %s.", what, clienthello.SuiteName(best.Choice.Suite), versionName(best.Choice.Version))
+		}
+		f.Fix += " " + asked.asItIs(best)
+	} else {
+		f.Fix += fmt.Sprintf(" The collector does not support %s, other clients may.", strings.Join(unsupported, " or "))
+	}
+}
+
+// withoutCertificate says what a suite has in place of a certificate. It is empty for most.
+func withoutCertificate(suite string) string {
+	switch {
+	case strings.Contains(suite, "_anon_"):
+		return "without a certificate (anonymous)"
+	case strings.Contains(suite, "PSK") && !strings.Contains(suite, "RSA_PSK"):
+		return "with a pre-shared key"
+	case strings.HasPrefix(suite, "TLS_SRP_SHA_WITH"), strings.HasPrefix(suite, "TLS_ECCPWD"):
+		return "with a password"
+	case strings.HasPrefix(suite, "TLS_KRB5"):
+		return "with Kerberos"
+	}
+	return ""
+}
+
+// suiteFix says what to enable on a server that supports no suite of the collector's.
+func suiteFix(a *Choice) string {
+	suite := clienthello.SuiteName(a.Suite)
+	key := "RSA"
+	if strings.Contains(suite, "_ECDSA_") {
+		key = "ECDSA"
+	}
+	enable := fmt.Sprintf("nable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_%s_WITH_AES_128_GCM_SHA256.", key)
+	switch {
+	case a.Version == tls.VersionTLS13:
+		return "Enable TLS_AES_128_GCM_SHA256 on the server."
+	case withoutCertificate(suite) != "":
+		return "Configure an RSA certificate on the server, and e" + enable
+	case strings.Contains(suite, "_DSS_"), strings.Contains(suite, "GOST"), strings.Contains(suite, "_ECDH_"):
+		return "Use an RSA certificate for signatures, and e" + enable
+	}
+	return "E" + enable
+}
+
+// signature returns how a server signs, in words and as the name of the algorithm, and what to do if the collector cannot
+// check that.
+func signature(a *Choice) (what, algorithm, fix string) {
+	key, supported := a.Key, a.Key == "" || a.SupportedKey
+	algorithm = clienthello.SchemeName(a.Scheme)
+	what, fix = "the signature algorithm "+algorithm, "Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server."
+	switch {
+	case a.Scheme == 0 && supported: // it was encrypted
+		return "another one", "what it chose", fix
+	case a.Scheme == 0:
+		return "a key of the kind " + key, key, fix
+	case key == "RSA-PSS":
+		return what + ", as its key is for RSASSA-PSS only", algorithm,
+			"On the server, use a certificate with an ordinary RSA key (rsaEncryption), which can make RSA-PSS signatures too, or with an ECDSA P-256 key."
+	case !supported:
+		return what + " with a key of the kind " + key, algorithm + " with such a key", fix
+	case strings.HasPrefix(algorithm, "rsa_"):
+		fix = "Enable the signature algorithms rsa_pss_rsae_sha256 and rsa_pkcs1_sha256 on the server."
+	case strings.HasPrefix(algorithm, "ecdsa_sha"):
+		fix = "Enable the signature algorithm ecdsa_secp256r1_sha256 on the server."
+	}
+	return what, algorithm, fix
+}
+
+// able reports whether the collector could be set to get what the server chose.
+func (a *Asked) able(t Try) bool { return t.Err == nil && missingIn(&a.Possible, t.Choice).none() }
+
+// asItIs returns the settings with which the collector's handshake would have the result of t.
+func (a *Asked) asItIs(t Try) string {
+	answer := t.Choice
+	switch {
+	case answer.Version == clienthello.SSL30:
+		return "The collector does not support SSL 3.0, other clients may."
+	case !a.able(t):
+		return fmt.Sprintf("The collector does not support %s with %s, other clients may.", versionName(answer.Version), clienthello.SuiteName(answer.Suite))
+	}
+	var set []string
+	missing := missingIn(&a.Offered, answer)
+	if missing.version || t.MaxVersion < a.Offered.MaxVersion {
+		v := strings.TrimPrefix(versionName(answer.Version), "TLS ")
+		set = append(set, fmt.Sprintf("min_version: %q and max_version: %q", v, v))
+	}
+	if missing.suite && answer.Version < tls.VersionTLS13 { // in TLS 1.3 the suites are not configurable
+		set = append(set, fmt.Sprintf("cipher_suites: [%s]", tls.CipherSuiteName(answer.Suite)))
+		if slices.ContainsFunc(tls.InsecureCipherSuites(), func(s *tls.CipherSuite) bool { return s.ID == answer.Suite }) {
+			set = append(set, "include_insecure_cipher_suites: true")
+		}
+	}
+	remove := ""
+	if missing.group {
+		if name := curves[tls.CurveID(answer.Group)]; name != "" {
+			set = append(set, fmt.Sprintf("curve_preferences: [%s]", name))
+		} else {
+			remove = "remove tls curve_preferences"
+		}
+	}
+	switch {
+	case remove == "":
+		return fmt.Sprintf("To probe it as it is, set tls %s.", strings.Join(set, ", "))
+	case len(set) == 0:
+		return fmt.Sprintf("To probe it as it is, %s.", remove)
+	}
+	return fmt.Sprintf("To probe it as it is, %s, and set tls %s.", remove, strings.Join(set, ", "))
+}
+
+// curves are the groups that curve_preferences can have, by number.
+var curves = map[tls.CurveID]string{
+	tls.CurveP256: "P256", tls.CurveP384: "P384", tls.CurveP521: "P521", tls.X25519: "X25519", tls.X25519MLKEM768: "X25519MLKEM768",
+}
+
+func (f *Failure) nothingWorked(tries []Try, serverName string) {
+	f.Cause += fmt.Sprintf(" Also tried, without success: %s.", join(tries, Try.String, "; "))
+	refused := !slices.ContainsFunc(tries, func(t Try) bool { _, alert := alertOf(t.Err); return !alert })
+	everythingTried := slices.ContainsFunc(tries, func(t Try) bool { return t.Suites == Everything })
+	if refused && everythingTried && f.Type == HandshakeFailure {
+		f.Cause += " It refuses even a client that offers every TLS version, cipher suite, group and signature algorithm, so it most likely has no certificate."
+		f.Fix = fmt.Sprintf("Configure a certificate and its key for %s on the server, with cipher suites for that kind of key. If it has one, check the server's log for rules that refuse this client.", serverName)
+	}
+}
+
+func join(tries []Try, text func(Try) string, separator string) string {
+	s := make([]string, len(tries))
+	for i, t := range tries {
+		s[i] = text(t)
+	}
+	return strings.Join(s, separator)
+}
+
+// refineUnreadable explains which of the certificates that a server sent cannot be read.
+func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
+	i := slices.IndexFunc(tries, func(t Try) bool { return t.Choice != nil && t.Choice.Certificates > 0 })
+	if i < 0 {
+		return
+	}
+	c := tries[i].Choice
+	if _, _, tooLong := tooLong(f.Message); tooLong {
+		f.Cause += fmt.Sprintf(" It has %d certificates.", c.Certificates)
+		return
+	}
+	if len(c.Unreadable) == 0 {
+		return
+	}
+	var what, fixes []string
+	for _, u := range c.Unreadable {
+		which := fmt.Sprintf("certificate %d of %d", u.Index+1, c.Certificates)
+		if u.Index == 0 {
+			which += " (the server's own"
+		} else {
+			which += " (an issuer's"
+		}
+		if u.Subject != "" {
+			which += ", " + quoted(u.Subject)
+		}
+		what = append(what, fmt.Sprintf("%s): %s", which, u.Why))
+		if u.Index == 0 {
+			fixes = append(fixes, "Reissue the server's certificate"+withKey(u)+".")
+		} else {
+			fixes = append(fixes, fmt.Sprintf("Replace certificate %d in the file that the server sends by one that is reissued%s, or remove it if the chain is complete without it.", u.Index+1, withKey(u)))
+		}
+	}
+	if c.Unnamed > 0 {
+		what = append(what, fmt.Sprintf("%d more", c.Unnamed))
+	}
+	noun := "a certificate that cannot be read"
+	if len(what) > 1 {
+		noun = "certificates that cannot be read"
+	}
+	f.Cause = fmt.Sprintf("%s sent %s: %s.", endpoint, noun, strings.Join(what, "; "))
+	f.Fix = strings.Join(fixes, " ")
+}
+
+// withKey says how to reissue a certificate whose key is the problem.
+func withKey(u certs.Unreadable) string {
+	switch {
+	case strings.HasPrefix(u.Key, "EC ") && strings.Contains(u.Why, "curve"):
+		return fmt.Sprintf(" with a P-256 key (%s is not supported)", strings.TrimPrefix(u.Key, "EC "))
+	case strings.HasPrefix(u.Why, "its RSA key has"):
+		return " with a smaller key"
+	}
+	return ""
+}

@@ -1,0 +1,236 @@
+package failure
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
+)
+
+// asked is what a collector with its default settings offers, and could offer.
+func asked() *Asked {
+	offered := clienthello.Offer{
+		MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, ServerName: "api.example",
+		Suites: []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, Groups: []uint16{29, 23}, Schemes: []uint16{0x0804},
+	}
+	possible := offered
+	possible.MinVersion = tls.VersionTLS10
+	possible.Suites = append(slices.Clone(offered.Suites), tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA)
+	possible.Groups = append(slices.Clone(offered.Groups), 25)
+	return &Asked{Offered: offered, Possible: possible}
+}
+
+// rules say how a server chooses. It prefers what is first, whatever the client prefers.
+type rules struct {
+	versions, suites, groups []uint16
+	scheme                   uint16 // 0 if it is not seen
+	needs                    uint16 // the scheme that a client must offer; 0 if any
+	without13                bool   // refuses clients that offer TLS 1.3
+	name                     string // the only one that it refuses
+}
+
+func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
+	refusal := &AlertError{Number: 40, Err: errors.New("handshake failure")}
+	choose := func(mine, theirs []uint16) uint16 {
+		for _, v := range mine {
+			if slices.Contains(theirs, v) {
+				return v
+			}
+		}
+		return 0
+	}
+	a := &Choice{Scheme: r.scheme, Group: choose(r.groups, o.Groups)}
+	for _, v := range r.versions {
+		if v <= o.MaxVersion && v >= o.MinVersion {
+			a.Version = v
+			break
+		}
+	}
+	a.Suite = choose(slices.DeleteFunc(slices.Clone(r.suites), func(id uint16) bool {
+		return (id>>8 == 0x13) != (a.Version == tls.VersionTLS13)
+	}), o.Suites)
+	if a.Suite == tls.TLS_RSA_WITH_AES_128_CBC_SHA { // RSA key exchange has no group
+		a.Group = 0
+	}
+	if a.Version == 0 || a.Suite == 0 || r.groups != nil && a.Group == 0 && a.Suite != tls.TLS_RSA_WITH_AES_128_CBC_SHA || r.needs != 0 && !slices.Contains(o.Schemes, r.needs) ||
+		r.without13 && o.MaxVersion == tls.VersionTLS13 || r.name != "" && o.ServerName == r.name {
+		return nil, refusal
+	}
+	return a, nil
+}
+
+// explained asks the server as a probe does, and returns the failure with what that showed.
+func explained(t *testing.T, typ Type, highest uint16, r *rules) (*Failure, []Try) {
+	t.Helper()
+	a := asked()
+	a.Offered.MaxVersion = cmp.Or(highest, tls.VersionTLS13)
+	var tries []Try
+	for {
+		next := NextTry(typ, a, tries)
+		if next == nil {
+			break
+		}
+		if next.Same {
+			next.Err = &AlertError{Number: 40, Err: errors.New("handshake failure")}
+		} else {
+			next.Choice, next.Err = r.answer(next.Offer(a))
+		}
+		tries = append(tries, *next)
+		require.LessOrEqual(t, len(tries), 4)
+	}
+	f := &Failure{Type: typ, Reasons: []Type{typ}}
+	f.Refine(a, tries, "api.example:4317", "api.example")
+	assert.Equal(t, []Type{f.Type}, f.Reasons)
+	return f, tries
+}
+
+func TestTriesFindTheCause(t *testing.T) {
+	const (
+		ccm, dhe, rsa, gcm13, gcm = 0x1304, 0x009e, 0x002f, 0x1301, 0xc02f
+		x448, p521, x25519        = 30, 25, 29
+	)
+	both := []uint16{tls.VersionTLS13, tls.VersionTLS12}
+	for name, c := range map[string]struct {
+		failed     Type
+		server     rules
+		typ        Type
+		cause, fix string
+		highest    uint16 // that was offered; TLS 1.3 if it is 0
+	}{
+		"a suite that it prefers is not the cause": {
+			HandshakeFailure, rules{versions: both, suites: []uint16{ccm, gcm13}, groups: []uint16{x448}},
+			CipherMismatch, "it chose TLS_AES_128_CCM_SHA256 and the group x448.", "Enable TLS_AES_128_GCM_SHA256 on the server. Enable the group X25519 or P-256 on the server. The collector does not support TLS_AES_128_CCM_SHA256 or x448, other clients may.", 0,
+		},
+		"a suite that it prefers to one that could be set": {
+			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, rsa}},
+			CipherMismatch, "refuses the offered cipher suites. When every suite that the collector has was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA.", "set tls cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.", 0,
+		},
+		"a suite that it prefers, and a group that could be set": {
+			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{rsa, gcm}, groups: []uint16{p521}},
+			GroupMismatch, "refuses the offered key exchange groups. When every group was offered, it chose the group secp521r1.", "set tls curve_preferences: [P521].", 0,
+		},
+		"a suite that could be set and that it prefers, and a group": {
+			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, gcm}, groups: []uint16{p521}},
+			GroupMismatch, "it chose the group secp521r1.", "set tls curve_preferences: [P521].", 0,
+		},
+		"a group in TLS 1.3, and RSA key exchange in TLS 1.2": {
+			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13, rsa}, groups: []uint16{x448}},
+			GroupMismatch, "it chose the group x448. When less was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA in TLS 1.2.", `min_version: "1.2" and max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`, 0,
+		},
+		"a suite in TLS 1.2, and TLS 1.3, which was not offered": {
+			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13, dhe}},
+			CipherMismatch, "it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256. When TLS 1.3 was offered, it chose TLS_AES_128_GCM_SHA256 in TLS 1.3.",
+			`set tls min_version: "1.3" and max_version: "1.3".`, tls.VersionTLS12,
+		},
+		"signature that is not seen": {
+			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, needs: 0x0808},
+			SignatureMismatch, "supports none of the offered signature algorithms. When every algorithm was offered, it chose another one.", "ECDSA P-256", 0,
+		},
+		"TLS 1.0 with DHE only": {
+			ProtocolMismatch, rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe}},
+			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256.", "Enable TLS 1.2 or 1.3 on the server. The collector does not support TLS 1.0 with TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, other clients may.", 0,
+		},
+		"TLS 1.0, of which a suite could be set": {
+			ProtocolMismatch, rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe, rsa}},
+			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.0" and max_version: "1.0", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`, 0,
+		},
+		"no TLS 1.3, and an old version": {
+			ConnectionClosed, rules{versions: []uint16{tls.VersionTLS11}, suites: []uint16{rsa}, without13: true},
+			ProtocolMismatch, "refuses clients that offer TLS 1.3. Of the older versions, it chose TLS 1.1 with TLS_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.1" and max_version: "1.1"`, 0,
+		},
+		"no TLS 1.3, and a suite": {
+			ConnectionClosed, rules{versions: both, suites: []uint16{rsa}, without13: true},
+			CipherMismatch, "it chose TLS_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.2" and max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`, 0,
+		},
+		"a name, and a suite": {
+			HandshakeFailure, rules{versions: both, suites: []uint16{ccm}, name: "api.example"},
+			UnrecognizedName, "refuses the name api.example. A client that sends no name is not refused.", "server_name_override", 0,
+		},
+		"a name, said so": {
+			ServerInternalError, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, name: "api.example"},
+			UnrecognizedName, "refuses the name api.example.", "server_name_override", 0,
+		},
+		"nothing that can be seen": {
+			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}},
+			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "", 0,
+		},
+		"everything": {
+			HandshakeFailure, rules{}, HandshakeFailure, "so it most likely has no certificate.", "Configure a certificate and its key for api.example", 0,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, tries := explained(t, c.failed, c.highest, &c.server)
+			t.Log(tries)
+			assert.Equal(t, c.typ, f.Type, f.Cause)
+			assert.Contains(t, f.Cause, c.cause)
+			assert.Contains(t, f.Fix, c.fix)
+			for i, try := range tries {
+				assert.False(t, slices.ContainsFunc(tries[:i], try.like), "tried twice: %s", try)
+				assert.Less(t, len(try.String()), 200)
+			}
+		})
+	}
+}
+
+// Nothing is tried that would show no more.
+func TestNextTry(t *testing.T) {
+	a := asked()
+	for _, typ := range []Type{NotTLS, HandshakeTimeout, ALPNMismatch, MissingClientCert, Type(certs.Expired)} {
+		assert.Nil(t, NextTry(typ, a, nil))
+	}
+	worked := []Try{{Same: true, Choice: &Choice{}}}
+	assert.Nil(t, NextTry(HandshakeFailure, a, worked), "it comes and goes")
+	failed := []Try{{Same: true, Err: io.EOF}}
+	assert.True(t, NextTry(ServerInternalError, a, failed).WithoutSNI)
+	a.Offered.ServerName = ""
+	assert.False(t, NextTry(ServerInternalError, a, failed).WithoutSNI, "no name was sent")
+}
+
+func TestTryInWords(t *testing.T) {
+	alert := &AlertError{Number: 40, Err: io.EOF}
+	for want, try := range map[string]Try{
+		"the same again: closed":                                                                       {Same: true, Err: io.EOF},
+		"TLS 1.2 to 1.3 without SNI: alert 40, handshake_failure":                                      {MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, WithoutSNI: true, Err: alert},
+		"SSL 3.0 to TLS 1.2 with everything: failed":                                                   {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS12, Suites: Everything, Groups: Everything, Schemes: Everything, Err: errors.New("x")},
+		"SSL 3.0 to TLS 1.3 with everything but the same suites and the collector's groups: no answer": {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS13, Groups: Possible, Schemes: Everything, Err: errTimeout{}},
+		"TLS 1.0 to 1.2 with all that the collector supports: chose TLS 1.2 and TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, x448, ed448": {
+			MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, Suites: Possible, Groups: Possible, Schemes: Possible,
+			Choice: &Choice{Version: tls.VersionTLS12, Suite: 0x9e, Group: 30, Scheme: 0x0808},
+		},
+	} {
+		assert.Equal(t, want, try.String())
+	}
+}
+
+type errTimeout struct{}
+
+func (errTimeout) Error() string   { return "timeout" }
+func (errTimeout) Timeout() bool   { return true }
+func (errTimeout) Temporary() bool { return true }
+
+// What is kept of an answer is bounded, whatever the server sends.
+func TestChoiceIsBounded(t *testing.T) {
+	garbage := []byte(strings.Repeat("\xff", 100_000))
+	c := NewChoice(&clienthello.Answer{Version: tls.VersionTLS12, Suite: 5, Certificates: [][]byte{garbage, garbage, garbage, garbage, garbage}})
+	assert.Equal(t, 5, c.Certificates)
+	assert.Equal(t, 2, c.Unnamed)
+	assert.Len(t, c.Unreadable, 3)
+	assert.Empty(t, c.Leaf+c.Key)
+	for _, u := range c.Unreadable {
+		assert.LessOrEqual(t, len(u.Subject)+len(u.Why), 2*maxName)
+	}
+	f := &Failure{Type: Type(certs.Malformed), Reasons: []Type{Type(certs.Malformed)}}
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): it does not have the structure of a certificate; ")
+	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): it does not have the structure of a certificate; 2 more.")
+	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
+}
