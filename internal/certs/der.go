@@ -44,6 +44,10 @@ func (r *reader) readDER(data cryptobyte.String) {
 	for len(data) > 0 {
 		var element cryptobyte.String
 		if !data.ReadASN1Element(&element, asn1.SEQUENCE) {
+			if u := ParseUnreadable(data); u != nil { // in BER
+				r.addBad(u, "%s", r.next())
+				return
+			}
 			r.addBad(errors.New("not DER, or truncated"), "the last %d bytes", len(data))
 			return
 		}

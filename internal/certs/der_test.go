@@ -36,7 +36,7 @@ func TestDER(t *testing.T) {
 		})
 	}
 	b := requireFound(t, "leaf CA 2 bad", join(leaf, badCert, badCert, ca), "", "")
-	assert.EqualError(t, b.Bad[1], "certificate 3: x509: negative serial number")
+	assert.EqualError(t, b.Bad[1], "certificate 3: a certificate this collector cannot read, \"leaf\": its serial number is negative")
 }
 
 // pkcs7 returns SignedData with a bundle and, after it, a CRL.

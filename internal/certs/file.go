@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -31,6 +32,7 @@ const MaxFile = 16 << 20
 const (
 	maxCertificates = 10_000 // in a file, including those that cannot be parsed
 	maxBad          = 100    // errors in Bundle.Bad
+	maxPlace        = 256    // bytes of PartError.Place
 )
 
 // Format is how a file holds certificates.
@@ -54,6 +56,8 @@ func Formats() []string {
 type FileError struct {
 	Fault Fault
 	Err   error // the detail; may be nil
+	// Others is the number of certificates that can be read, though the file's own cannot. It is 0 except for FileMalformed.
+	Others int
 }
 
 var fileFaults = map[Fault]string{
@@ -68,6 +72,9 @@ var fileFaults = map[Fault]string{
 
 func (e *FileError) Error() string {
 	s := fileFaults[e.Fault]
+	if e.Others > 0 {
+		s = "the certificate that a server would present cannot be read"
+	}
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
@@ -82,9 +89,25 @@ type Bundle struct {
 	// Certificates are in the order of the file. In a keystore with a key, each leaf comes before its chain. The entries
 	// of a JKS keystore are sorted by their aliases.
 	Certificates []*x509.Certificate
-	Bad          []error // the first errors about parts of the file that cannot be read; their text is clean
+	Depths       []int   // of Certificates: how many certificates precede each, including those that cannot be read
+	Bad          []error // the first errors about parts of the file that cannot be read, each a *PartError
 	BadCount     int     // number of all parts that cannot be read
+
+	// BadLeaf is why the certificate that a server would present cannot be read. It is nil if that can be read, or if the
+	// file is a bundle of CA certificates.
+	BadLeaf *FileError
 }
+
+// PartError is why a part of a file cannot be read.
+type PartError struct {
+	Place string // such as "PEM block at line 1"
+	Err   error  // an *Unreadable if other programs may be able to read it
+}
+
+// Error returns clean text.
+func (e *PartError) Error() string { return text.Clean(e.Place+": "+e.Err.Error(), 256) }
+
+func (e *PartError) Unwrap() error { return e.Err }
 
 // ReadFile reads the certificates in the regular file at path, or in the regular file to which it links. The error is
 // always a *FileError.
@@ -94,9 +117,9 @@ func ReadFile(path string, format Format, password string) (*Bundle, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &FileError{Fault: FileNotFound}
 	case errors.Is(err, diskfile.ErrTooLarge):
-		return nil, &FileError{FileTooLarge, fmt.Errorf("more than %d MiB", MaxFile>>20)}
+		return nil, &FileError{Fault: FileTooLarge, Err: fmt.Errorf("more than %d MiB", MaxFile>>20)}
 	case err != nil:
-		return nil, &FileError{FileUnreadable, err}
+		return nil, &FileError{Fault: FileUnreadable, Err: err}
 	}
 	return ParseFile(data, format, password)
 }
@@ -105,7 +128,7 @@ func ReadFile(path string, format Format, password string) (*Bundle, error) {
 func ParseFile(data []byte, format Format, password string) (bundle *Bundle, err error) {
 	defer func() {
 		if p := recover(); p != nil { // the PKCS#12 library may not be safe for every input
-			bundle, err = nil, &FileError{FileMalformed, fmt.Errorf("the decoder panicked: %v", p)}
+			bundle, err = nil, &FileError{Fault: FileMalformed, Err: fmt.Errorf("the decoder panicked: %v", p)}
 		}
 	}()
 	found, err := detectFormat(data, format)
@@ -133,16 +156,19 @@ func detectFormat(data []byte, expected Format) (Format, error) {
 		return "", &FileError{Fault: FileEmpty}
 	}
 	found := formatOf(data)
+	if found == "" && ParseUnreadable(data) != nil { // in BER
+		found = FormatDER
+	}
 	isKeystore := func(f Format) bool { return f == FormatPKCS12 || f == FormatJKS }
 	switch {
 	case found == "" && data[0] == byte(asn1.SEQUENCE):
-		return "", &FileError{FileMalformed, errors.New("it starts like DER, but is truncated, BER-encoded, or not a certificate")}
+		return "", &FileError{Fault: FileMalformed, Err: errors.New("it starts like DER, but is truncated, BER-encoded, or not a certificate")}
 	case found == "":
-		return "", &FileError{FileMalformed, errors.New("it is not PEM, DER, PKCS#12 or JKS")}
+		return "", &FileError{Fault: FileMalformed, Err: errors.New("it is not PEM, DER, PKCS#12 or JKS")}
 	case expected != "" && expected != FormatAuto && expected != found && !(isKeystore(expected) && isKeystore(found)):
-		return "", &FileError{FileMalformed, fmt.Errorf("expected %s, but its format is %s", expected, found)}
+		return "", &FileError{Fault: FileMalformed, Err: fmt.Errorf("expected %s, but its format is %s", expected, found)}
 	case found == FormatPKCS12 && len(data) > maxPKCS12:
-		return "", &FileError{FileTooLarge, fmt.Errorf("more than %d MiB of PKCS#12", maxPKCS12>>20)}
+		return "", &FileError{Fault: FileTooLarge, Err: fmt.Errorf("more than %d MiB of PKCS#12", maxPKCS12>>20)}
 	}
 	return found, nil
 }
@@ -172,6 +198,12 @@ type reader struct {
 	hasKey   bool   // the file contains a private key
 	isLocked bool   // the password does not open all of it
 	other    string // type of a PEM block that is neither a certificate nor a key
+
+	noCertificates int // parts that cannot be read, but are not certificates
+
+	ownsKey     bool  // the next certificate is that of a private key in a Java keystore
+	badKeyOwner error // about the first such certificate that cannot be read
+	badOther    error // about the first part that cannot be read and is not known to be the certificate of a CA
 }
 
 // result returns the bundle, or a *FileError if no certificate was found.
@@ -179,6 +211,9 @@ func (r *reader) result(password string) (*Bundle, error) {
 	e := &FileError{}
 	switch {
 	case len(r.Certificates) > 0:
+		if err := r.badLeaf(); err != nil {
+			r.BadLeaf = &FileError{Fault: FileMalformed, Err: err, Others: len(r.Certificates)}
+		}
 		return &r.Bundle, nil
 	case r.isLocked:
 		e.Fault = FileWrongPassword
@@ -197,6 +232,24 @@ func (r *reader) result(password string) (*Bundle, error) {
 	return nil, e
 }
 
+// badLeaf returns why the certificate that a server would present cannot be read. It is nil if that can be read, or if all
+// certificates are those of CAs, and the file is a bundle of them.
+func (r *reader) badLeaf() error {
+	onlyCAs := !slices.ContainsFunc(r.Certificates, func(c *x509.Certificate) bool { return !c.IsCA })
+	switch {
+	case r.badKeyOwner != nil:
+		return r.badKeyOwner
+	case r.badOther != nil && onlyCAs && r.Format == FormatPKCS12 && r.hasKey: // whose order means nothing
+		for i := range r.Depths {
+			r.Depths[i] = i + 1
+		}
+		return r.badOther
+	case r.Depths[0] == 0 || onlyCAs && r.badOther == nil:
+		return nil
+	}
+	return r.Bad[0]
+}
+
 // add parses a certificate. It parses a copy, so that the certificate does not keep the whole file, with its keys, in
 // memory. The place in the file is a format for args.
 func (r *reader) add(der []byte, place string, args ...any) {
@@ -206,17 +259,33 @@ func (r *reader) add(der []byte, place string, args ...any) {
 	}
 	c, err := x509.ParseCertificate(bytes.Clone(der))
 	if err != nil {
+		if u := ParseUnreadable(der); u != nil {
+			err = u
+		}
 		r.addBad(err, place, args...)
 		return
 	}
 	r.Certificates = append(r.Certificates, c)
+	r.Depths = append(r.Depths, len(r.Certificates)-1+r.BadCount-r.noCertificates)
 }
 
 // addBad counts a part of the file that cannot be read.
 func (r *reader) addBad(err error, place string, args ...any) {
 	r.BadCount++
+	u, ok := err.(*Unreadable)
+	isOther, ownsKey := r.badOther == nil && !(ok && u.IsCA), r.badKeyOwner == nil && r.ownsKey
+	if len(r.Bad) >= maxBad && !isOther && !ownsKey {
+		return // naming the place takes long, as an alias may
+	}
+	bad := &PartError{Place: text.Clean(fmt.Sprintf(place, args...), maxPlace), Err: err}
 	if len(r.Bad) < maxBad {
-		r.Bad = append(r.Bad, errors.New(text.Clean(fmt.Sprintf(place, args...)+": "+err.Error(), 256)))
+		r.Bad = append(r.Bad, bad)
+	}
+	if isOther {
+		r.badOther = bad
+	}
+	if ownsKey {
+		r.badKeyOwner = bad
 	}
 }
 

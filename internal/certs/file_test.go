@@ -167,14 +167,14 @@ func TestFilesWithoutCertificates(t *testing.T) {
 		"PKCS#8, encrypted":           {encrypted, FileKeyOnly, ""},
 		"PKCS#1":                      {derElement(asn1.SEQUENCE, derElement(asn1.INTEGER, []byte{0}), derElement(asn1.INTEGER, []byte{3})), FileKeyOnly, ""},
 		"SEC 1":                       {sec1, FileKeyOnly, ""},
-		"key and bad block":           {join(keyPEM, pemOf("CERTIFICATE", badCert)), FileMalformed, "negative serial number"},
+		"key and bad block":           {join(keyPEM, pemOf("CERTIFICATE", badCert)), FileMalformed, "its serial number is negative"},
 		"bad block":                   {pemOf("CERTIFICATE", []byte("abc")), FileMalformed, "PEM block at line 1: x509: malformed"},
 		"request in PEM":              {pemOf("CERTIFICATE REQUEST", request), FileMalformed, `it contains a PEM block of type "CERTIFICATE REQUEST"`},
 		"request":                     {request, FileMalformed, "certificate 1: x509: "},
 		"public key":                  {public, FileMalformed, "certificate 1: x509: "},
 		"not a key either":            {noKey, FileMalformed, "starts like DER"},
 		"truncated":                   {fileLeaf.Leaf.Raw[:100], FileMalformed, "starts like DER"},
-		"BER":                         {indefinite, FileMalformed, "starts like DER"},
+		"BER":                         {indefinite, FileMalformed, "it is encoded in BER, not in DER"},
 		"text":                        {[]byte("Hello, world!"), FileMalformed, "not PEM, DER, PKCS#12 or JKS"},
 		"hostile PEM type":            {[]byte("-----BEGIN \x1b[2J" + strings.Repeat("\xff", 1000) + "-----"), FileMalformed, "PEM block at line 1: malformed"},
 		"PKCS#7 of another kind":      {bytes.Replace(pkcs7(fileLeaf.Leaf.Raw), []byte(oidSignedData), []byte(oidEncryptedData), 1), FileMalformed, "PKCS#7: malformed"},
@@ -343,8 +343,8 @@ func TestReadFile(t *testing.T) {
 
 func TestFileErrorUnwraps(t *testing.T) {
 	cause := errors.New("cause\n")
-	assert.ErrorIs(t, &FileError{FileUnreadable, cause}, cause)
-	assert.EqualError(t, &FileError{FileUnreadable, cause}, "the file cannot be read: cause�")
+	assert.ErrorIs(t, &FileError{Fault: FileUnreadable, Err: cause}, cause)
+	assert.EqualError(t, &FileError{Fault: FileUnreadable, Err: cause}, "the file cannot be read: cause�")
 	assert.EqualError(t, &FileError{Fault: FileNotFound}, "the file does not exist")
 }
 

@@ -18,9 +18,10 @@ const (
 
 // jksCertificate is a trusted certificate, or one in the chain of a key.
 type jksCertificate struct {
-	alias string
-	depth int
-	der   []byte
+	alias  string
+	hasKey bool // whether the entry has a private key
+	depth  int
+	der    []byte
 }
 
 // readJKS reads a JKS or JCEKS keystore. Its certificates are not encrypted: the password is only for the digest at the
@@ -36,8 +37,10 @@ func (r *reader) readJKS(data []byte, password string) {
 	}
 	slices.SortStableFunc(found, func(a, b jksCertificate) int { return cmp.Compare(a.alias, b.alias) })
 	for _, c := range found {
+		r.ownsKey = c.hasKey && c.depth == 0
 		r.add(c.der, "entry %q, certificate %d", c.alias, c.depth+1)
 	}
+	r.ownsKey = false
 	if !complete {
 		r.addBad(errors.New("truncated, malformed or of an unknown type; the entries after it are not read"), "an entry")
 	}
@@ -79,7 +82,7 @@ func (r *reader) jksCertificates(s cryptobyte.String) (found []jksCertificate, c
 		name := string(alias) // one copy for the whole chain, as a hostile alias is long
 		for depth := range chain {
 			var kind cryptobyte.String
-			c := jksCertificate{alias: name, depth: int(depth)}
+			c := jksCertificate{alias: name, hasKey: tag == privateKey, depth: int(depth)}
 			if version == 2 && !s.ReadUint16LengthPrefixed(&kind) || !readBlob(&s, &c.der) {
 				return found, false
 			}

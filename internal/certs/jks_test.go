@@ -68,7 +68,7 @@ func TestJKS(t *testing.T) {
 	assert.NotEmpty(t, b.Certificates)
 
 	b = requireFound(t, "leaf CA 1 bad", jks(t, secret, fileLeaf.Leaf, &x509.Certificate{Raw: badCert}, fileCA.Certificate), "", secret)
-	assert.EqualError(t, b.Bad[0], `entry "00001", certificate 1: x509: negative serial number`)
+	assert.EqualError(t, b.Bad[0], `entry "00001", certificate 1: a certificate this collector cannot read, "leaf": its serial number is negative`)
 
 	_, err = ParseFile(jks(t, secret), "", secret)
 	requireFault(t, FileEmpty, err)

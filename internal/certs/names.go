@@ -71,3 +71,18 @@ func Names(c *x509.Certificate) []string {
 	}
 	return append(names, c.EmailAddresses...)
 }
+
+// ExtensionName returns the name of an extension of a certificate (RFC 5280, section 4.2), or "" if it is not a common one.
+// id is its object identifier in digits and dots.
+func ExtensionName(id string) string { return extensionNames[id] }
+
+var extensionNames = map[string]string{
+	"2.5.29.9": "subjectDirectoryAttributes", "2.5.29.14": "subjectKeyIdentifier", "2.5.29.15": "keyUsage", "2.5.29.16": "privateKeyUsagePeriod",
+	"2.5.29.17": "subjectAltName", "2.5.29.18": "issuerAltName", "2.5.29.19": "basicConstraints", "2.5.29.30": "nameConstraints",
+	"2.5.29.31": "cRLDistributionPoints", "2.5.29.32": "certificatePolicies", "2.5.29.33": "policyMappings", "2.5.29.35": "authorityKeyIdentifier",
+	"2.5.29.36": "policyConstraints", "2.5.29.37": "extKeyUsage", "2.5.29.46": "freshestCRL", "2.5.29.54": "inhibitAnyPolicy",
+	"1.3.6.1.5.5.7.1.1": "authorityInfoAccess", "1.3.6.1.5.5.7.1.3": "qcStatements", "1.3.6.1.5.5.7.1.7": "ipAddrBlocks",
+	"1.3.6.1.5.5.7.1.8": "autonomousSysIds", "1.3.6.1.5.5.7.1.11": "subjectInfoAccess", "1.3.6.1.5.5.7.1.14": "proxyCertInfo",
+	"1.3.6.1.5.5.7.1.24": "tlsfeature", "1.3.6.1.5.5.7.48.1.5": "ocspNoCheck", "1.3.6.1.4.1.11129.2.4.3": "CT poison",
+	"2.16.840.1.113730.1.1": "netscapeCertType",
+}

@@ -47,13 +47,21 @@ func pemBlocks(data []byte) iter.Seq2[int, []byte] {
 	}
 }
 
+// typeOf returns the type of a block, which starts with beginPEM. It is empty if the block is malformed.
+func typeOf(block []byte) string {
+	// Nothing may quote more than the type: if the newlines were lost, a key follows in the same line.
+	kind := typePEM.Find(block[len(beginPEM):min(len(block), len(beginPEM)+maxTypePEM)])
+	return strings.TrimSuffix(string(kind), "-----")
+}
+
 // readBlock reads one block, which starts with beginPEM and may be malformed.
 func (r *reader) readBlock(data []byte, line int) {
 	const place = "PEM block at line %d"
-	// No error quotes more than the type: if the newlines were lost, a key follows in the same line.
-	kind := typePEM.FindString(string(data[len(beginPEM):min(len(data), len(beginPEM)+maxTypePEM)]))
-	kind, closed := strings.CutSuffix(kind, "-----")
-	if !closed {
+	kind := typeOf(data)
+	if kind == "" {
+		if !bytes.Contains(data[:min(len(data), len(beginPEM)+maxTypePEM)], []byte("CERT")) {
+			r.noCertificates++ // servers skip it
+		}
 		r.addBad(errMalformed, place, line)
 		return
 	}

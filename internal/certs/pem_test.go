@@ -71,7 +71,7 @@ func TestPEM(t *testing.T) {
 		return 2 + bytes.Count(join(leafPEM, noEnd, caPEM)[:], []byte("\n")) - strings.Count(part, "\n")
 	}
 	assert.EqualError(t, b.Bad[0], fmt.Sprintf("PEM block at line %d: malformed", in(string(join(noEnd, caPEM)))))
-	assert.EqualError(t, b.Bad[1], fmt.Sprintf("PEM block at line %d: x509: negative serial number", in("")))
+	assert.EqualError(t, b.Bad[1], fmt.Sprintf("PEM block at line %d: a certificate this collector cannot read, \"leaf\": its serial number is negative", in("")))
 }
 
 // Both blocks are read, whatever is between them.

@@ -7,11 +7,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 const (
@@ -59,6 +62,9 @@ func (r *reader) readPKCS12(data cryptobyte.String, password string) {
 	}
 	if r.hasKey {
 		r.Certificates = leafFirst(r.Certificates)
+		for i := range r.Depths {
+			r.Depths[i] = i
+		}
 	}
 }
 
@@ -186,6 +192,9 @@ func (r *reader) readEncrypted(part []byte, password string) error {
 	}
 	if err != nil {
 		r.isLocked = r.isLocked || errors.Is(err, pkcs12.ErrDecryption)
+		if strings.HasPrefix(err.Error(), "x509: ") {
+			return &Unreadable{Why: text.Clean((&looseCertificate{}).why(err), maxWhy)}
+		}
 		return err
 	}
 	for _, c := range append([]*x509.Certificate{first}, more...) {

@@ -77,9 +77,14 @@ func namesRoot(c *x509.Certificate) bool { return rootWord.MatchString(c.Issuer.
 // searched. That text also names a root that may not sign, because it is no CA or its key is too small; then the signature
 // was not checked.
 func isNamesakeHint(err error) bool {
-	var unknown x509.UnknownAuthorityError
-	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of") &&
+	return namesCandidate(err) &&
 		!strings.Contains(err.Error(), x509.ConstraintViolationError{}.Error()) && !strings.Contains(err.Error(), "keys are insecure")
+}
+
+// namesCandidate reports whether an error of crypto/x509 names a trusted root that has the issuer's name.
+func namesCandidate(err error) bool {
+	var unknown x509.UnknownAuthorityError
+	return errors.As(err, &unknown) && strings.Contains(err.Error(), "possibly because of")
 }
 
 // issuerReasons returns the certificates above the leaf that may not issue the certificates below them.

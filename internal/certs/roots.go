@@ -3,17 +3,12 @@ package certs
 import (
 	"bytes"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/crypto/cryptobyte"
-	cryptobyteasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
@@ -119,15 +114,18 @@ func (r *Roots) parseBlock(data []byte, decoded map[string]bool) (*x509.Certific
 		return c, nil
 	}
 	err = cleanError(err)
-	subject, key, ok := subjectAndKey(block.Bytes)
+	loose, ok := parseLoosely(block.Bytes)
 	if !ok {
 		return nil, err
 	}
-	u := &UnusableRoot{Name: subjectOf(subject), Key: keyKind(key), KeySupported: slices.Contains(supportedKeys, keyKind(key)), Constraints: aboutNameConstraints(err), Err: err}
+	u := &UnusableRoot{
+		Name: loose.subject(), Key: loose.keyKind(), KeySupported: slices.Contains(supportedKeys, loose.keyKind()),
+		Constraints: aboutNameConstraints(err), Err: err,
+	}
 	if r.unusable == nil {
 		r.unusable = make(map[string]*UnusableRoot)
 	}
-	r.unusable[string(subject)] = u
+	r.unusable[string(loose.rawSubject())] = u
 	return nil, fmt.Errorf("%w (%s, key of the kind %s)", err, namedInLog(u.Name), u.Key)
 }
 
@@ -208,18 +206,13 @@ func (r *Roots) renamed(c *x509.Certificate) (roots []*x509.Certificate) {
 	if r == nil {
 		return nil
 	}
-	issuer := foldedName(c.Issuer)
+	issuer := foldName(c.RawIssuer)
 	for _, same := range r.known {
-		if !bytes.Equal(same[0].RawSubject, c.RawIssuer) && foldedName(same[0].Subject) == issuer {
+		if !bytes.Equal(same[0].RawSubject, c.RawIssuer) && foldName(same[0].RawSubject) == issuer {
 			roots = append(roots, same...)
 		}
 	}
 	return roots
-}
-
-// foldedName returns a text that is equal for names that RFC 5280 takes for equal.
-func foldedName(name pkix.Name) string {
-	return strings.ToLower(strings.Join(strings.Fields(name.String()), " "))
 }
 
 // unusableIssuer returns the error about a root with the name of c's issuer that crypto/x509 cannot read, or nil.
@@ -256,25 +249,4 @@ func containsEqual(certs []*x509.Certificate, c *x509.Certificate) bool {
 		}
 	}
 	return false
-}
-
-// subjectAndKey returns the subject and the public key of a certificate that crypto/x509 may not be able to read.
-func subjectAndKey(der cryptobyte.String) (subject, key []byte, ok bool) {
-	var tbs, name, info cryptobyte.String
-	ok = der.ReadASN1(&der, cryptobyteasn1.SEQUENCE) && der.ReadASN1(&tbs, cryptobyteasn1.SEQUENCE) &&
-		tbs.SkipOptionalASN1(context0) && tbs.SkipASN1(cryptobyteasn1.INTEGER) && tbs.SkipASN1(cryptobyteasn1.SEQUENCE) &&
-		tbs.SkipASN1(cryptobyteasn1.SEQUENCE) && tbs.SkipASN1(cryptobyteasn1.SEQUENCE) &&
-		tbs.ReadASN1Element(&name, cryptobyteasn1.SEQUENCE) && tbs.ReadASN1Element(&info, cryptobyteasn1.SEQUENCE)
-	return name, info, ok
-}
-
-// subjectOf returns a raw subject as SubjectName does.
-func subjectOf(raw []byte) string {
-	var sequence pkix.RDNSequence
-	if _, err := asn1.Unmarshal(raw, &sequence); err != nil {
-		return ""
-	}
-	c := &x509.Certificate{}
-	c.Subject.FillFromRDNSequence(&sequence)
-	return SubjectName(c)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"math/bits"
 	"slices"
@@ -127,14 +128,12 @@ func (n *node) contains(c *x509.Certificate) bool {
 
 func alternativeNames(c *x509.Certificate) []byte {
 	for _, e := range c.Extensions {
-		if e.Id.Equal(oidSubjectAltName) {
+		if e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
 			return e.Value
 		}
 	}
 	return nil
 }
-
-var oidSubjectAltName = []int{2, 5, 29, 17}
 
 // The distance of a path from a valid one is the sum of these. A fault that is listed earlier outweighs any number of those
 // after it that a path is likely to have. Name constraints and weak signatures take longer to fix than the others.
@@ -225,6 +224,10 @@ func (s *search) extend(n *node) {
 		}
 		s.add(next)
 		continued = true
+	}
+	if r := s.rootReason(n); r.Fault == WeakSignature && namesCandidate(hint) {
+		s.finish(n, r, costOfUncheckedLink) // the issuer is a trusted root, but crypto/x509 does not reveal it
+		return
 	}
 	if u := s.roots.unusableIssuer(top); u != nil {
 		fault := Malformed

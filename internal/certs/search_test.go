@@ -114,7 +114,8 @@ func TestInvalidPathToATrustedRootIsNearerThanAnUnknownRoot(t *testing.T) {
 						above = append(above, cas[e.issuer].Intermediate(e.subject, edits...).Certificate)
 					}
 				}
-				roots := newRoots(certs(cas[tt.trusted]))
+				trusted := certs(cas[tt.trusted])
+				roots, hidden := newRoots(trusted), RootsIn(newPool(trusted))
 				for _, presented := range [][]*x509.Certificate{certs(leaf, above), certs(leaf, backwards(above))} {
 					v := Verify(presented, roots, "localhost", time.Now())
 					if !tt.only {
@@ -125,6 +126,9 @@ func TestInvalidPathToATrustedRootIsNearerThanAnUnknownRoot(t *testing.T) {
 					if assert.Len(t, v.Reasons, 1, summary(v.Reasons)) {
 						assert.Equal(t, fault, v.Primary().Fault)
 					}
+					// Of the system's roots, less is known.
+					v = Verify(presented, hidden, "localhost", time.Now())
+					assert.Equal(t, fault, v.Primary().Fault, summary(v.Reasons))
 				}
 			})
 		}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -39,7 +38,7 @@ func check(c *configtls.ClientConfig) (errs []error) {
 			errorf("curve_preferences: %q is not known; use %s", s, strings.Join(curves, ", "))
 		}
 	}
-	if !validName(c.ServerName) {
+	if _, err := target.ParseServerName(c.ServerName); err != nil && c.ServerName != "" {
 		errorf("server_name_override: %q is not a host name or an address; use one, such as example.com", c.ServerName)
 	}
 	checkKeyPair(c, errorf)
@@ -47,18 +46,6 @@ func check(c *configtls.ClientConfig) (errs []error) {
 		errorf("reload_interval: %s is negative; use 0s or more", c.ReloadInterval)
 	}
 	return errs
-}
-
-// validName reports whether name is an IP address, a DNS name, or empty.
-func validName(name string) bool {
-	if name == "" {
-		return true
-	}
-	if _, err := netip.ParseAddr(name); err == nil {
-		return true
-	}
-	_, err := target.ParseEndpoint(name + ":1")
-	return err == nil
 }
 
 func checkVersions(c *configtls.ClientConfig, errorf func(string, ...any)) {

@@ -3,6 +3,7 @@
 package diskfile
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -40,17 +41,21 @@ func read(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := checkRegular(f.Stat()); err != nil {
+	info, err := f.Stat()
+	if err := checkRegular(info, err); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1)) // the size from Stat is no limit, as the file may be growing
-	if err == nil && int64(len(data)) > limit {
+	// One buffer, so that there is no other copy of a private key. The size is no limit, as the file may be growing.
+	data := bytes.NewBuffer(make([]byte, 0, min(info.Size(), limit)+2*bytes.MinRead))
+	_, err = data.ReadFrom(io.LimitReader(f, limit+1))
+	if err == nil && int64(data.Len()) > limit {
 		err = ErrTooLarge
 	}
 	if err != nil {
+		clear(data.Bytes())
 		return nil, err
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 func checkRegular(info fs.FileInfo, err error) error {

@@ -248,10 +248,10 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 func TestTroubleshootingQuotesVariants(t *testing.T) {
 	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
 	e := exampleOf(UnknownCA)
+	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	for _, said := range clientCertVariants() {
 		assert.Contains(t, words, said)
 	}
-	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	refined := func(highest, version, suite uint16) string {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}
@@ -272,6 +272,42 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 		assert.Contains(t, words, `"`+quotation)
 		assert.Contains(t, sentence, quotation)
 	}
+}
+
+// TestTroubleshootingQuotesVariantsOfFiles checks what the guide quotes about files in addition to the example of each type.
+func TestTroubleshootingQuotesVariantsOfFiles(t *testing.T) {
+	g := readGuide(t)
+	explained := func(typ Type, fault certs.FileError) string {
+		fault.Fault = certs.Fault(typ)
+		f := Explain(Evidence{Step: File, Err: &fault, Endpoint: "/etc/ssl/site.pem"})
+		assert.Equal(t, typ, f.Type)
+		return f.Cause + " " + f.Fix
+	}
+	quoted := func(typ Type, sentence string) {
+		t.Helper()
+		assert.Contains(t, strings.Join(strings.Fields(strings.ReplaceAll(g.sections[typ].text, "\n> ", "\n")), " "), sentence)
+	}
+	malformed := Type(certs.FileMalformed)
+	odd := &certs.PartError{Place: "PEM block at line 1", Err: &certs.Unreadable{Subject: "www", Why: "its serial number is negative"}}
+	quoted(malformed, explained(malformed, certs.FileError{Err: odd, Others: 1}))
+	quoted(malformed, explained(malformed, certs.FileError{Err: &certs.PartError{Place: "PEM block at line 1", Err: errors.New("malformed")}, Others: 1}))
+	for _, key := range []*certs.KeyError{
+		{Problem: certs.KeyNotFound, Detail: "there is no such file"},
+		{Problem: certs.KeyForbidden, Detail: "permission denied"},
+		{Problem: certs.KeyNotKey, Detail: "it is a PKCS#12 keystore"},
+		{Problem: certs.KeyMalformed, Detail: "its PEM block at line 1 is malformed"},
+		{Problem: certs.KeyUnknownType, Detail: "it is a key of the kind Ed448"},
+	} {
+		key.Path = "/etc/ssl/site.key"
+		said := explained(Type(certs.FileKeyUnreadable), certs.FileError{Err: key})
+		assert.Contains(t, said, key.Path)
+		assert.Contains(t, said, key.Detail)
+		quoted(Type(certs.FileKeyUnreadable), key.Detail)
+		_, fix, _ := strings.Cut(said, key.Detail+". ")
+		quoted(Type(certs.FileKeyUnreadable), fix)
+	}
+	fits := &certs.KeyError{Path: "/etc/ssl/site.key", Problem: certs.KeyFitsAnother, Subject: "www"}
+	quoted(Type(certs.FileKeyMismatch), explained(Type(certs.FileKeyMismatch), certs.FileError{Err: fits}))
 }
 
 // judgeExample gives the client certificate of the example the problem that has this type.
@@ -373,6 +409,14 @@ func quotes(section, cause, fix string) bool {
 
 // exampleOf returns evidence for a failure of a type: an error, or a verdict for the faults of certificates.
 func exampleOf(typ Type) Evidence {
+	key := &certs.KeyError{Path: "/etc/ssl/site.key", Problem: certs.KeyEncrypted, Detail: "it is encrypted", Subject: "www"}
+	switch typ {
+	case Type(certs.FileKeyMismatch):
+		key.Problem, key.Detail = certs.KeyDiffers, "both have an RSA key of 2048 bits, but not the same one"
+		fallthrough
+	case Type(certs.FileKeyUnreadable):
+		return Evidence{Step: File, Err: &certs.FileError{Fault: certs.Fault(typ), Err: key}, Endpoint: "/etc/ssl/site.pem"}
+	}
 	if types[typ].step == File {
 		return Evidence{Step: File, Err: &certs.FileError{Fault: certs.Fault(typ)}, Endpoint: "/etc/ssl/site.pem"}
 	}

@@ -94,8 +94,11 @@ func Explain(e Evidence) *Failure {
 	} else {
 		f.Type = classify(&e)
 		f.Step, f.Reasons = stepOf(f.Type, &e), []Type{f.Type}
-		if f.Step == ClientAuth {
+		switch {
+		case f.Step == ClientAuth:
 			f.Reasons = append(f.Reasons, slices.DeleteFunc(refusalTypes(e.ClientCertProblems), func(t Type) bool { return t == f.Type })...)
+		case f.Step == File && e.Verdict != nil:
+			f.Reasons = append(f.Reasons, Types(e.Verdict.Reasons)...)
 		}
 		f.Message = text.Clean(e.Err.Error(), 512)
 		f.Alert, f.HasAlert = alertOf(e.Err)

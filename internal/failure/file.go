@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // MismatchFix says what to do if a server does not serve the certificate in its file.
@@ -40,8 +41,70 @@ func fileWrongPassword(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func fileMalformed(_ *Failure, e *Evidence) (cause, fix string) {
+	var file *certs.FileError
+	var part *certs.PartError
+	var odd *certs.Unreadable
+	others := errors.As(e.Err, &file) && file.Others > 0
+	switch {
+	case errors.As(e.Err, &odd):
+		subject, place, rest := "", "", ""
+		if odd.Subject != "" {
+			subject = ", " + text.Quote(odd.Subject, 64)
+		}
+		if errors.As(e.Err, &part) {
+			place = " (" + part.Place + ")"
+		}
+		if others {
+			rest = " It is the one that a server would present. Others in the file can be read."
+		}
+		return fmt.Sprintf("%s has a certificate this collector cannot read%s%s: %s.%s", e.Endpoint, subject, place, odd.Why, rest),
+			"Reissue the certificate without this: clients written in Go cannot read it either. If all of its clients can, nothing is wrong for them; then remove it from file_path, as it cannot be watched."
+	case others:
+		return fmt.Sprintf("The certificate that a server would present from %s cannot be read%s. Others in the file can be.", e.Endpoint, fileDetail(e)),
+			"Write the file again, with the server's own certificate first."
+	}
 	return fmt.Sprintf("%s has nothing that can be read as a certificate%s.", e.Endpoint, fileDetail(e)),
 		"It must be PEM, DER, PKCS#12 or a Java keystore. Correct file_path, or file_format if it is set."
+}
+
+func fileKeyMismatch(_ *Failure, e *Evidence) (cause, fix string) {
+	key := keyDetail(e)
+	subject := text.Quote(key.Subject, 64)
+	if key.Problem == certs.KeyFitsAnother {
+		return fmt.Sprintf("The private key in %s fits the certificate %s in %s, but that is not the first one there. Servers take the first.", key.Path, subject, e.Endpoint),
+			"Write the certificate of the key before the others."
+	}
+	return fmt.Sprintf("The private key in %s does not fit the certificate %s in %s: %s. A server does not start with these two.", key.Path, subject, e.Endpoint, key.Detail),
+		"Set key_path to the key that the certificate was requested with. If that is what the server uses too, put that key or the key's own certificate there. If the key is lost, reissue the certificate for the key that is there."
+}
+
+// withoutKey says what to do if a key shall not be read.
+const withoutKey = " Or remove key_path: the certificate is watched without it."
+
+func fileKeyUnreadable(_ *Failure, e *Evidence) (cause, fix string) {
+	key := keyDetail(e)
+	cause = fmt.Sprintf("The private key in %s cannot be read: %s.", key.Path, key.Detail)
+	switch key.Problem {
+	case certs.KeyNotFound:
+		return cause, "Correct key_path, or put the key there. Inside a container, use the path that the container sees."
+	case certs.KeyForbidden:
+		return cause, "Allow the collector's user to read the key and to enter its directory." + withoutKey
+	case certs.KeyEncrypted:
+		return cause, "The collector has no password for it. Set key_path to a decrypted copy that only the collector's user can read: openssl pkey -in KEY -out COPY." + withoutKey
+	case certs.KeyMalformed:
+		return cause, "Write the key there again, from a backup. If there is none, make a new key and reissue the certificate for it."
+	case certs.KeyUnknownType:
+		return fmt.Sprintf("%s has a key this collector cannot read: %s.", key.Path, key.Detail),
+			"If the server can read it, remove key_path: the certificate is watched without it. Otherwise, reissue the certificate for an RSA, ECDSA or Ed25519 key."
+	}
+	return cause, "Set key_path to the file with the private key, in PEM or DER."
+}
+
+// keyDetail returns what is wrong with the private key.
+func keyDetail(e *Evidence) *certs.KeyError {
+	key := &certs.KeyError{}
+	errors.As(e.Err, &key)
+	return key
 }
 
 // fileDetail returns the detail of the error, with a colon before it. It is empty if the error has none.

@@ -220,7 +220,7 @@ func signature(a *Choice) (what, algorithm, fix string) {
 		return "another one", "what it chose", fix
 	case a.Scheme == 0:
 		return "a key of the kind " + key, key, fix
-	case key == "RSASSA-PSS":
+	case key == "RSA-PSS":
 		return what + ", as its key is for RSASSA-PSS only", algorithm,
 			"On the server, use a certificate with an ordinary RSA key (rsaEncryption), which can make RSA-PSS signatures too, or with an ECDSA P-256 key."
 	case !supported:
@@ -322,7 +322,7 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 		if u.Subject != "" {
 			which += ", " + quoted(u.Subject)
 		}
-		what = append(what, fmt.Sprintf("%s): %s", which, u.Err))
+		what = append(what, fmt.Sprintf("%s): %s", which, u.Why))
 		if u.Index == 0 {
 			fixes = append(fixes, "Reissue the server's certificate"+withKey(u)+".")
 		} else {
@@ -343,9 +343,9 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 // withKey says how to reissue a certificate whose key is the problem.
 func withKey(u certs.Unreadable) string {
 	switch {
-	case strings.Contains(u.Err, "elliptic curve"):
-		return fmt.Sprintf(" with a P-256 key (%s is not supported)", u.Key)
-	case strings.Contains(u.Err, "RSA key"):
+	case strings.HasPrefix(u.Key, "EC ") && strings.Contains(u.Why, "curve"):
+		return fmt.Sprintf(" with a P-256 key (%s is not supported)", strings.TrimPrefix(u.Key, "EC "))
+	case strings.HasPrefix(u.Why, "its RSA key has"):
 		return " with a smaller key"
 	}
 	return ""

@@ -297,20 +297,9 @@ func unhandledCriticalExtension(_ *Failure, e *Evidence) (cause, fix string) {
 	}
 }
 
-// extensions are the names of extensions that crypto/x509 may not handle.
-var extensions = map[string]string{
-	"2.5.29.9": "subjectDirectoryAttributes", "2.5.29.16": "privateKeyUsagePeriod", "2.5.29.17": "subjectAltName", "2.5.29.18": "issuerAltName",
-	"2.5.29.30": "nameConstraints", "2.5.29.31": "cRLDistributionPoints", "2.5.29.32": "certificatePolicies", "2.5.29.33": "policyMappings",
-	"2.5.29.36": "policyConstraints", "2.5.29.46": "freshestCRL", "2.5.29.54": "inhibitAnyPolicy",
-	"1.3.6.1.5.5.7.1.1": "authorityInfoAccess", "1.3.6.1.5.5.7.1.3": "qcStatements", "1.3.6.1.5.5.7.1.7": "ipAddrBlocks",
-	"1.3.6.1.5.5.7.1.8": "autonomousSysIds", "1.3.6.1.5.5.7.1.11": "subjectInfoAccess", "1.3.6.1.5.5.7.1.14": "proxyCertInfo",
-	"1.3.6.1.5.5.7.1.24": "tlsfeature", "1.3.6.1.5.5.7.48.1.5": "ocspNoCheck", "1.3.6.1.4.1.11129.2.4.3": "CT poison",
-	"2.16.840.1.113730.1.1": "netscapeCertType",
-}
-
 // extensionName returns an object identifier, after its name if it has one.
 func extensionName(id string) string {
-	if name := extensions[id]; name != "" {
+	if name := certs.ExtensionName(id); name != "" {
 		return fmt.Sprintf("%s (%s)", name, id)
 	}
 	return text.Clean(id, 64)

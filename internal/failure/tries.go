@@ -52,15 +52,11 @@ func NewChoice(a *clienthello.Answer) *Choice {
 	}
 	if len(a.Certificates) > 0 {
 		c.Leaf = text.Clean(certs.LooseName(a.Certificates[0]), maxName)
-		c.Key, c.SupportedKey = certs.KeyName(a.Certificates[0])
+		c.Key, c.SupportedKey = certs.KeyKind(a.Certificates[0])
 	}
 	const most = 3
 	if c.Unnamed = max(len(c.Unreadable)-most, 0); c.Unnamed > 0 {
 		c.Unreadable = slices.Clone(c.Unreadable[:most])
-	}
-	for i := range c.Unreadable {
-		u := &c.Unreadable[i]
-		u.Subject, u.Err = text.Clean(u.Subject, maxName), text.Clean(u.Err, maxName)
 	}
 	return c
 }

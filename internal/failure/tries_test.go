@@ -226,11 +226,11 @@ func TestChoiceIsBounded(t *testing.T) {
 	assert.Len(t, c.Unreadable, 3)
 	assert.Empty(t, c.Leaf+c.Key)
 	for _, u := range c.Unreadable {
-		assert.LessOrEqual(t, len(u.Subject)+len(u.Err), 2*maxName)
+		assert.LessOrEqual(t, len(u.Subject)+len(u.Why), 2*maxName)
 	}
 	f := &Failure{Type: Type(certs.Malformed), Reasons: []Type{Type(certs.Malformed)}}
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
-	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): malformed certificate; ")
-	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): malformed certificate; 2 more.")
+	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): it does not have the structure of a certificate; ")
+	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): it does not have the structure of a certificate; 2 more.")
 	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
 }

@@ -128,6 +128,8 @@ var types = map[Type]struct {
 	Type(certs.FileKeyOnly):       {step: File, explain: fileKeyOnly},
 	Type(certs.FileWrongPassword): {step: File, explain: fileWrongPassword},
 	Type(certs.FileMalformed):     {step: File, explain: fileMalformed},
+	Type(certs.FileKeyMismatch):   {step: File, explain: fileKeyMismatch},
+	Type(certs.FileKeyUnreadable): {step: File, explain: fileKeyUnreadable},
 
 	NearExpiry:                {},
 	FileMismatch:              {}, // MismatchFix is its fix

@@ -18,15 +18,22 @@ import (
 // fileHistory is what is kept about a file between probes.
 type fileHistory struct {
 	certificates []*x509.Certificate // none if it is missing or could not be read
+	badLeaf      bool                // see FileOutcome
 	modified     time.Time           // see modTime
 	served       time.Time           // when the endpoint was last seen to serve its leaf; zero if never
 	differs      time.Time           // since when the endpoint has not served its leaf; zero if it serves it
 	missing      time.Time           // since when the file has been missing; zero if it exists
+	keyFitted    bool                // whether the private key fitted when it was last read
+	keyDiffers   time.Time           // since when it has not fitted; zero if it fits
 }
 
 // goneAfter is how long a file must be missing before it counts as gone. Some programs remove a file before they write the
 // new one.
 const goneAfter = 10 * time.Second
+
+// renewedWithin is how long a private key may not fit its certificate before that counts as a failure. Programs that renew
+// both write one after the other.
+const renewedWithin = 10 * time.Second
 
 // ReadFiles reads the target's certificate files. It returns an outcome for each file, a Gone for each file that is gone, and
 // an outcome for a pattern that matches no file. It returns none if ctx is cancelled. It must be called before the target's
@@ -45,12 +52,15 @@ func (p *Prober) ReadFiles(ctx context.Context, t *target.Target) (outcomes []Ou
 			h.files = before
 			return nil, 0
 		}
-		o := readFile(t, path)
 		file := before[path]
 		if file == nil {
 			file = &fileHistory{}
 		}
-		file.certificates, file.modified, file.missing = o.Certificates, modTime(path), time.Time{}
+		o, unsettled := readFile(t, path, file)
+		if again == 0 || unsettled > 0 && unsettled < again {
+			again = unsettled
+		}
+		file.certificates, file.badLeaf, file.modified, file.missing = o.Certificates, o.BadLeaf, modTime(path), time.Time{}
 		h.files[path] = file
 		outcomes = append(outcomes, o)
 	}
@@ -59,7 +69,10 @@ func (p *Prober) ReadFiles(ctx context.Context, t *target.Target) (outcomes []Ou
 			continue
 		}
 		if file.missing.IsZero() {
-			file.missing, file.certificates, again = now, nil, goneAfter
+			file.missing, file.certificates = now, nil
+			if again == 0 {
+				again = goneAfter
+			}
 		}
 		if err == nil && now.Sub(file.missing) >= goneAfter {
 			outcomes = append(outcomes, &Gone{aboutFile(t, path, now)})
@@ -91,7 +104,7 @@ func (h *history) patternOutcomes(t *target.Target, before map[string]*fileHisto
 	default:
 		return nil
 	}
-	o.fail(err)
+	o.fail(err, nil)
 	h.files[path] = &fileHistory{}
 	return []Outcome{o}
 }
@@ -100,32 +113,66 @@ func aboutFile(t *target.Target, path string, now time.Time) About {
 	return About{Target: t, Place: target.Place{TargetID: t.ID, Path: path}, Start: now, End: now}
 }
 
-// readFile reads one file of the target.
-func readFile(t *target.Target, path string) *FileOutcome {
-	o := &FileOutcome{About: aboutFile(t, path, time.Now())}
+// readFile reads one file of the target, and its private key. again is the time after which it should be read again, as
+// both may be about to be renewed; 0 if not.
+func readFile(t *target.Target, path string, file *fileHistory) (o *FileOutcome, again time.Duration) {
+	o = &FileOutcome{About: aboutFile(t, path, time.Now())}
 	defer func() { o.End = time.Now() }()
 	bundle, err := certs.ReadFile(path, certs.Format(t.Files.Format), t.Files.Password)
 	if err != nil {
-		o.fail(err)
-		return o
+		o.fail(err, nil)
+		return o, 0
 	}
-	o.Certificates, o.Bad = bundle.Certificates, bundle.BadCount
+	o.Certificates, o.Depths, o.BadLeaf, o.Bad = bundle.Certificates, bundle.Depths, bundle.BadLeaf != nil, bundle.BadCount
 	if o.Bad > 0 {
 		o.FirstBad = bundle.Bad[0].Error()
 		o.Warnings = append(o.Warnings, failure.Type(certs.Malformed))
 	}
-	if v := certs.VerifyDates(o.Certificates, t.Settings().Roots, o.Start); !v.Valid() {
-		o.Failure = failure.Explain(failure.Evidence{Step: failure.File, Now: o.Start, Endpoint: path, Verdict: v})
-	}
 	if slices.ContainsFunc(o.Judged(), func(c *x509.Certificate) bool { return t.ExpiryWarning.Near(c, o.Start) }) {
 		o.Warnings = append(o.Warnings, failure.NearExpiry)
 	}
-	return o
+	if o.BadLeaf {
+		o.fail(bundle.BadLeaf, nil)
+		return o, 0
+	}
+	if t.Files.Key != "" && !t.Files.Silent {
+		again, err = file.checkKey(t.Files.Key, path, o)
+	}
+	if v := certs.VerifyDates(o.Certificates, t.Settings().Roots, o.Start); err != nil || !v.Valid() {
+		o.fail(err, v)
+	}
+	return o, again
 }
 
-// fail sets the failure of the outcome to err, explained.
-func (f *FileOutcome) fail(err error) {
-	f.Failure = failure.Explain(failure.Evidence{Step: failure.File, Err: err, Now: f.Start, Endpoint: f.Place.Path})
+// checkKey returns what is wrong with the private key of the file at path. It returns nil if nothing is, or if certificate
+// and key are being renewed. In this case, again is the time after which to check again.
+func (f *fileHistory) checkKey(key, path string, o *FileOutcome) (again time.Duration, err error) {
+	if err = certs.CheckKey(key, o.Certificates); err == nil {
+		f.keyFitted, f.keyDiffers = true, time.Time{}
+		return 0, nil
+	}
+	if f.keyDiffers.IsZero() {
+		f.keyDiffers = o.Start // one of the two has just been replaced, even if it has an old modification time
+		if !f.keyFitted {
+			f.keyDiffers = modTime(path)
+			if k := modTime(key); k.After(f.keyDiffers) {
+				f.keyDiffers = k
+			}
+			if f.keyDiffers.After(o.Start) { // a time in the future means nothing
+				f.keyDiffers = o.Start.Add(-renewedWithin)
+			}
+		}
+	}
+	if again = f.keyDiffers.Add(renewedWithin).Sub(o.Start); again > 0 {
+		return again, nil
+	}
+	return 0, err
+}
+
+// fail sets the failure of the outcome to err, explained, or to the verdict if err is nil. The verdict may be nil if err is
+// not.
+func (f *FileOutcome) fail(err error, v *certs.Verdict) {
+	f.Failure = failure.Explain(failure.Evidence{Step: failure.File, Err: err, Now: f.Start, Endpoint: f.Place.Path, Verdict: v})
 }
 
 // modTime returns when a file was last modified. If the path is a symbolic link, it returns when the link was created, if
@@ -140,7 +187,7 @@ func modTime(path string) (modified time.Time) {
 }
 
 // compare compares the served leaf with the certificates of each file. It leaves out files that have neither the leaf nor
-// another certificate that the endpoint could serve.
+// another certificate that the endpoint could serve, and those whose own leaf cannot be read: the endpoint may serve that.
 func (h *history) compare(t *target.Target, leaf *x509.Certificate, now time.Time) []OnDisk {
 	var files []OnDisk
 	for path, file := range h.files {
@@ -148,6 +195,9 @@ func (h *history) compare(t *target.Target, leaf *x509.Certificate, now time.Tim
 		if f.Served {
 			file.served, file.differs = now, time.Time{}
 			files = append(files, f)
+			continue
+		}
+		if file.badLeaf {
 			continue
 		}
 		// A CA certificate is not meant to be served, and one of another type was not requested.

@@ -103,8 +103,30 @@ func TestFileOutcomes(t *testing.T) {
 			content: [][]byte{root.PEM(), tlsfarm.NewAuthority("Short Root", tlsfarm.Validity(-day, 20*day)).PEM()}, count: 2,
 			warnings: []failure.Type{failure.NearExpiry},
 		},
-		"one bad block": {
+		"bad block after the leaf": {
+			content: [][]byte{chain(root.Issue("www")), []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}, count: 1,
+			warnings: []failure.Type{"malformed_certificate"},
+		},
+		"bad block before the leaf": {
 			content: [][]byte{[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), chain(root.Issue("www"))}, count: 1,
+			warnings: []failure.Type{"malformed_certificate"}, failure: "file_malformed", step: failure.File,
+			cause: "The certificate that a server would present from FILE cannot be read: PEM block at line 1: ",
+		},
+		"leaf that Go cannot read": {
+			content: [][]byte{tlsfarm.Unreadable(intermediate.Issue("www")), intermediate.PEM()}, count: 1,
+			warnings: []failure.Type{"malformed_certificate"}, failure: "file_malformed", step: failure.File,
+			cause: `FILE has a certificate this collector cannot read, "www" (PEM block at line 1): its serial number is negative. It is the one that a server would present. Others in the file can be read.`,
+		},
+		"leaf that Go cannot read, alone": {
+			content: [][]byte{tlsfarm.Unreadable(intermediate.Issue("www"))}, failure: "file_malformed", step: failure.File,
+			cause: `FILE has a certificate this collector cannot read, "www" (PEM block at line 1): its serial number is negative.`,
+		},
+		"leaf that Go cannot read, and CA near its expiry": { // only leaves matter
+			content: [][]byte{tlsfarm.Unreadable(intermediate.Issue("www")), tlsfarm.NewAuthority("Short Root", tlsfarm.Validity(-day, 20*day)).PEM()}, count: 1,
+			warnings: []failure.Type{"malformed_certificate"}, failure: "file_malformed", step: failure.File,
+		},
+		"bundle of CAs, the first of which Go cannot read": {
+			content: [][]byte{tlsfarm.Unreadable(tls.Certificate{Certificate: [][]byte{elsewhere.Certificate.Raw}}), root.PEM()}, count: 1,
 			warnings: []failure.Type{"malformed_certificate"},
 		},
 		"empty": {content: [][]byte{nil}, failure: "file_empty", step: failure.File, cause: "FILE is empty"},
@@ -131,6 +153,9 @@ func TestFileOutcomes(t *testing.T) {
 			assert.Same(t, tt, o.Target)
 			assert.False(t, o.Start.IsZero() || o.End.Before(o.Start))
 			assert.Len(t, o.Certificates, c.count)
+			if c.step == failure.File {
+				assert.Nil(t, Leaf(o), "another certificate is not the leaf")
+			}
 			assert.Equal(t, c.warnings, o.Warnings)
 			if c.failure == "" {
 				require.Nil(t, o.Failure)
@@ -268,6 +293,12 @@ func TestFilesAreComparedWithTheEndpoint(t *testing.T) {
 
 	// A file that cannot be read is not compared.
 	write(t, path, nil)
+	h = probe()
+	assert.Empty(t, h.OnDisk)
+	assert.Empty(t, h.Warnings)
+
+	// Nor is one whose leaf cannot be read: the endpoint may serve that one.
+	write(t, path, tlsfarm.Unreadable(root.Issue("odd")), chain(other))
 	h = probe()
 	assert.Empty(t, h.OnDisk)
 	assert.Empty(t, h.Warnings)

@@ -75,6 +75,8 @@ type AddressOutcome struct {
 type FileOutcome struct {
 	About
 	Certificates []*x509.Certificate // in the order of the file
+	Depths       []int               // of Certificates: how many precede each, including those that could not be parsed
+	BadLeaf      bool                // whether the certificate that a server would present could not be parsed
 	Bad          int                 // number of certificates that could not be parsed
 	FirstBad     string              // the first of them and its error, cleaned; empty if there are none
 	Warnings     []failure.Type      // near_expiry, malformed_certificate
@@ -108,12 +110,12 @@ func AttemptOf(o Outcome) *Attempt {
 }
 
 // Leaf returns the server's own certificate or, for a *FileOutcome, the file's first certificate. It returns nil if there is
-// none.
+// none, or if it could not be parsed.
 func Leaf(o Outcome) *x509.Certificate {
 	if a := AttemptOf(o); a != nil {
 		return a.Handshake.Leaf()
 	}
-	if f, ok := o.(*FileOutcome); ok && len(f.Certificates) > 0 {
+	if f, ok := o.(*FileOutcome); ok && len(f.Certificates) > 0 && f.Depths[0] == 0 {
 		return f.Certificates[0]
 	}
 	return nil
@@ -144,7 +146,7 @@ func (p *Pool) Certificates() int {
 // Judged returns the certificates whose expiry matters. If the file begins with a CA certificate, it is a bundle of CAs, and
 // all of them matter. Otherwise the leaves do.
 func (f *FileOutcome) Judged() []*x509.Certificate {
-	if len(f.Certificates) == 0 || f.Certificates[0].IsCA {
+	if len(f.Certificates) == 0 || f.Certificates[0].IsCA && !f.BadLeaf {
 		return f.Certificates
 	}
 	return slices.DeleteFunc(slices.Clone(f.Certificates), func(c *x509.Certificate) bool { return c.IsCA })

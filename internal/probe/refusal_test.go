@@ -199,7 +199,7 @@ func TestUnreadableCertificates(t *testing.T) {
 	}{
 		"the intermediate": {
 			[][]byte{leaf.Certificate[0], spoil(leaf.Certificate[1], "unreadable-ca")},
-			"sent a certificate that cannot be read: certificate 2 of 2 (an issuer's, \"unreadable-\ufffd\ufffd\"): invalid RDNSequence",
+			"sent a certificate that cannot be read: certificate 2 of 2 (an issuer's, \"unreadable-\ufffd\ufffd\"): a PrintableString in its issuer or subject has a character that is not allowed there",
 			"Replace certificate 2 in the file that the server sends",
 		},
 		"both": {
@@ -208,11 +208,11 @@ func TestUnreadableCertificates(t *testing.T) {
 		},
 		"a curve that Go lacks": {
 			[][]byte{bytes.Replace(leaf.Certificate[0], p256, []byte("\x2a\x86\x48\xce\x3d\x03\x01\x20"), 1), leaf.Certificate[1]},
-			`certificate 1 of 2 (the server's own, "unreadable-leaf"): unsupported elliptic curve.`,
-			"Reissue the server's certificate with a P-256 key (ECDSA on the curve 1.2.840.10045.3.1.32 is not supported).",
+			`certificate 1 of 2 (the server's own, "unreadable-leaf"): its key is on a curve that Go does not have (1.2.840.10045.3.1.32).`,
+			"Reissue the server's certificate with a P-256 key (1.2.840.10045.3.1.32 is not supported).",
 		},
 		"no DER at all": {
-			[][]byte{leaf.Certificate[0], []byte("garbage")}, "certificate 2 of 2 (an issuer's): malformed certificate.", "Replace certificate 2",
+			[][]byte{leaf.Certificate[0], []byte("garbage")}, "certificate 2 of 2 (an issuer's): it does not have the structure of a certificate.", "Replace certificate 2",
 		},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

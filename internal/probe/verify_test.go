@@ -76,12 +76,12 @@ func TestEveryFaultOfAServerCertificate(t *testing.T) {
 			cert: root.Issue("x", tlsfarm.Names("old.example.com", "localhoss", "other.example")),
 			code: 62, message: "hostname mismatch", reasons: []failure.Type{"hostname_mismatch"},
 			cause: "The certificate is not valid for localhost, only for old.example.com, localhoss, other.example. The closest of these is localhoss.",
-			fix:   "Reissue it with localhost among its names, or set tls server_name_override to one of its names, such as localhoss.",
+			fix:   "Reissue it with localhost among its names, or set tls server_name_override to localhoss.",
 		},
 		"other address": {
 			cert: root.Issue("x", tlsfarm.Names("localhost")), host: "127.0.0.1",
 			code: 64, message: "IP address mismatch", reasons: []failure.Type{"hostname_mismatch"},
-			cause: "The certificate is not valid for 127.0.0.1, only for localhost.", fix: "Reissue it with 127.0.0.1 among its names",
+			cause: "The certificate is not valid for 127.0.0.1, only for localhost.", fix: "Reissue it with an IP entry for 127.0.0.1 among its names, or set tls server_name_override to localhost.",
 		},
 		"no names": {
 			cert: root.Issue("localhost", tlsfarm.Names()),

@@ -17,6 +17,7 @@ type Files struct {
 	Pattern  string // a path, or one with the wildcards *, **, ?, [class] and {a,b}
 	Format   string // empty to detect it from the content
 	Password string // of keystores; may be empty
+	Key      string // path of the private key that must fit the certificate; empty if it is not checked
 	// Silent reports whether the files are only compared with the certificate that the endpoint serves. Another target
 	// reports the files themselves.
 	Silent bool
@@ -37,6 +38,25 @@ func (f Files) Check() error {
 	return nil
 }
 
+// CheckKey returns an error if the key cannot be combined with the rest. The error says how to fix it. It has no subject,
+// and follows the quoted key: "contains a zero byte".
+func (f Files) CheckKey() error {
+	switch {
+	case f.Key == "":
+	case f.Pattern == "":
+		return errors.New("is the key of no certificate; set file_path to the file with its certificate, or remove key_path")
+	case strings.ContainsRune(f.Key, 0):
+		return errors.New("contains a zero byte, which no path can; remove it")
+	case isPattern(f.Pattern):
+		return errors.New("cannot be combined with a pattern in file_path, as one key does not fit several certificates; write a target for each certificate")
+	case f.Format == "pkcs12" || f.Format == "jks":
+		return fmt.Errorf("cannot be combined with file_format: %s, as a keystore has its own keys; remove one of the two", f.Format)
+	}
+	return nil
+}
+
+func isPattern(path string) bool { return strings.ContainsAny(path, `*?[{\`) }
+
 // Match returns the sorted paths of the files that currently match the pattern. A pattern without wildcards matches
 // itself, whether or not the file exists. So does a pattern that happens to be the exact name of a file.
 //
@@ -45,7 +65,7 @@ func (f Files) Check() error {
 //
 // Match fails if more than 10,000 files match, or if the directory to search may not be read.
 func (f Files) Match() ([]string, error) {
-	if _, err := os.Lstat(f.Pattern); err == nil || !strings.ContainsAny(f.Pattern, `*?[{\`) {
+	if _, err := os.Lstat(f.Pattern); err == nil || !isPattern(f.Pattern) {
 		return []string{f.Pattern}, nil
 	}
 	options := []doublestar.GlobOption{doublestar.WithFilesOnly(), doublestar.WithNoHidden()}

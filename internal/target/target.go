@@ -104,16 +104,31 @@ func (t *Target) String() string {
 // ServerName returns what the server's certificate must be valid for: an IP address, or a name in ASCII without the
 // final dot. It is the endpoint's host unless the configuration overrides it.
 func (t *Target) ServerName() string {
-	addr, name := t.Endpoint.Addr, t.Endpoint.Domain()
-	if override := t.TLS.ServerName; override != "" {
-		var err error
-		if addr, err = netip.ParseAddr(strings.Trim(override, "[]")); err != nil {
-			// An invalid name matches no certificate. It is reported as the user wrote it.
-			if name, err = dnsName(override); err != nil {
-				name = override
-			}
-		}
+	override := t.TLS.ServerName
+	if override == "" {
+		return serverName(t.Endpoint.Addr, t.Endpoint.Domain())
 	}
+	name, err := ParseServerName(override)
+	if err != nil {
+		return override // An invalid name matches no certificate. It is reported as the user wrote it.
+	}
+	return name
+}
+
+// ParseServerName returns what the server's certificate must be valid for if server_name_override is s, an IP address or
+// a DNS name. It returns an error if s is neither, or empty.
+func ParseServerName(s string) (string, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return serverName(addr, ""), nil
+	}
+	e, err := ParseEndpoint(s + ":1")
+	if err != nil {
+		return "", err
+	}
+	return serverName(e.Addr, e.DNSName), nil
+}
+
+func serverName(addr netip.Addr, name string) string {
 	if addr.IsValid() {
 		return addr.WithZone("").String()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,9 +35,15 @@ const filesOnly = "files"
 func (b *Builder) Build(e *Entry) ([]*target.Target, []error) {
 	var errs []error
 	errorf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	files := target.Files{Pattern: e.FilePath, Format: e.FileFormat, Password: string(e.Password)}
+	files := target.Files{Pattern: e.FilePath, Format: e.FileFormat, Password: string(e.Password), Key: e.KeyPath}
 	if err := files.Check(); err != nil {
 		errorf("file_path: %q %w", e.FilePath, err)
+	}
+	switch err := files.CheckKey(); {
+	case strings.Contains(e.KeyPath, "-----BEGIN"):
+		errorf("key_path: has a key instead of a path; write the key to a file, and its path here") // never quoted
+	case err != nil:
+		errorf("key_path: %q %w", e.KeyPath, err)
 	}
 	var endpoint target.Endpoint
 	if e.Endpoint != "" || e.FilePath == "" {

@@ -201,6 +201,7 @@ func TestInvalidEntryDoesNotAffectOthers(t *testing.T) {
 		`{endpoint: "a:1", tls: {ca_file: /no/such}}`:                    `entry 1: tls::ca_file: "/no/such" cannot be read`,
 		fmt.Sprintf(`{endpoint: "a:1", tls: {cert_file: %q}}`, certFile): "entry 1: tls::key_file: is missing",
 		`{file_path: "/etc/[a"}`:                                         `entry 1: file_path: "/etc/[a" is not a valid pattern`,
+		`{file_path: "/etc/*", key_path: /x}`:                            `entry 1: key_path: "/x" cannot be combined with a pattern in file_path`,
 		`{targets: [a], labels: {}}`:                                     `entry 1: endpoint: "a" has no port`,
 		`{targets: [[x]]}`:                                               "entry 1: ",
 		`{}`:                                                             `entry 1: endpoint: "" is empty`,

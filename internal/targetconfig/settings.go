@@ -114,6 +114,7 @@ func (s Settings) CapTimeout(timeoutSet bool) Settings {
 type Entry struct {
 	Endpoint string `mapstructure:"endpoint"`
 	FilePath string `mapstructure:"file_path"`
+	KeyPath  string `mapstructure:"key_path"`
 
 	Settings `mapstructure:",squash"`
 
@@ -180,12 +181,15 @@ func (e Entry) Marshal(conf *confmap.Conf) error {
 			return err
 		}
 	}
-	own := make(map[string]any, 2)
+	own := make(map[string]any, 3)
 	if e.Endpoint != "" {
 		own["endpoint"] = e.Endpoint
 	}
 	if e.FilePath != "" {
 		own["file_path"] = e.FilePath
+	}
+	if e.KeyPath != "" {
+		own["key_path"] = e.KeyPath
 	}
 	return conf.Merge(confmap.NewFromStringMap(own))
 }

@@ -162,6 +162,14 @@ func sign(template *x509.Certificate, issuer *Authority, edits []Edit) (*x509.Ce
 	return cert, key
 }
 
+// Unreadable returns c's first certificate in PEM, with a negative serial number. OpenSSL reads that, but Go does not.
+func Unreadable(c tls.Certificate) []byte {
+	der := bytes.Clone(c.Certificate[0])
+	serial := bytes.Index(der, []byte{0xa0, 3, 2, 1, 2, 2}) + 7 // after the version
+	der[serial] |= 0xc0
+	return pemBlock("CERTIFICATE", der)
+}
+
 func pemBlock(kind string, der []byte) []byte {
 	var b bytes.Buffer
 	must(pem.Encode(&b, &pem.Block{Type: kind, Bytes: der}))

@@ -14,7 +14,7 @@ import (
 // maxLinks is how many symbolic links a path may go through, as on Linux.
 const maxLinks = 40
 
-// snapshot is the state of a target's files, and of everything that determines which files these are.
+// snapshot is the state of a target's files, with that of its private key, and of everything that determines which files these are.
 type snapshot struct {
 	files    []file
 	visited  map[string]bool  // paths, without links, that may affect files when they change
@@ -22,7 +22,7 @@ type snapshot struct {
 	resolved map[string]entry // what the paths of directories lead to; only used while the snapshot is taken
 }
 
-// file is a path that matches the target's pattern.
+// file is a path that matches the target's pattern, or the path of its private key.
 type file struct {
 	path string
 	info fs.FileInfo // of what the path leads to; nil if nothing
@@ -84,6 +84,9 @@ func takeSnapshot(files target.Files, limit int) *snapshot {
 	paths, _ := files.Match() // the probe reports the error
 	for _, path := range paths {
 		s.files = append(s.files, file{path, s.walk(path).info})
+	}
+	if files.Key != "" {
+		s.files = append(s.files, file{files.Key, s.walk(files.Key).info})
 	}
 	s.resolved = nil
 	return s

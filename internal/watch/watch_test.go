@@ -529,6 +529,31 @@ func TestOnlyChangesAreReported(t *testing.T) {
 	}
 }
 
+func TestChangedKeyIsReported(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t)
+	tree.write("site/cert.pem", "keys/1/site.key", "keys/2/site.key")
+	tree.link("keys/live", "1")
+	tt := tree.target("site/cert.pem")
+	tt.Files.Key = tree.path("keys/live/site.key")
+	w := tree.watch(tt)
+	tree.write("keys/1/site.key")
+	w.expectChange(tt)
+	tree.link("keys/new", "2")
+	tree.rename("keys/new", "keys/live")
+	w.expectChange(tt)
+	tree.remove("keys/2/site.key")
+	w.expectChange(tt)
+	tree.write("keys/2/site.key")
+	w.expectChange(tt)
+	require.NoError(t, os.Chmod(tree.path("keys/2/site.key"), 0o400))
+	w.expectChange(tt)
+	tree.write("site/cert.pem")
+	w.expectChange(tt)
+	tree.write("site/other", "keys/1/site.key")
+	w.expectNoChange()
+}
+
 func TestRelativePath(t *testing.T) {
 	tree := newTree(t)
 	tree.write("a[1]/site/cert.pem")

@@ -218,6 +218,13 @@ func TestInvalidConfigurationIsRejectedWithKeyValueAndFix(t *testing.T) {
 		`targets: [{endpoint: "a:1", file_path: "["}]`:                                                       {`targets::0::file_path: "["`},
 		`targets: [{endpoint: a, file_path: /x}]`:                                                            {`targets::0::endpoint: "a"`, "no port"},
 		`targets: [{file_path: /x}, {file_path: /x}]`:                                                        {`targets::1::file_path: "/x" is a duplicate of targets::0`, "remove one"},
+		`targets: [{endpoint: "a:1", key_path: /x.key}]`:                                                     {`targets::0::key_path: "/x.key" is the key of no certificate`, "set file_path"},
+		`targets: [{file_path: "/x/*.pem", key_path: /x.key}]`:                                               {`targets::0::key_path: "/x.key" cannot be combined with a pattern in file_path`, "write a target for each certificate"},
+		`targets: [{file_path: /x, key_path: "/x\0key"}]`:                                                    {`targets::0::key_path: "/x\x00key" contains a zero byte`, "remove it"},
+		`targets: [{file_path: /x, key_path: /x.key, file_format: pkcs12}]`:                                  {`targets::0::key_path: "/x.key" cannot be combined with file_format: pkcs12`, "remove one of the two"},
+		`{file_format: jks, targets: [{file_path: /x, key_path: /x.key}]}`:                                   {`targets::0::key_path: "/x.key" cannot be combined with file_format: jks`, "remove one of the two"},
+		`targets: [{file_path: /x, key_path: "-----BEGIN PRIVATE KEY-----\nhunter2"}]`:                       {"targets::0::key_path: has a key instead of a path", "write the key to a file"},
+		good + "\nkey_path: /x":                                                                              {"key_path: is not known"},
 		good + "\nfile_path: /x":                                                                             {"file_path: is not known"},
 		good + "\nfile_format: pfx":                                                                          {`file_format: "pfx" is not known`, "auto, pem, der, pkcs12, jks"},
 		`targets: [{file_path: /x, file_format: PEM}]`:                                                       {`targets::0::file_format: "PEM" is not known`},
@@ -315,6 +322,7 @@ func TestValidConfigurationIsAccepted(t *testing.T) {
 		`{targets: [{endpoint: "a:1"}], tls: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true}}`,
 		fmt.Sprintf(`{targets: [{endpoint: "a:1"}], tls: {cert_file: %q, key_file: %q, reload_interval: 1m}}`, cert, key),
 		`targets: [{file_path: /etc/ssl/cert.pem}, {file_path: "/etc/ssl/**/*.{pem,crt}", file_format: der, password: secret}]`,
+		`targets: [{file_path: /etc/ssl/cert.pem, key_path: /etc/ssl/key.pem}, {endpoint: "a:1", file_path: both.pem, key_path: both.pem, file_format: pem}]`,
 		`targets: [{endpoint: "a:1", file_path: relative/cert.pem}, {endpoint: "a:1"}, {file_path: relative/cert.pem}]`,
 		`{targets: [{endpoint: "a:1"}], file_format: auto, dialer: {timeout: 0s}}`,
 		`{targets: [{endpoint: "a:1"}], dialer: {timeout: 5m}}`,
@@ -343,11 +351,11 @@ password: top
 dialer: {timeout: 2s}
 targets:
   - {file_path: /etc/a.p12}
-  - {file_path: /etc/b.pem, file_format: pem, password: own}
+  - {file_path: /etc/b.pem, file_format: pem, password: own, key_path: /etc/b.key}
   - {endpoint: "c:1", dialer: {timeout: 3s}}
 `)
 	assert.Equal(t, target.Files{Pattern: "/etc/a.p12", Format: "pkcs12", Password: "top"}, targets[0].Files)
-	assert.Equal(t, target.Files{Pattern: "/etc/b.pem", Format: "pem", Password: "own"}, targets[1].Files)
+	assert.Equal(t, target.Files{Pattern: "/etc/b.pem", Format: "pem", Password: "own", Key: "/etc/b.key"}, targets[1].Files)
 	assert.Equal(t, 2*time.Second, targets[0].ConnectTimeout)
 	assert.Equal(t, 3*time.Second, targets[2].ConnectTimeout)
 	assert.Empty(t, targets[2].Files.Pattern)
@@ -379,11 +387,12 @@ targets:
 func TestPasswordIsNeverPrinted(t *testing.T) {
 	cfg, err := configure(t, `
 password: hunter2
-targets: [{file_path: /x}, {file_path: /y, password: hunter22}]
+targets: [{file_path: /x, key_path: /x.key}, {file_path: /y, password: hunter22}]
 `)
 	require.NoError(t, err)
 	conf := confmap.New()
 	require.NoError(t, conf.Marshal(cfg))
+	assert.Contains(t, fmt.Sprint(conf.ToStringMap()), "key_path:/x.key")
 	assert.NotContains(t, fmt.Sprint(conf.ToStringMap()), "hunter2")
 	assert.Contains(t, fmt.Sprint(conf.ToStringMap()), "password:[REDACTED]")
 	assert.NotContains(t, fmt.Sprintf("%v %+v %#v", cfg, cfg, *cfg), "hunter2")
@@ -398,6 +407,7 @@ targets: [{file_path: /x}, {file_path: /y, password: hunter22}]
 		`{targets: [{file_path: /x, password: {hunter2: x}}]}`,
 		`{targets: [{file_path: /x, password: hunter2, file_format: x}]}`,
 		`{targets: [{file_path: /x, password: hunter2}, {file_path: /x, password: hunter2}]}`,
+		`{targets: [{file_path: /x, key_path: "-----BEGIN PRIVATE KEY-----\nhunter2"}]}`,
 	} {
 		_, err := configure(t, yaml)
 		require.Error(t, err)

@@ -115,6 +115,63 @@ func (p *pipeline) all(t *testing.T) string {
 	return b.String()
 }
 
+// A leaf that Go cannot read is not replaced by the CA after it.
+func TestUnreadableLeafFailsItsFile(t *testing.T) {
+	t.Parallel()
+	ca := tlsfarm.NewAuthority("Farm_Root")
+	dir := t.TempDir()
+	leaf, bundle := filepath.Join(dir, "leaf.pem"), filepath.Join(dir, "bundle.pem")
+	write(t, leaf, tlsfarm.Unreadable(ca.Issue("site")), ca.PEM())
+	write(t, bundle, tlsfarm.Unreadable(tls.Certificate{Certificate: [][]byte{tlsfarm.NewAuthority("Odd_Root").Certificate.Raw}}), ca.PEM())
+	p, stop := start(t, fmt.Sprintf("{initial_delay: 0s, targets: [{file_path: %q}, {file_path: %q}]}", leaf, bundle))
+	eventually(t, func() bool { return len(p.points("tls.probe.success")) >= 2 })
+	stop()
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 0", leaf)}, p.of(leaf))
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 1", bundle)}, p.of(bundle))
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s error.type=file_malformed tls.probe.phase=file 1", leaf)}, sorted(p.points("tls.probe.failures")))
+	var days, bad []string
+	for _, path := range []string{bundle, leaf} {
+		days = append(days, fmt.Sprintf("certificate.depth=1 certificate.issuer=Farm_Root certificate.path=%s certificate.subject=Farm_Root 3650.00", path))
+		bad = append(bad, fmt.Sprintf("certificate.path=%s error.type=malformed_certificate 1", path))
+	}
+	assert.ElementsMatch(t, days, sorted(p.points("tls.certificate.days_until_expiry")))
+	assert.ElementsMatch(t, bad, sorted(p.points("tls.validation.errors")))
+	assert.Equal(t, 1, p.log.FilterMessageSnippet(`"site" (PEM block at line 1): its serial number is negative`).Len())
+}
+
+// A key that does not fit does not hide that the certificate has expired, and nothing of it is sent or logged.
+func TestPrivateKeyOfAFile(t *testing.T) {
+	t.Parallel()
+	ca := tlsfarm.NewAuthority("Farm_Root")
+	pem, key := tlsfarm.PEM(ca.Issue("site"))
+	old, _ := tlsfarm.PEM(ca.Issue("old", tlsfarm.Validity(-48*time.Hour, -24*time.Hour)))
+	dir := t.TempDir()
+	yaml := "initial_delay: 0s\ntargets:\n"
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for name, certificates := range map[string][]byte{"good": pem, "old": old} {
+		write(t, path(name), certificates)
+		write(t, path(name+".key"), key)
+		ago := time.Now().Add(-time.Minute)
+		require.NoError(t, os.Chtimes(path(name), ago, ago))
+		require.NoError(t, os.Chtimes(path(name+".key"), ago, ago))
+		yaml += fmt.Sprintf("  - {file_path: %q, key_path: %q}\n", path(name), path(name+".key"))
+	}
+	p, stop := start(t, yaml)
+	eventually(t, func() bool { return len(p.points("tls.probe.success")) >= 2 })
+	stop()
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 1", path("good"))}, p.of(path("good")))
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s 0", path("old"))}, p.of(path("old")))
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s error.type=file_key_mismatch tls.probe.phase=file 1", path("old"))}, sorted(p.points("tls.probe.failures")))
+	assert.Equal(t, []string{fmt.Sprintf("certificate.path=%s error.type=cert_expired 1", path("old"))}, sorted(p.points("tls.validation.errors")))
+	all := p.all(t)
+	assert.Contains(t, all, "does not fit the certificate")
+	for _, line := range strings.Split(string(key), "\n")[1:] {
+		if !strings.HasPrefix(line, "-----") && len(line) > 10 {
+			assert.NotContains(t, all, line[:10])
+		}
+	}
+}
+
 func TestSeriesOfADeletedFileEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

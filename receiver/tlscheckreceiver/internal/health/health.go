@@ -86,7 +86,7 @@ func (h *Health) logUnreadable(o *probe.FileOutcome) {
 		delete(h.unreadable, o.Place)
 	default:
 		h.unreadable[o.Place] = o.FirstBad
-		h.log.Warn("Parts of a certificate file cannot be read and are ignored. The first one: "+o.FirstBad,
+		h.log.Warn("Parts of a certificate file cannot be read. The first one: "+o.FirstBad,
 			zap.String("file", o.Name()), zap.Int("parts", o.Bad))
 	}
 }

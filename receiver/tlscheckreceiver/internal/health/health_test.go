@@ -151,7 +151,7 @@ func TestGone(t *testing.T) {
 func TestUnreadableBlocks(t *testing.T) {
 	h, host, log := newHealth()
 	warning := func(path string, parts int, block string) []string {
-		return []string{fmt.Sprintf("warn: Parts of a certificate file cannot be read and are ignored. The first one: %s map[file:%s parts:%d]", block, path, parts)}
+		return []string{fmt.Sprintf("warn: Parts of a certificate file cannot be read. The first one: %s map[file:%s parts:%d]", block, path, parts)}
 	}
 	observe(t, h, file("/a.pem", 2, "block 3"))
 	assert.Equal(t, warning("/a.pem", 2, "block 3"), logged(log))

@@ -1593,7 +1593,7 @@ type metricTLSProbeSuccess struct {
 // init fills tls.probe.success metric with initial data.
 func (m *metricTLSProbeSuccess) init() {
 	m.data.SetName("tls.probe.success")
-	m.data.SetDescription("1 if the handshake was completed and the certificate is valid, otherwise 0. For a file, 1 if it can be read and its certificates are in date.")
+	m.data.SetDescription("1 if the handshake was completed and the certificate is valid, otherwise 0. For a file, 1 if it can be read, its certificates are in date, and its private key fits if key_path is set.")
 	m.data.SetUnit("1")
 	m.data.SetEmptyGauge()
 	m.data.Gauge().DataPoints().EnsureCapacity(m.capacity)

@@ -977,7 +977,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.probe.success"] = true
 					assert.Equal(t, pmetric.MetricTypeGauge, mi.Type())
 					assert.Equal(t, 1, mi.Gauge().DataPoints().Len())
-					assert.Equal(t, "1 if the handshake was completed and the certificate is valid, otherwise 0. For a file, 1 if it can be read and its certificates are in date.", mi.Description())
+					assert.Equal(t, "1 if the handshake was completed and the certificate is valid, otherwise 0. For a file, 1 if it can be read, its certificates are in date, and its private key fits if key_path is set.", mi.Description())
 					assert.Equal(t, "1", mi.Unit())
 					dp := mi.Gauge().DataPoints().At(0)
 					assert.Equal(t, start, dp.StartTimestamp())

@@ -250,10 +250,14 @@ func failureAt(end time.Time, typ failure.Type) *probe.EndpointOutcome {
 
 // fileAt is the outcome of a file of mail.
 func fileAt(end time.Time, path string, cs ...*x509.Certificate) *probe.FileOutcome {
-	return &probe.FileOutcome{
+	o := &probe.FileOutcome{
 		About:        probe.About{Target: mail, Place: target.Place{TargetID: mail.ID, Path: path}, Start: end, End: end},
 		Certificates: cs,
 	}
+	for i := range cs {
+		o.Depths = append(o.Depths, i)
+	}
+	return o
 }
 
 // gone is the last outcome of a target's file, or of its endpoint if path is empty.

@@ -67,7 +67,7 @@ func (r *Recorder) recordMetrics(o probe.Outcome, s *placeState, ids spanIDs) {
 	var h *probe.Handshake
 	switch o := o.(type) {
 	case *probe.FileOutcome:
-		r.recordCertificates(about, o.Certificates, s)
+		r.recordCertificates(about, o.Certificates, o.Depths, s)
 	case *probe.EndpointOutcome:
 		h = o.Handshake
 		r.recordAttempt(about, &o.Attempt, ts, s)
@@ -171,7 +171,7 @@ func (r *Recorder) recordTimeLeft(o probe.Outcome, ts pcommon.Timestamp) {
 func (r *Recorder) recordHandshake(about *probe.About, h *probe.Handshake, ts pcommon.Timestamp, s *placeState) {
 	b := r.metricsBuilder
 	if h.Verdict != nil {
-		r.recordCertificates(about, h.Verdict.Chain, s)
+		r.recordCertificates(about, h.Verdict.Chain, nil, s)
 	}
 	_, differs := mismatch(h)
 	for _, f := range h.OnDisk {
@@ -200,8 +200,8 @@ func (r *Recorder) recordHandshake(about *probe.About, h *probe.Handshake, ts pc
 	}
 }
 
-// recordCertificates records the certificates of a chain or file. Their depth is their index.
-func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certificate, s *placeState) {
+// recordCertificates records the certificates of a chain or file. If depths is nil, their depth is their index.
+func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certificate, depths []int, s *placeState) {
 	b, now := r.metricsBuilder, about.End
 	ts := pcommon.NewTimestampFromTime(now)
 	for i, c := range chain {
@@ -210,6 +210,9 @@ func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certific
 		}
 		subject, issuer := text.Clean(certs.SubjectName(c), attributes.MaxName), text.Clean(certs.IssuerName(c), attributes.MaxName)
 		depth, left := int64(i), c.NotAfter.Sub(now)
+		if depths != nil {
+			depth = int64(depths[i])
+		}
 		b.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(left), subject, issuer, depth, s.identity...)
 		b.RecordTLSCertificateNotAfterDataPoint(ts, float64(c.NotAfter.Unix()), subject, issuer, depth, s.identity...)
 		b.RecordTLSCertificateNotBeforeDataPoint(ts, float64(c.NotBefore.Unix()), subject, issuer, depth, s.identity...)
@@ -298,8 +301,11 @@ func clientValidationErrors(o probe.Outcome) (types []failure.Type) {
 func validationErrors(o probe.Outcome) []failure.Type {
 	if f, ok := o.(*probe.FileOutcome); ok {
 		var types []failure.Type
-		if f.Failure != nil && f.Failure.Step == failure.Verify {
+		if f.Failure != nil {
 			types = append(types, f.Failure.Reasons...)
+			if f.Failure.Step != failure.Verify {
+				types = types[1:] // the failure itself; dates may also be wrong
+			}
 		}
 		return append(types, f.Warnings...)
 	}
