@@ -48,8 +48,8 @@ const (
 const maxCertificates = 1000
 
 // Ask sends a ClientHello and reads the answer, up to what the server signs. It reads at most 512 KiB. The connection must
-// have a deadline; it cannot be used for anything else afterwards. If the server sends an alert, the error is an Alert.
-// Other errors are returned only before the server has chosen anything.
+// have a deadline; it cannot be used for anything else afterwards. If the server sends an alert, the error is an Alert. If
+// the server refuses after it has chosen a version and a suite, Ask returns both the Answer and the error.
 func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 	shares, err := newKeyShares(o.Groups)
 	if err != nil {
@@ -86,9 +86,12 @@ func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 			return a, nil
 		}
 	}
+	err = a.readFlight(in)
+	// Mbed TLS chooses a suite before it looks for a group. If it finds none, it closes the connection.
+	noGroup := errors.Is(err, io.EOF) && a.Group == 0 && strings.HasPrefix(SuiteName(a.Suite), "TLS_ECDHE_")
 	var alert Alert
-	if errors.As(a.readFlight(in), &alert) {
-		return a, alert
+	if errors.As(err, &alert) || noGroup {
+		return a, err
 	}
 	return a, nil
 }

@@ -173,8 +173,8 @@ func TestRecordedAnswers(t *testing.T) {
 		"DHE, anonymous":        {slices.Concat(serverHello(TLS12, 0xa6), dhe), Answer{Version: TLS12, Suite: 0xa6}},
 		"ECDHE, pre-shared key": {slices.Concat(serverHello(TLS12, 0xc035), handshake(12, []byte{0, 1, 'h', 3, 0, 30, 1, 0})), Answer{Version: TLS12, Suite: 0xc035, Group: 30}},
 		"empty certificates": {
-			slices.Concat(serverHello(TLS12, 0xc02f), handshake(11, append([]byte{0, 0x2e, 0xe0}, make([]byte, 12_000)...))),
-			Answer{Version: TLS12, Suite: 0xc02f, Certificates: slices.Repeat([][]byte{{}}, maxCertificates), CertificateSize: 12_003},
+			slices.Concat(serverHello(TLS12, 0x9c), handshake(11, append([]byte{0, 0x2e, 0xe0}, make([]byte, 12_000)...))),
+			Answer{Version: TLS12, Suite: 0x9c, Certificates: slices.Repeat([][]byte{{}}, maxCertificates), CertificateSize: 12_003},
 		},
 		"explicit curve":     {slices.Concat(serverHello(TLS12, 0xc02f), handshake(12, []byte{1, 0, 30, 1, 0})), Answer{Version: TLS12, Suite: 0xc02f}},
 		"garbage after it":   {slices.Concat(serverHello(TLS12, 0xc02f), []byte("garbage, not TLS")), Answer{Version: TLS12, Suite: 0xc02f}},
@@ -196,6 +196,7 @@ func TestRecordedAnswers(t *testing.T) {
 	}{
 		"alert":                   {[]byte{21, 3, 3, 0, 2, 2, 40}, Alert(40)},
 		"alert after ServerHello": {slices.Concat(serverHello(TLS12, 0xc02f), []byte{21, 3, 3, 0, 2, 2, 40}), Alert(40)},
+		"closed without a group":  {serverHello(TLS12, 0xc02f), io.EOF},
 		"close_notify":            {[]byte{21, 3, 3, 0, 2, 1, 0}, io.EOF},
 		"closed":                  {nil, io.EOF},
 		"cut":                     {[]byte{22, 3, 3}, io.ErrUnexpectedEOF},

@@ -248,10 +248,10 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 func TestTroubleshootingQuotesVariants(t *testing.T) {
 	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
 	e := exampleOf(UnknownCA)
-	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	for _, said := range clientCertVariants() {
 		assert.Contains(t, words, said)
 	}
+	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	refined := func(highest, version, suite uint16) string {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}
@@ -446,7 +446,7 @@ func exampleOf(typ Type) Evidence {
 	case StartTLSRejected:
 		refusal.Said, e.Err = "454 4.7.0 TLS not available due to local problem", refusal
 	case StartTLSTimeout:
-		e.Err = refusal
+		refusal.Expected, e.Err = "a greeting with code 220", refusal
 	case StartTLSProtocolError:
 		refusal.Said, refusal.Expected, refusal.Err, e.Err = "250 injected", "the TLS handshake", starttls.ErrInjected, refusal
 	case MalformedHandshake:

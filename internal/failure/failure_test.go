@@ -209,6 +209,28 @@ func TestSilenceOnAWellKnownPortNamesItsProtocol(t *testing.T) {
 	assert.NotContains(t, f.Fix, "Set starttls")
 }
 
+func TestSTARTTLSWithTLSFromTheFirstByte(t *testing.T) {
+	for name, c := range map[string]struct {
+		refusal starttls.Error
+		fix     string
+	}{
+		"an alert":                 {starttls.Error{Kind: starttls.ProtocolError, First: "\x15\x03\x03\x00\x02\x02\n"}, "Remove starttls, as the server speaks TLS from the first byte."},
+		"an alert, then the end":   {starttls.Error{Kind: starttls.ConnectionClosed, First: "\x15\x03\x01\x00\x02\x02\n"}, "Remove starttls, as the server speaks TLS from the first byte."},
+		"nothing, and the end":     {starttls.Error{Kind: starttls.ConnectionClosed}, "If the port speaks TLS from the first byte, remove starttls."},
+		"nothing":                  {starttls.Error{Kind: starttls.Timeout}, "If the port speaks TLS from the first byte, remove starttls."},
+		"a greeting, and no reply": {starttls.Error{Kind: starttls.Timeout, First: "220 mx.test ESMTP\r\n"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Explain(Evidence{Step: StartTLS, Err: &c.refusal, Endpoint: "a.example:1", Port: 1, StartTLS: "smtp"})
+			if c.fix == "" {
+				assert.NotContains(t, f.Fix, "emove starttls")
+			} else {
+				assert.Contains(t, f.Fix, c.fix)
+			}
+		})
+	}
+}
+
 func TestWrongSTARTTLSIsRecognizedByTheGreeting(t *testing.T) {
 	for name, c := range map[string]struct {
 		refusal  starttls.Error
@@ -237,4 +259,13 @@ func TestWrongSTARTTLSIsRecognizedByTheGreeting(t *testing.T) {
 	assert.Contains(t, f.Fix, "Set starttls: irc on this target.", "the port decides if the words do not")
 	f = Explain(Evidence{Step: Handshake, Err: io.EOF, Endpoint: "a.example:1", Port: 1, FirstBytes: []byte("<?xml version='1.0'?><stream:stream xmlns='jabber:server'")})
 	assert.Contains(t, f.Fix, "starttls: xmpp-server ")
+}
+
+func TestServerWithoutTheKindOfCertificate(t *testing.T) {
+	refused := &AlertError{Number: 40, Err: io.EOF}
+	f := Explain(Evidence{Step: Handshake, Err: refused, Endpoint: "a.example:1", CertificateType: "ecdsa"})
+	assert.Equal(t, CipherMismatch, f.Type)
+	assert.Contains(t, f.Cause, "refuses clients that accept only an ECDSA certificate.")
+	f = Explain(Evidence{Step: Handshake, Err: refused, Endpoint: "a.example:1", CertificateType: "ecdsa", ClientCertRequested: true})
+	assert.Equal(t, MissingClientCert, f.Type, "the server has sent its certificate by then")
 }

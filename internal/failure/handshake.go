@@ -73,9 +73,6 @@ func signatureMismatch(_ *Failure, e *Evidence) (cause, fix string) {
 }
 
 func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
-	if e.CertificateType != "" {
-		return noSuchCertificate(e)
-	}
 	if e.sentClientCert() {
 		return explainClientCert(e, fmt.Sprintf("%s refused the handshake after it had received the client certificate of %s.",
 			e.Endpoint, quoted(certs.SubjectName(e.ClientCert))), checkServersRule)

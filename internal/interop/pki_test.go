@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -17,7 +18,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
@@ -33,8 +33,11 @@ var (
 	//	root intermediate               the issuers of the servers' certificates
 	//	rsa ecdsa p521 ed25519          for localhost, 127.0.0.1 and ::1, with these keys
 	//	ed448 rsa-pss                   the same with keys that Go does not support; rsa-pss is for RSA-PSS only
-	//	rsa-512 brainpool               the same with keys that Go refuses
 	//	pss-signed sha1 ed448-signed    the same with RSA keys and these signatures
+	//	dsa brainpool-leaf              the same with keys of these kinds
+	//	secp256k1 p224                  and on these curves
+	//	rsa-512 rsa-768 rsa-1000        the same with RSA keys that are too short
+	//	negative-serial                 the same with a serial number that Go does not accept
 	//	b.test                          for another name
 	//	clients issuer                  the root that servers trust for client certificates, and their issuer
 	//	client client-ed25519           client certificates
@@ -46,7 +49,7 @@ var (
 	//	by-no-ca by-brainpool           for localhost, below roots that crypto/x509 does not accept: no-ca brainpool,
 	//	by-negative by-small            negative small; no-ca-fixed and negative-fixed are these roots reissued
 	//
-	// crl.pem is a CRL of issuer that lists revoked, and old-crl.pem is one that has expired. good.ocsp and revoked.ocsp are OCSP staples for rsa.
+	// long-chain.pem is a chain of more than 256 KiB. crl.pem is a CRL of issuer that lists revoked, and old-crl.pem is one that has expired. good.ocsp and revoked.ocsp are OCSP staples for rsa.
 	pki string
 
 	roots       *x509.CertPool                 // trusted by the tests
@@ -89,10 +92,9 @@ func writePKI(dir string) (err error) {
 	server("pss-signed", "rsa", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA256WithRSAPSS })
 	byOpenSSL("ed448", "ed448", "intermediate", serverExtensions)
 	byOpenSSL("rsa-pss", "rsa-pss", "intermediate", serverExtensions)
-	byOpenSSL("rsa-512", "rsa:512", "intermediate", strings.Replace(serverExtensions, "digitalSignature", "digitalSignature,keyEncipherment", 1))
-	byOpenSSL("brainpool", "ec -pkeyopt ec_paramgen_curve:brainpoolP256r1", "intermediate", serverExtensions)
 	byOpenSSL("ed448-ca", "ed448", "intermediate", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n")
 	byOpenSSL("ed448-signed", "rsa:2048", "ed448-ca", serverExtensions)
+	writeUnusual()
 
 	client := func(name, key string, edits ...tlsfarm.Edit) {
 		clientCerts[name] = issue(issuer, name, key, edits...)
@@ -216,22 +218,38 @@ func newKey(kind string) crypto.Signer {
 
 const serverExtensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
 
-// byOpenSSL makes a certificate with openssl and writes it with its key. The key is the value of -newkey, and further options.
-func byOpenSSL(name, key, issuer, extensions string) {
-	write(name+".ext", []byte(extensions))
-	for _, args := range [][]string{
-		slices.Concat([]string{"req", "-new", "-newkey"}, strings.Fields(key), []string{"-nodes", "-keyout", name + ".key", "-subj", "/CN=" + name, "-out", name + ".csr"}),
-		{
-			"x509", "-req", "-in", name + ".csr", "-CA", issuer + ".pem", "-CAkey", issuer + ".key", "-CAcreateserial",
-			"-days", "90", "-extfile", name + ".ext", "-out", name + ".pem",
-		},
-	} {
-		if out, err := openssl(args...).CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("openssl %v: %v: %s", args, err, out))
-		}
+// writeUnusual makes the servers' certificates that crypto/tls does not accept.
+func writeUnusual() {
+	runOpenSSL("dsaparam", "-out", "dsa.params", "1024")
+	byOpenSSL("dsa", "dsa:dsa.params", "intermediate", serverExtensions)
+	for name, curve := range map[string]string{"brainpool-leaf": "brainpoolP256r1", "secp256k1": "secp256k1", "p224": "secp224r1"} {
+		runOpenSSL("ecparam", "-name", curve, "-out", name+".params")
+		byOpenSSL(name, "ec:"+name+".params", "intermediate", serverExtensions)
 	}
+	for _, bits := range []string{"512", "768", "1000"} {
+		byOpenSSL("rsa-"+bits, "rsa:"+bits, "intermediate", serverExtensions)
+	}
+	byOpenSSL("negative-serial", "rsa:2048", "intermediate", serverExtensions, "-set_serial", "-5")
+	write("long-chain.pem", bytes.Repeat(must(os.ReadFile(filepath.Join(pki, "intermediate.pem"))), 500))
+}
+
+// byOpenSSL makes a certificate with openssl and writes it with its key.
+func byOpenSSL(name, key, issuer, extensions string, options ...string) {
+	runOpenSSL("req", "-new", "-newkey", key, "-nodes", "-keyout", name+".key", "-subj", "/CN="+name, "-out", name+".csr")
+	write(name+".ext", []byte(extensions))
+	runOpenSSL(append([]string{
+		"x509", "-req", "-in", name + ".csr", "-CA", issuer + ".pem", "-CAkey", issuer + ".key", "-CAcreateserial",
+		"-days", "90", "-extfile", name + ".ext", "-out", name + ".pem",
+	}, options...)...)
 	chain := must(os.ReadFile(filepath.Join(pki, name+".pem")))
 	write(name+".pem", append(chain, must(os.ReadFile(filepath.Join(pki, issuer+".pem")))...))
+}
+
+// runOpenSSL runs openssl in the directory of the PKI.
+func runOpenSSL(args ...string) {
+	if out, err := openssl(args...).CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("openssl %v: %v: %s", args, err, out))
+	}
 }
 
 // write writes a file that every server may read.

@@ -30,16 +30,6 @@ func TestNginx(t *testing.T) {
 			step: failure.Verify, typ: failure.Type(certs.NameMismatch), code: 62,
 			texts: []string{"not valid for zzz.test, only for localhost, 127.0.0.1, ::1."},
 		},
-		{
-			name: "unknown name, strict SNI", server: "nginx", port: 1, sni: "zzz.test",
-			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			texts: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
-		},
-		{
-			name: "ALPN mismatch", server: "nginx", alpn: "imap",
-			step: failure.Handshake, typ: failure.ALPNMismatch, alert: 120,
-			texts: []string{`"imap"`, "alert 120, no_application_protocol"},
-		},
 	})
 }
 
@@ -98,22 +88,6 @@ func TestHAProxy(t *testing.T) {
 		{name: "no ALPN protocol in common, which it accepts", server: "haproxy", alpn: "imap"},
 		{name: "SNI", server: "haproxy", sni: "b.test"},
 		{name: "strict SNI", server: "haproxy", port: 1, sni: "b.test"},
-
-		{
-			name: "unknown name, strict SNI", server: "haproxy", port: 1, sni: "zzz.test",
-			step: failure.Handshake, typ: failure.UnrecognizedName, alert: 112,
-			texts: []string{"no certificate for the name zzz.test", "alert 112, unrecognized_name"},
-		},
-		{
-			name: "TLS 1.3 only", server: "haproxy", port: 3, max: tls.VersionTLS12,
-			step: failure.Handshake, typ: failure.ProtocolMismatch, alert: 70,
-			texts: []string{"speaks only TLS 1.3. In TLS 1.3 it chose TLS_AES_256_GCM_SHA384.", `min_version: "1.3"`},
-		},
-		{
-			name: "PROXY protocol", server: "haproxy", port: 4,
-			step: failure.Handshake, typ: failure.ConnectionClosed,
-			texts: []string{"closed the connection", "PROXY protocol"},
-		},
 	})
 }
 
@@ -122,11 +96,6 @@ func TestStunnel(t *testing.T) {
 		{name: "TLS 1.3", server: "stunnel"},
 		{name: "TLS 1.2", server: "stunnel", max: tls.VersionTLS12},
 		{name: "SSLRequest of PostgreSQL", server: "stunnel", port: 3, starttls: "postgres"},
-		{
-			name: "pre-shared key only", server: "stunnel", port: 2,
-			step: failure.Handshake, typ: failure.CipherMismatch, alert: 40,
-			texts: []string{"alert 40, handshake_failure", "has no certificate for its clients, only suites with a pre-shared key"},
-		},
 	})
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nginx. PORT has two certificates, ALPN and names; PORT+1 refuses names that it does not know; PORT+2 demands a client
-# certificate.
+# certificate; PORT+3 speaks HTTP without TLS.
 . "$(dirname "$0")/lib.sh"
 need nginx nginx
 work=$1 pki=$2 port=$3
@@ -32,6 +32,9 @@ http {
 		ssl_certificate $pki/rsa.pem; ssl_certificate_key $pki/rsa.key;
 		ssl_client_certificate $pki/clients.pem; ssl_verify_client on;
 		return 200 "welcome\n";
+	}
+	server {
+		listen 127.0.0.1:$((port + 3));
 	}
 }
 END

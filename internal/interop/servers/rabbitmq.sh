@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# RabbitMQ, with the TLS of Erlang. Its own traffic takes PORT+8 and PORT+9.
+# RabbitMQ, with the TLS of Erlang; the option is whether it demands a client certificate: verify_peer or verify_none.
+# Its own traffic takes PORT+8 and PORT+9.
 . "$(dirname "$0")/lib.sh"
 need usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
 work=$1 pki=$2 port=$3
@@ -9,6 +10,8 @@ listeners.ssl.1 = 127.0.0.1:$port
 ssl_options.cacertfile = $pki/clients.pem
 ssl_options.certfile = $pki/rsa.pem
 ssl_options.keyfile = $pki/rsa.key
+ssl_options.verify = $4
+ssl_options.fail_if_no_peer_cert = $([ "$4" = verify_peer ] && echo true || echo false)
 END
 echo '[].' >"$work/plugins"
 # Erlang is where its start script says, which is no more than this.
