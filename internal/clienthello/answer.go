@@ -81,10 +81,9 @@ func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 	if typ != typeServerHello || !a.readServerHello(body, &share) {
 		return nil, errMalformed
 	}
-	if a.Version == TLS13 {
-		if a.Retry || in.decrypt(a, shares, share, append(hello, in.last...)) != nil {
-			return a, nil
-		}
+	readable := a.Version != TLS13 || !a.Retry && in.decrypt(a, shares, share, append(hello, in.last...)) == nil
+	if !readable {
+		return a, nil
 	}
 	err = a.readFlight(in)
 	// Mbed TLS chooses a suite before it looks for a group. If it finds none, it closes the connection.

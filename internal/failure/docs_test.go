@@ -248,10 +248,10 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 func TestTroubleshootingQuotesVariants(t *testing.T) {
 	words := strings.Join(strings.Fields(strings.ReplaceAll(readGuide(t).text, "\n> ", "\n")), " ")
 	e := exampleOf(UnknownCA)
-	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	for _, said := range clientCertVariants() {
 		assert.Contains(t, words, said)
 	}
+	const ecdhe = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
 	refined := func(highest, version, suite uint16) string {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}

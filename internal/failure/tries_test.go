@@ -107,60 +107,74 @@ func TestTriesFindTheCause(t *testing.T) {
 		highest    uint16 // that was offered; TLS 1.3 if it is 0
 	}{
 		"a suite that it prefers is not the cause": {
-			HandshakeFailure, rules{versions: both, suites: []uint16{ccm, gcm13}, groups: []uint16{x448}},
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{ccm, gcm13}, groups: []uint16{x448}},
 			CipherMismatch, "it chose TLS_AES_128_CCM_SHA256 and the group x448.", "Enable TLS_AES_128_GCM_SHA256 on the server. Enable the group X25519 or P-256 on the server. The collector does not support TLS_AES_128_CCM_SHA256 or x448, other clients may.", 0,
 		},
 		"a suite that it prefers to one that could be set": {
-			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, rsa}},
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, rsa}},
 			CipherMismatch, "refuses the offered cipher suites. When every suite that the collector has was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA.", "set tls cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.", 0,
 		},
 		"a suite that it prefers, and a group that could be set": {
-			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{rsa, gcm}, groups: []uint16{p521}},
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{rsa, gcm}, groups: []uint16{p521}},
 			GroupMismatch, "refuses the offered key exchange groups. When every group was offered, it chose the group secp521r1.", "set tls curve_preferences: [P521].", 0,
 		},
 		"a suite that could be set and that it prefers, and a group": {
-			HandshakeFailure, rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, gcm}, groups: []uint16{p521}},
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, gcm}, groups: []uint16{p521}},
 			GroupMismatch, "it chose the group secp521r1.", "set tls curve_preferences: [P521].", 0,
 		},
 		"a group in TLS 1.3, and RSA key exchange in TLS 1.2": {
-			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13, rsa}, groups: []uint16{x448}},
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13, rsa}, groups: []uint16{x448}},
 			GroupMismatch, "it chose the group x448. When less was offered, it chose TLS_RSA_WITH_AES_128_CBC_SHA in TLS 1.2.", `min_version: "1.2" and max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`, 0,
 		},
 		"a suite in TLS 1.2, and TLS 1.3, which was not offered": {
-			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13, dhe}},
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13, dhe}},
 			CipherMismatch, "it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256. When TLS 1.3 was offered, it chose TLS_AES_128_GCM_SHA256 in TLS 1.3.",
 			`set tls min_version: "1.3" and max_version: "1.3".`, tls.VersionTLS12,
 		},
 		"signature that is not seen": {
-			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, needs: 0x0808},
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, needs: 0x0808},
 			SignatureMismatch, "supports none of the offered signature algorithms. When every algorithm was offered, it chose another one.", "ECDSA P-256", 0,
 		},
 		"TLS 1.0 with DHE only": {
-			ProtocolMismatch, rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe}},
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe}},
 			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256.", "Enable TLS 1.2 or 1.3 on the server. The collector does not support TLS 1.0 with TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, other clients may.", 0,
 		},
 		"TLS 1.0, of which a suite could be set": {
-			ProtocolMismatch, rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe, rsa}},
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe, rsa}},
 			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.0" and max_version: "1.0", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`, 0,
 		},
 		"no TLS 1.3, and an old version": {
-			ConnectionClosed, rules{versions: []uint16{tls.VersionTLS11}, suites: []uint16{rsa}, without13: true},
+			ConnectionClosed,
+			rules{versions: []uint16{tls.VersionTLS11}, suites: []uint16{rsa}, without13: true},
 			ProtocolMismatch, "refuses clients that offer TLS 1.3. Of the older versions, it chose TLS 1.1 with TLS_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.1" and max_version: "1.1"`, 0,
 		},
 		"no TLS 1.3, and a suite": {
-			ConnectionClosed, rules{versions: both, suites: []uint16{rsa}, without13: true},
+			ConnectionClosed,
+			rules{versions: both, suites: []uint16{rsa}, without13: true},
 			CipherMismatch, "it chose TLS_RSA_WITH_AES_128_CBC_SHA.", `min_version: "1.2" and max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]`, 0,
 		},
 		"a name, and a suite": {
-			HandshakeFailure, rules{versions: both, suites: []uint16{ccm}, name: "api.example"},
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{ccm}, name: "api.example"},
 			UnrecognizedName, "refuses the name api.example. A client that sends no name is not refused.", "server_name_override", 0,
 		},
 		"a name, said so": {
-			ServerInternalError, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, name: "api.example"},
+			ServerInternalError,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, name: "api.example"},
 			UnrecognizedName, "refuses the name api.example.", "server_name_override", 0,
 		},
 		"nothing that can be seen": {
-			HandshakeFailure, rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}},
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}},
 			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "", 0,
 		},
 		"everything": {
