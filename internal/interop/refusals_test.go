@@ -405,7 +405,7 @@ func signatureRefusals() []row {
 		{name: "RSA-PSS certificate", server: "s_server -cert rsa-pss.pem -key rsa-pss.key", serve: "s_server", texts: []string{"RSA-PSS"}},
 		{name: "brainpool certificate", server: "s_server -cert brainpool-leaf.pem -key brainpool-leaf.key", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"brainpool"}},
 		{name: "secp256k1 certificate", server: "s_server -cert secp256k1.pem -key secp256k1.key", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"secp256k1"}},
-		{name: "P-224 certificate", server: "s_server -cert p224.pem -key p224.key -cipher DEFAULT:@SECLEVEL=0", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"secp224r1"}},
+		{name: "P-224 certificate", server: "s_server -cert p224.pem -key p224.key -cipher DEFAULT:@SECLEVEL=0", serve: "s_server -cert ecdsa.pem -key ecdsa.key", texts: []string{"EC P-224"}},
 		{name: "SHA-1 only", server: "s_server -tls1_2 -sigalgs RSA+SHA1 -cipher ECDHE:@SECLEVEL=0", serve: "s_server -tls1_2 -sigalgs RSA+SHA1:RSA+SHA256 -cipher ECDHE:@SECLEVEL=0", texts: []string{"rsa_pkcs1_sha1"}},
 		{name: "SHA-224 only", server: "s_server -tls1_2 -sigalgs RSA+SHA224 -cipher ECDHE:@SECLEVEL=0", serve: "s_server -tls1_2 -sigalgs RSA+SHA224:RSA+SHA256 -cipher ECDHE", texts: []string{"rsa_pkcs1_sha224"}},
 		{name: "GnuTLS, SHA-1 only", server: gnutls + "+SIGN-RSA-SHA1:%VERIFY_ALLOW_SIGN_WITH_SHA1", serve: gnutls + "+SIGN-RSA-SHA256", texts: []string{"rsa_pkcs1_sha1"}},
@@ -529,11 +529,11 @@ func certificateRefusals() []row {
 		},
 		{
 			name: "negative serial number", server: "s_server -cert negative-serial.pem -key negative-serial.key", serve: "s_server",
-			step: failure.Verify, typ: malformed, texts: []string{"negative serial number"},
+			step: failure.Verify, typ: malformed, texts: []string{"certificate 1 of 2", "its serial number is negative"},
 		},
 		{
 			name: "unreadable intermediate", server: "s_server -cert_chain brainpool-leaf.pem", serve: "s_server",
-			step: failure.Verify, typ: malformed, texts: []string{"certificate 2"},
+			step: failure.Verify, typ: malformed, texts: []string{"certificate 2 of 3", "brainpoolP256r1"},
 		},
 		{
 			name: "GnuTLS, signed with Ed448", server: "gnutls-serv ed448-signed --disable-client-cert", serve: "gnutls-serv rsa --disable-client-cert",
