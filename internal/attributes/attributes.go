@@ -92,8 +92,8 @@ func PutPeerCertificate(a pcommon.Map, peer Peer, h *handshake.Facts, now time.T
 		a.PutInt("tls.cert.key.size", int64(size))
 	}
 	a.PutStr("tls.cert.signature.algorithm", c.SignatureAlgorithm.String())
-	PutText(a, peer.subject, c.Subject.String())
-	PutText(a, peer.issuer, c.Issuer.String())
+	PutText(a, peer.subject, certs.SubjectDN(c))
+	PutText(a, peer.issuer, certs.IssuerDN(c))
 	a.PutStr(peer.notBefore, notBefore)
 	a.PutStr(peer.notAfter, notAfter)
 	a.PutStr(peer.sha256, Hex(Fingerprint(c)))

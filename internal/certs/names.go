@@ -2,6 +2,8 @@ package certs
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"strings"
 )
@@ -22,7 +24,7 @@ func SubjectName(c *x509.Certificate) string {
 	case len(c.EmailAddresses) > 0:
 		return c.EmailAddresses[0]
 	}
-	if name := c.Subject.String(); name != "" {
+	if name := SubjectDN(c); name != "" {
 		return name
 	}
 	return unnamed(c.SubjectKeyId)
@@ -35,10 +37,39 @@ func IssuerName(c *x509.Certificate) string {
 	if c.Issuer.CommonName != "" {
 		return c.Issuer.CommonName
 	}
-	if name := c.Issuer.String(); name != "" {
+	if name := IssuerDN(c); name != "" {
 		return name
 	}
 	return unnamed(c.AuthorityKeyId)
+}
+
+// maxDN is the length in bytes of the longest distinguished name that is written out. The time that pkix needs for it grows
+// with the square of the length. A name of 64 KiB takes a second.
+const maxDN = 4096
+
+// SubjectDN returns the whole distinguished name of a certificate's subject. If it takes more than 4 KiB, it returns only
+// how long it is. The result is not cleaned.
+func SubjectDN(c *x509.Certificate) string { return distinguishedName(c.RawSubject, c.Subject.String) }
+
+// IssuerDN is like SubjectDN, for the issuer.
+func IssuerDN(c *x509.Certificate) string { return distinguishedName(c.RawIssuer, c.Issuer.String) }
+
+// DN is like SubjectDN, for a name in DER. It is empty if der is not a name.
+func DN(der []byte) string {
+	return distinguishedName(der, func() string {
+		var sequence pkix.RDNSequence
+		if rest, err := asn1.Unmarshal(der, &sequence); err != nil || len(rest) > 0 {
+			return ""
+		}
+		return sequence.String()
+	})
+}
+
+func distinguishedName(der []byte, write func() string) string {
+	if len(der) > maxDN {
+		return fmt.Sprintf("a name of %d bytes", len(der))
+	}
+	return write()
 }
 
 func unnamed(keyID []byte) string {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -94,4 +96,25 @@ func assertClean(t *testing.T, s string, limit int) {
 	assert.True(t, utf8.ValidString(s), "%q", s)
 	assert.False(t, strings.ContainsFunc(s, unicode.IsControl), "%q", s)
 	assert.LessOrEqual(t, len(s), limit)
+}
+
+// The time for writing out a distinguished name grows with the square of its length.
+func TestLongDistinguishedNamesAreNotWrittenOut(t *testing.T) {
+	organization := func(n int) tlsfarm.Edit {
+		return func(c *x509.Certificate) {
+			c.Subject = pkix.Name{Organization: slices.Repeat([]string{"Root"}, n)}
+		}
+	}
+	short, long := tlsfarm.NewAuthority("", organization(40)).Certificate, tlsfarm.NewAuthority("", organization(4000)).Certificate
+	assert.Equal(t, short.Subject.String(), SubjectDN(short))
+	assert.Equal(t, short.Issuer.String(), IssuerDN(short))
+	assert.Equal(t, short.Subject.String(), DN(short.RawSubject))
+	assert.True(t, namesRoot(short))
+
+	said := fmt.Sprintf("a name of %d bytes", len(long.RawSubject))
+	for _, name := range []string{SubjectDN(long), IssuerDN(long), DN(long.RawSubject), SubjectName(long), IssuerName(long)} {
+		assert.Equal(t, said, name)
+	}
+	assert.False(t, namesRoot(long))
+	assert.Empty(t, DN([]byte("no name")))
 }

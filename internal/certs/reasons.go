@@ -68,8 +68,12 @@ func issuerIsMissing(n *node) bool {
 
 var rootWord = regexp.MustCompile(`(?i)\broot\b`)
 
-// namesRoot reports whether the name of c's issuer says that it is a root.
-func namesRoot(c *x509.Certificate) bool { return rootWord.MatchString(c.Issuer.String()) }
+// namesRoot reports whether the name of c's issuer says that it is a root. It is called for each path, so it does not read
+// names that are longer than those of real CAs.
+func namesRoot(c *x509.Certificate) bool {
+	const most = 1024 // bytes
+	return len(c.RawIssuer) <= most && rootWord.MatchString(IssuerDN(c))
+}
 
 // isNamesakeHint reports whether an error of crypto/x509 shows that a trusted root has the issuer's name, but its key did
 // not make the signature. Either the certificate was altered or the CA has a new key. These cannot be distinguished, as the

@@ -3,8 +3,6 @@ package certs
 import (
 	"cmp"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	encodingasn1 "encoding/asn1"
 	"fmt"
 	"regexp"
 	"slices"
@@ -245,11 +243,7 @@ func (c *looseCertificate) subject() string {
 			return string(name)
 		}
 	}
-	var sequence pkix.RDNSequence
-	if _, err := encodingasn1.Unmarshal(c.rawSubject(), &sequence); err != nil {
-		return ""
-	}
-	return sequence.String()
+	return DN(c.rawSubject())
 }
 
 // rawSubject returns the subject as x509.Certificate.RawSubject has it.

@@ -223,7 +223,7 @@ func nothingWrong(e *Evidence) string {
 		alone = " The certificate of its issuer is not in cert_file."
 	}
 	return fmt.Sprintf("It is valid by the collector's clock until %s: the server's clock, trust or rules are at fault. Its subject is %s%s.%s",
-		text.Moment(c.NotAfter), text.Clean(c.Subject.String(), maxName), names, alone)
+		text.Moment(c.NotAfter), text.Clean(certs.SubjectDN(c), maxName), names, alone)
 }
 
 // refusedClientCert explains an alert that a server sends for a client certificate. otherwise is the fix if we know

@@ -56,7 +56,7 @@ func atFault(e *Evidence) string {
 // subjectOf returns the name of a certificate for a sentence.
 func subjectOf(c *x509.Certificate) string {
 	switch name := certs.SubjectName(c); {
-	case c.Subject.String() != "" || len(certs.Names(c)) > 0:
+	case certs.SubjectDN(c) != "" || len(certs.Names(c)) > 0:
 		return quoted(name)
 	case len(c.SubjectKeyId) > 0:
 		return "with " + name
@@ -67,7 +67,7 @@ func subjectOf(c *x509.Certificate) string {
 // issuerOf returns the name of a certificate's issuer for a sentence.
 func issuerOf(c *x509.Certificate) string {
 	switch name := certs.IssuerName(c); {
-	case c.Issuer.String() != "":
+	case certs.IssuerDN(c) != "":
 		return quoted(name)
 	case len(c.AuthorityKeyId) > 0:
 		return "the CA with " + name
@@ -77,7 +77,7 @@ func issuerOf(c *x509.Certificate) string {
 
 // apposed returns a noun and the name of a certificate's issuer behind it, such as: the issuer "Example CA".
 func apposed(noun string, c *x509.Certificate) string {
-	if c.Issuer.String() != "" {
+	if certs.IssuerDN(c) != "" {
 		return noun + " " + issuerOf(c)
 	}
 	return noun + ", " + issuerOf(c) + ","

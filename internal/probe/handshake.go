@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"net/netip"
 	"time"
 
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/handshake"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
@@ -139,9 +138,8 @@ func distinguishedNames(raw [][]byte) []string {
 	const most = 100
 	var names []string
 	for _, der := range raw[:min(len(raw), most)] {
-		var rdn pkix.RDNSequence
-		if rest, err := asn1.Unmarshal(der, &rdn); err == nil && len(rest) == 0 {
-			names = append(names, text.Clean(rdn.String(), 256))
+		if name := certs.DN(der); name != "" {
+			names = append(names, text.Clean(name, 256))
 		}
 	}
 	return names

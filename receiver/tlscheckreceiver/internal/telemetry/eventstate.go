@@ -71,7 +71,7 @@ func describe(c *x509.Certificate) *description {
 	d := &description{
 		SHA256:       attributes.Hex(attributes.Fingerprint(c)),
 		Subject:      clean(certs.SubjectName(c)),
-		IssuerDN:     clean(c.Issuer.String()),
+		IssuerDN:     clean(certs.IssuerDN(c)),
 		NotBefore:    c.NotBefore,
 		NotAfter:     c.NotAfter,
 		IssuerDigest: digest(string(c.RawIssuer)),

@@ -156,7 +156,7 @@ func (r *Recorder) recordTimeLeft(o probe.Outcome, ts pcommon.Timestamp) {
 			sans = append(sans, text.Clean(n, attributes.MaxName))
 		}
 		r.metricsBuilder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(c.NotAfter.Sub(about.End).Seconds())),
-			text.Clean(c.Issuer.String(), attributes.MaxName), text.Clean(c.Subject.CommonName, attributes.MaxName), sans)
+			text.Clean(certs.IssuerDN(c), attributes.MaxName), text.Clean(c.Subject.CommonName, attributes.MaxName), sans)
 	}
 	resource := metadata.NewResourceBuilder(r.resourceAttributes)
 	resource.SetServiceName(metadata.Type.String())
