@@ -633,6 +633,21 @@ func TestHostileChains(t *testing.T) {
 	for i := len(keys) - 2; i >= 0; i-- {
 		long = append(long, namesake(i+1).Intermediate([]string{"A", "B"}[i%2], keys[i]).Certificate)
 	}
+	// Few keys, so few signatures are checked, but each layer multiplies the number of paths.
+	layers := certs()
+	above := tlsfarm.NewAuthority("Unknown")
+	for layer := range 10 {
+		key := tlsfarm.Key(edKey())
+		var same *tlsfarm.Authority
+		for i := range 8 {
+			same = above.Intermediate(fmt.Sprint("Layer ", layer), key, tlsfarm.Names(fmt.Sprint(i)), func(c *x509.Certificate) {
+				c.IssuingCertificateURL = []string{"http://pki.example/"}
+			})
+			layers = append(layers, same.Certificate)
+		}
+		above = same
+	}
+	layers = append(certs(above.Issue("leaf").Leaf), layers...)
 	root := tlsfarm.NewAuthority("B") // with a name in the chain, so that it is tried too
 	for name, tt := range map[string]struct {
 		presented []*x509.Certificate
@@ -640,10 +655,11 @@ func TestHostileChains(t *testing.T) {
 	}{
 		"many namesakes": {certs(tlsfarm.NewAuthority("A", tlsfarm.Key(edKey())).Issue("leaf"), many), UntrustedCA},
 		"long":           {long, Malformed},
+		"many paths":     {layers, Malformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := scene{presented: tt.presented, roots: certs(root)}.verify(t)
-			assert.Less(t, len(v.Chain), 10, "the search must stop")
+			assert.Less(t, len(v.Chain), 12, "the search must stop")
 			assert.Equal(t, tt.want, v.Primary().Fault)
 			if tt.want == Malformed {
 				assert.ErrorIs(t, v.Primary().Err, ErrTooMuchWork)
