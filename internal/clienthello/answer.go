@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -31,6 +32,8 @@ func (a Alert) Error() string { return fmt.Sprintf("alert %d", uint8(a)) }
 var (
 	errMalformed = errors.New("the server's answer is malformed")
 	errTooLong   = errors.New("the server's answer is too long")
+
+	errNotOffered = errors.New("the server chose what was not offered")
 )
 
 // Handshake messages (RFC 8446, section 4; RFC 5246, section 7.4).
@@ -80,6 +83,9 @@ func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 	var share []byte
 	if typ != typeServerHello || !a.readServerHello(body, &share) {
 		return nil, errMalformed
+	}
+	if !a.chosenFrom(&o) {
+		return nil, errNotOffered
 	}
 	readable := a.Version != TLS13 || !a.Retry && in.decrypt(a, shares, share, append(hello, in.last...)) == nil
 	if !readable {
@@ -132,6 +138,17 @@ func (a *Answer) readServerHello(s cryptobyte.String, share *[]byte) bool {
 		}
 	}
 	return true
+}
+
+// chosenFrom reports whether the server chose the version, the suite and the group from the offer. An older version than
+// MinVersion was offered too, unless MaxVersion is TLS13: only then is the lowest version sent.
+func (a *Answer) chosenFrom(o *Offer) bool {
+	lowest := uint16(SSL30)
+	if o.MaxVersion >= TLS13 {
+		lowest = o.MinVersion
+	}
+	return a.Version >= lowest && a.Version <= o.MaxVersion && slices.Contains(o.Suites, a.Suite) &&
+		(a.Group == 0 || slices.Contains(o.Groups, a.Group))
 }
 
 // readFlight reads the messages after the ServerHello.

@@ -107,7 +107,6 @@ func TestAnswers(t *testing.T) {
 // crypto/tls reads our ClientHello and finds in it what was offered.
 func TestOffer(t *testing.T) {
 	o := everything()
-	o.Protocols = []string{"h2", "http/1.1"}
 	var seen tls.ClientHelloInfo
 	s := tlsfarm.TLS(&tls.Config{GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
 		seen = *info
@@ -116,7 +115,7 @@ func TestOffer(t *testing.T) {
 	_, err := ask(t, s, o)
 	assert.Equal(t, Alert(80), err)
 	assert.Equal(t, o.ServerName, seen.ServerName)
-	assert.Equal(t, o.Protocols, seen.SupportedProtos)
+	assert.Empty(t, seen.SupportedProtos)
 	assert.Equal(t, []uint16{0x304, 0x303, 0x302, 0x301, 0x300}, seen.SupportedVersions)
 	assert.Equal(t, append(slices.Clone(o.Suites), 0xff), seen.CipherSuites)
 	assert.Len(t, seen.SupportedCurves, len(o.Groups))
@@ -168,7 +167,6 @@ func TestRecordedAnswers(t *testing.T) {
 	}{
 		"SSL 3.0":               {serverHello(SSL30, 5), Answer{Version: SSL30, Suite: 5}},
 		"a warning before":      {slices.Concat(warning, serverHello(TLS10, 5)), Answer{Version: TLS10, Suite: 5}},
-		"an unknown suite":      {serverHello(TLS12, 0xfefe), Answer{Version: TLS12, Suite: 0xfefe}},
 		"DHE, signed with DSA":  {slices.Concat(serverHello(TLS12, 0xa2), dhe), Answer{Version: TLS12, Suite: 0xa2, Scheme: 0x0402}},
 		"DHE, anonymous":        {slices.Concat(serverHello(TLS12, 0xa6), dhe), Answer{Version: TLS12, Suite: 0xa6}},
 		"ECDHE, pre-shared key": {slices.Concat(serverHello(TLS12, 0xc035), handshake(12, []byte{0, 1, 'h', 3, 0, 30, 1, 0})), Answer{Version: TLS12, Suite: 0xc035, Group: 30}},
@@ -197,6 +195,9 @@ func TestRecordedAnswers(t *testing.T) {
 		"alert":                   {[]byte{21, 3, 3, 0, 2, 2, 40}, Alert(40)},
 		"alert after ServerHello": {slices.Concat(serverHello(TLS12, 0xc02f), []byte{21, 3, 3, 0, 2, 2, 40}), Alert(40)},
 		"closed without a group":  {serverHello(TLS12, 0xc02f), io.EOF},
+		"an unknown suite":        {serverHello(TLS12, 0xfefe), errNotOffered},
+		"an unknown version":      {serverHello(0x7f12, 0xc02f), errNotOffered},
+		"version 0":               {serverHello(0, 0xc02f), errNotOffered},
 		"close_notify":            {[]byte{21, 3, 3, 0, 2, 1, 0}, io.EOF},
 		"closed":                  {nil, io.EOF},
 		"cut":                     {[]byte{22, 3, 3}, io.ErrUnexpectedEOF},
@@ -285,4 +286,21 @@ func FuzzAsk(f *testing.F) {
 			t.Fatal("neither an answer nor an error")
 		}
 	})
+}
+
+// A server that follows the client's order must not choose what is worst.
+func TestSuitesAreInOrder(t *testing.T) {
+	all := Suites()
+	at := func(name string) int {
+		i := slices.IndexFunc(all, func(id uint16) bool { return SuiteName(id) == name })
+		require.GreaterOrEqual(t, i, 0, name)
+		return i
+	}
+	for i, names := 0, []string{
+		"TLS_DHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_RSA_WITH_RC4_128_MD5", "TLS_ECDHE_RSA_WITH_NULL_SHA",
+		"TLS_DH_anon_WITH_AES_128_GCM_SHA256",
+	}; i+1 < len(names); i++ {
+		assert.Less(t, at(names[i]), at(names[i+1]))
+	}
+	assert.Less(t, at("TLS_ECDHE_RSA_WITH_NULL_SHA"), at("TLS_PSK_WITH_AES_128_GCM_SHA256"), "a server may have both")
 }

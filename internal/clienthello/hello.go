@@ -23,14 +23,14 @@ const (
 	TLS13 = 0x0304
 )
 
-// Offer is what a ClientHello offers. Each list is in order of preference.
+// Offer is what a ClientHello offers. Each list is in order of preference. It offers no ALPN protocols, so that a server
+// does not refuse it for those.
 type Offer struct {
 	MinVersion, MaxVersion uint16   // from SSL30 to TLS13
 	Suites                 []uint16 // of all versions
 	Groups                 []uint16
 	Schemes                []uint16 // signature schemes
 	ServerName             string   // not sent if it is empty or an address
-	Protocols              []string // ALPN
 }
 
 // Extensions (RFC 8446, section 4.2).
@@ -39,7 +39,6 @@ const (
 	extSupportedGroups      = 10
 	extPointFormats         = 11
 	extSignatureAlgorithms  = 13
-	extALPN                 = 16
 	extExtendedMasterSecret = 23
 	extSupportedVersions    = 43
 	extKeyShare             = 51
@@ -89,15 +88,6 @@ func (o *Offer) addExtensions(b *cryptobyte.Builder, shares []keyShare) {
 	add(extSupportedGroups, func(b *cryptobyte.Builder) { addList(b, o.Groups) })
 	add(extPointFormats, func(b *cryptobyte.Builder) { b.AddBytes([]byte{3, 0, 1, 2}) })
 	add(extSignatureAlgorithms, func(b *cryptobyte.Builder) { addList(b, o.Schemes) })
-	if len(o.Protocols) > 0 {
-		add(extALPN, func(b *cryptobyte.Builder) {
-			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
-				for _, p := range o.Protocols {
-					b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(p)) })
-				}
-			})
-		})
-	}
 	if o.MaxVersion < TLS13 {
 		return
 	}

@@ -69,13 +69,14 @@ func Suites() []uint16 {
 }
 
 func rank(suite string) int {
-	for _, weak := range []string{"NULL", "EXPORT", "anon", "PSK", "SRP", "KRB5", "ECCPWD", "RC4", "RC2", "DES", "MD5"} {
-		if strings.Contains(suite, weak) {
-			return 2
+	for i, kind := range [][]string{
+		{"anon", "PSK", "SRP", "KRB5", "ECCPWD"}, // without a certificate
+		{"NULL", "EXPORT", "RC4", "RC2", "DES", "MD5"},
+		{"CBC", "GOST"},
+	} {
+		if slices.ContainsFunc(kind, func(k string) bool { return strings.Contains(suite, k) }) {
+			return 3 - i
 		}
-	}
-	if strings.Contains(suite, "CBC") || strings.Contains(suite, "GOST") {
-		return 1
 	}
 	return 0
 }

@@ -146,7 +146,7 @@ func offerOf(cfg *tls.Config) clienthello.Offer {
 	var hello bytes.Buffer
 	_ = tls.Client(oneWay{Writer: &hello, Reader: new(bytes.Buffer)}, cfg).Handshake() // fails, as there is no answer
 	_ = tls.Server(oneWay{Writer: io.Discard, Reader: &hello}, &tls.Config{GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
-		o.Suites, o.ServerName, o.Protocols = info.CipherSuites, info.ServerName, info.SupportedProtos
+		o.Suites, o.ServerName = info.CipherSuites, info.ServerName
 		for _, id := range info.SupportedCurves {
 			o.Groups = append(o.Groups, uint16(id))
 		}
