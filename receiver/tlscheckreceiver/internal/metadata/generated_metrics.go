@@ -1647,7 +1647,7 @@ type metricTLSValidationErrors struct {
 // init fills tls.validation.errors metric with initial data.
 func (m *metricTLSValidationErrors) init() {
 	m.data.SetName("tls.validation.errors")
-	m.data.SetDescription("Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate. Server and receiver judge the receiver's own, in points with tls.peer.")
+	m.data.SetDescription("Every reason why a certificate is invalid, and warnings such as near_expiry. Points with tls.peer are about the receiver's own client certificate, as judged by the receiver and by the server.")
 	m.data.SetUnit("{error}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)

@@ -1001,7 +1001,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["tls.validation.errors"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Every reason why a certificate is invalid, and warnings such as near_expiry. The receiver judges the server's certificate. Server and receiver judge the receiver's own, in points with tls.peer.", mi.Description())
+					assert.Equal(t, "Every reason why a certificate is invalid, and warnings such as near_expiry. Points with tls.peer are about the receiver's own client certificate, as judged by the receiver and by the server.", mi.Description())
 					assert.Equal(t, "{error}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
