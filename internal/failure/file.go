@@ -74,11 +74,11 @@ func fileKeyMismatch(_ *Failure, e *Evidence) (cause, fix string) {
 		return fmt.Sprintf("The private key in %s fits the certificate %s in %s, but that is not the first one there. Servers take the first.", key.Path, subject, e.Endpoint),
 			"Write the certificate of the key before the others."
 	}
-	return fmt.Sprintf("The private key in %s does not fit the certificate %s in %s: %s. A server does not start with these two.", key.Path, subject, e.Endpoint, key.Detail),
+	return fmt.Sprintf("The private key in %s does not fit the certificate %s in %s: %s. A server cannot use these two together.", key.Path, subject, e.Endpoint, key.Detail),
 		"Set key_path to the key that the certificate was requested with. If that is what the server uses too, put that key or the key's own certificate there. If the key is lost, reissue the certificate for the key that is there."
 }
 
-// withoutKey says what to do if a key shall not be read.
+// withoutKey says what to do if the key is not to be read.
 const withoutKey = " Or remove key_path: the certificate is watched without it."
 
 func fileKeyUnreadable(_ *Failure, e *Evidence) (cause, fix string) {

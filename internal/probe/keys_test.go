@@ -48,7 +48,7 @@ func TestKeyOutcomes(t *testing.T) {
 		"another key": {
 			sitePEM, otherKey,
 			[]failure.Type{"file_key_mismatch"},
-			`The private key in KEY does not fit the certificate "www" in FILE: both have an ECDSA key on the curve P-256, but not the same one. A server does not start with these two.`,
+			`The private key in KEY does not fit the certificate "www" in FILE: both have an ECDSA key on the curve P-256, but not the same one. A server cannot use these two together.`,
 			"Set key_path to the key that the certificate was requested with.",
 		},
 		"key of an intermediate": {
@@ -60,7 +60,7 @@ func TestKeyOutcomes(t *testing.T) {
 		"expired too": {
 			oldPEM, otherKey,
 			[]failure.Type{"file_key_mismatch", "cert_expired"},
-			`The private key in KEY does not fit the certificate "www" in FILE: both have an ECDSA key on the curve P-256, but not the same one. A server does not start with these two. Also: cert_expired.`, "Set key_path",
+			`The private key in KEY does not fit the certificate "www" in FILE: both have an ECDSA key on the curve P-256, but not the same one. A server cannot use these two together. Also: cert_expired.`, "Set key_path",
 		},
 		"missing": {
 			sitePEM, nil,
