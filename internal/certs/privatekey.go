@@ -62,16 +62,29 @@ const (
 // CheckKey reports whether the private key in the file at path fits the first of the certificates. The error is nil or a
 // *FileError with a *KeyError. The key is not kept, and its bytes are cleared.
 func CheckKey(path string, certificates []*x509.Certificate) (err error) {
-	key, problem := readKey(path)
-	fault := FileKeyUnreadable
+	data, problem := readKey(path)
 	if problem == nil {
-		fault, problem = FileKeyMismatch, key.compare(certificates)
+		problem = CompareKey(data, certificates)
 	}
 	if problem == nil {
 		return nil
 	}
 	problem.Path = path
+	fault := FileKeyUnreadable
+	if problem.Problem == KeyDiffers || problem.Problem == KeyFitsAnother {
+		fault = FileKeyMismatch
+	}
 	return &FileError{Fault: fault, Err: problem}
+}
+
+// CompareKey is like CheckKey, for the content of a file, which it clears. It returns nil if the key fits, or if it can be
+// read and there are no certificates.
+func CompareKey(data []byte, certificates []*x509.Certificate) *KeyError {
+	key, problem := parseKeyFile(data)
+	if problem == nil && len(certificates) > 0 {
+		problem = key.compare(certificates)
+	}
+	return problem
 }
 
 // comparedKey is the public part of a private key, or the key of a certificate.
@@ -81,7 +94,7 @@ type comparedKey struct {
 	name  string           // in words, such as "an RSA key of 2048 bits"
 }
 
-func readKey(path string) (*comparedKey, *KeyError) {
+func readKey(path string) ([]byte, *KeyError) {
 	data, err := diskfile.Read(path, maxKeyFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -93,7 +106,7 @@ func readKey(path string) (*comparedKey, *KeyError) {
 	case err != nil:
 		return nil, &KeyError{Problem: KeyNotKey, Detail: text.Clean(err.Error(), maxWhy)}
 	}
-	return parseKeyFile(data)
+	return data, nil
 }
 
 // parseKeyFile returns the first private key in data, PEM or DER, as that is the one that servers use. It clears data.
