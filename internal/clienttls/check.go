@@ -82,9 +82,17 @@ func checkSuite(name string, allowInsecure bool, errorf func(string, ...any)) {
 // maxFile is the maximum size of a certificate, key or CA file in bytes. A bundle of all public CAs has about 200 KiB.
 const maxFile = 16 << 20
 
+// quotedPath returns path in quotation marks, after a space. It is empty if path is PEM text, as that may be a key.
+func quotedPath(path string) string {
+	if strings.Contains(path, "-----BEGIN") {
+		return ""
+	}
+	return fmt.Sprintf(" %q", path)
+}
+
 // readFile reads the file that is the value of key.
 func readFile(key, path string, errorf func(string, ...any)) ([]byte, bool) {
-	if strings.Contains(path, "-----BEGIN") { // it may be a key, so it is never quoted
+	if quotedPath(path) == "" {
 		errorf("%s: has PEM text instead of a path; write the text to a file, and its path here, or use %s_pem", key, strings.TrimSuffix(key, "_file"))
 		return nil, false
 	}

@@ -18,11 +18,11 @@ import (
 // is what was checked, and nothing else reads the files.
 func checkKeyPair(c *configtls.ClientConfig, errorf func(string, ...any)) {
 	if c.CertFile != "" && c.CertPem != "" {
-		errorf("cert_file: cannot be combined with cert_pem; use one of the two")
+		errorf("cert_file:%s cannot be combined with cert_pem; use one of the two", quotedPath(c.CertFile))
 		return
 	}
 	if c.KeyFile != "" && c.KeyPem != "" {
-		errorf("key_file: cannot be combined with key_pem; use one of the two")
+		errorf("key_file:%s cannot be combined with key_pem; use one of the two", quotedPath(c.KeyFile))
 		return
 	}
 	hasCert, hasKey := c.CertFile != "" || c.CertPem != "", c.KeyFile != "" || c.KeyPem != ""
