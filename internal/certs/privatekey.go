@@ -6,6 +6,7 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
@@ -194,8 +195,7 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 	case !s.ReadASN1Integer(&version):
 		return nil, malformed
 	}
-	var key any
-	var err error
+	var key crypto.PublicKey
 	isPSS, unknown := false, ""
 	switch {
 	case s.PeekASN1Tag(der.SEQUENCE):
@@ -204,24 +204,30 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 		if !s.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) || !s.ReadASN1(&inner, der.OCTET_STRING) {
 			return nil, malformed
 		}
-		if isPSS = id.Equal(oidRSAPSS); isPSS {
-			key, err = x509.ParsePKCS1PrivateKey(inner)
-			break
-		}
-		key, err = x509.ParsePKCS8PrivateKey(element)
-		if id.Equal(oidEC) {
-			unknown = curveProblem(algorithm)
-		} else if !id.Equal(oidRSAEncryption) && !id.Equal(oidEd25519) && !id.Equal(oidX25519) {
+		switch isPSS = id.Equal(oidRSAPSS); {
+		case isPSS || id.Equal(oidRSAEncryption):
+			if k := rsaPublicHalf(inner); k != nil {
+				key = k
+			}
+		case id.Equal(oidEC):
+			key, unknown = parseEC(inner, algorithm)
+		case id.Equal(oidEd25519):
+			if k := ed25519PublicHalf(inner); k != nil {
+				key = k
+			}
+		case id.Equal(oidX25519): // which no certificate has that a server presents
+			if k, err := x509.ParsePKCS8PrivateKey(element); err == nil {
+				key = k.(*ecdh.PrivateKey).Public()
+			}
+		default:
 			unknown = "it is " + keyOfKind(id)
 		}
 	case s.PeekASN1Tag(der.OCTET_STRING):
-		var parameters cryptobyte.String
-		key, err = x509.ParseECPrivateKey(element)
-		if s.SkipASN1(der.OCTET_STRING) && s.ReadASN1(&parameters, context0) {
-			unknown = curveProblem(parameters)
-		}
+		key, unknown = parseEC(element, nil)
 	default:
-		key, err = x509.ParsePKCS1PrivateKey(element)
+		if k := rsaPublicHalf(element); k != nil {
+			key = k
+		}
 		n := 1
 		for s.SkipASN1(der.INTEGER) {
 			n++
@@ -230,14 +236,40 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 			unknown = "it is a key of the kind DSA"
 		}
 	}
-	signer, ok := key.(interface{ Public() crypto.PublicKey })
 	switch {
-	case err == nil && ok:
-		return newComparedKey(signer.Public(), isPSS), nil
+	case key != nil:
+		return newComparedKey(key, isPSS), nil
 	case unknown != "":
 		return nil, &KeyError{Problem: KeyUnknownType, Detail: unknown}
 	}
-	return nil, malformed // the error of crypto/x509 might quote parts of the key
+	return nil, malformed
+}
+
+// parseEC returns the public half of a key in SEC 1 (RFC 5915). PKCS#8 has the parameters of its curve elsewhere. The key is
+// nil if it is malformed, or if Go does not have its curve, and then unknown is why.
+func parseEC(s, parameters cryptobyte.String) (key crypto.PublicKey, unknown string) {
+	var private cryptobyte.String
+	var version int
+	if !s.ReadASN1(&s, der.SEQUENCE) || !s.ReadASN1Integer(&version) || version != 1 || !s.ReadASN1(&private, der.OCTET_STRING) {
+		return nil, ""
+	}
+	if len(parameters) == 0 && (!s.ReadASN1(&parameters, context0) || len(parameters) == 0) {
+		return nil, ""
+	}
+	if unknown = curveProblem(parameters); unknown != "" {
+		return nil, unknown
+	}
+	var id asn1.ObjectIdentifier
+	if !parameters.ReadASN1ObjectIdentifier(&id) {
+		return nil, ""
+	}
+	curve := map[string]elliptic.Curve{
+		"EC P-224": elliptic.P224(), "EC P-256": elliptic.P256(), "EC P-384": elliptic.P384(), "EC P-521": elliptic.P521(),
+	}["EC "+kindName(id)]
+	if k := ecPublicHalf(curve, private); k != nil {
+		return k, ""
+	}
+	return nil, ""
 }
 
 var (
