@@ -201,7 +201,8 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 	case s.PeekASN1Tag(der.SEQUENCE):
 		var algorithm, inner cryptobyte.String
 		var id asn1.ObjectIdentifier
-		if !s.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) || !s.ReadASN1(&inner, der.OCTET_STRING) {
+		if !s.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) || !s.ReadASN1(&inner, der.OCTET_STRING) ||
+			!isElement(algorithm) {
 			return nil, malformed
 		}
 		switch isPSS = id.Equal(oidRSAPSS); {
@@ -253,8 +254,14 @@ func parseEC(s, parameters cryptobyte.String) (key crypto.PublicKey, unknown str
 	if !s.ReadASN1(&s, der.SEQUENCE) || !s.ReadASN1Integer(&version) || version != 1 || !s.ReadASN1(&private, der.OCTET_STRING) {
 		return nil, ""
 	}
-	if len(parameters) == 0 && (!s.ReadASN1(&parameters, context0) || len(parameters) == 0) {
+	var own, public cryptobyte.String
+	var hasPublic bool
+	if !s.ReadOptionalASN1(&own, nil, context0) || !s.ReadOptionalASN1(&public, &hasPublic, context1.Constructed()) || len(s) > 0 ||
+		!isElement(own) || hasPublic && !public.ReadASN1BitString(new(asn1.BitString)) {
 		return nil, ""
+	}
+	if len(parameters) == 0 {
+		parameters = own
 	}
 	if unknown = curveProblem(parameters); unknown != "" {
 		return nil, unknown
@@ -270,6 +277,11 @@ func parseEC(s, parameters cryptobyte.String) (key crypto.PublicKey, unknown str
 		return k, ""
 	}
 	return nil, ""
+}
+
+// isElement reports whether s is one DER element, or empty.
+func isElement(s cryptobyte.String) bool {
+	return len(s) == 0 || s.ReadAnyASN1(new(cryptobyte.String), new(der.Tag)) && len(s) == 0
 }
 
 var (

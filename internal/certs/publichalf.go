@@ -59,31 +59,70 @@ func rsaPublicHalf(s cryptobyte.String) *rsa.PublicKey {
 		if !others.ReadASN1(&other, der.SEQUENCE) {
 			return nil
 		}
-		primes = append(primes, read(&other)) // crypto/x509 ignores what follows it
+		primes = append(primes, read(&other))
+		_, _ = read(&other), read(&other) // its exponent and coefficient, which crypto/x509 ignores too
+		if len(other) > 0 {
+			return nil
+		}
 	}
 	if !positive || len(s) > 0 || len(others) > 0 {
 		return nil
 	}
 
-	// equal reports whether a and b are the same modulo m.
-	equal := func(a, b, m *big.Int) bool {
-		_, x := number().QuoRem(a, m, number())
-		_, y := number().QuoRem(b, m, number())
-		return x.Cmp(y) == 0
-	}
-	product, de := one, number().Mul(d, big.NewInt(int64(exponent)))
-	for i, prime := range primes {
+	product := one
+	for _, prime := range primes {
 		if prime.Cmp(one) <= 0 {
 			return nil
 		}
 		product = number().Mul(product, prime)
-		less := number().Sub(prime, one)
-		if !equal(de, one, less) || coefficients != nil && i < 2 && !equal(coefficients[i], d, less) {
+	}
+	if product.Cmp(n) != 0 {
+		return nil
+	}
+
+	// math/big leaves a copy of what it divides by in memory. So all divisions are by n, which is public.
+
+	// divides reports whether prime divides x. The others are the product of the other primes.
+	divides := func(prime, others, x *big.Int) bool {
+		_, rest := number().QuoRem(number().Mul(x, others), n, number())
+		return rest.Sign() == 0
+	}
+	// lessDivides reports whether prime-1 divides x, which is at most n times the exponent. If it does, and the quotient is k,
+	// x*others = k*(prime-1)*others = k*n - k*others, so k = (x*others + k*others)/n. Each such step makes the error of
+	// an estimate of k smaller by the size of prime.
+	lessDivides := func(prime, others, x *big.Int) bool {
+		start, rest := number().QuoRem(number().Mul(x, others), n, number())
+		next := func(estimate *big.Int) *big.Int {
+			sum := number().Add(number().Mul(estimate, others), rest)
+			quotient, _ := number().QuoRem(sum, n, number())
+			return number().Add(start, quotient)
+		}
+		k := start
+		for range primes {
+			k = next(k)
+		}
+		k = next(number().Add(k, one)) // without one, it could stay at k-1
+		return number().Mul(k, number().Sub(prime, one)).Cmp(x) == 0
+	}
+	inverse := func(x, of *big.Int) *big.Int { return number().Sub(number().Mul(x, of), one) }
+	e := big.NewInt(int64(exponent))
+	for i, prime := range primes {
+		others := one
+		for j, other := range primes {
+			if j != i {
+				others = number().Mul(others, other)
+			}
+		}
+		valid := lessDivides(prime, others, inverse(d, e))
+		if coefficients != nil && i < 2 { // dP, dQ
+			valid = valid && lessDivides(prime, others, inverse(coefficients[i], e))
+		}
+		if coefficients != nil && i == 0 { // qInv
+			valid = valid && divides(prime, others, inverse(coefficients[2], q))
+		}
+		if !valid {
 			return nil
 		}
-	}
-	if product.Cmp(n) != 0 || coefficients != nil && !equal(number().Mul(coefficients[2], q), one, p) {
-		return nil
 	}
 	return &rsa.PublicKey{N: n, E: exponent}
 }
