@@ -105,15 +105,40 @@ func TestBadLeaf(t *testing.T) {
 	}
 }
 
-// TestUnreadableInEncryptedPKCS12 checks a certificate that the library refuses, with the rest of its part.
+// TestUnreadableInEncryptedPKCS12 checks that a certificate that cannot be read does not hide the others in its part.
 func TestUnreadableInEncryptedPKCS12(t *testing.T) {
 	dir := filesDir(t)
 	openssl := command(t, "openssl", dir)
 	openssl("ecparam", "-name", "brainpoolP256r1", "-genkey", "-noout", "-out", "brainpool.key")
-	openssl("req", "-x509", "-new", "-key", "brainpool.key", "-subj", "/CN=brainpool", "-out", "brainpool.pem")
-	openssl("pkcs12", "-export", "-in", "brainpool.pem", "-inkey", "brainpool.key", "-certfile", "ca.pem", "-out", "brainpool.p12", "-passout", "pass:"+secret)
-	_, err := ReadFile(dir+"/brainpool.p12", "", secret)
-	e := requireFault(t, FileMalformed, err)
-	assert.EqualError(t, e, "no certificate can be read from the file: part 1: a certificate this collector cannot read: its key is on a curve that Go does not have")
-	assert.ErrorAs(t, err, new(*Unreadable))
+	openssl("req", "-x509", "-new", "-key", "brainpool.key", "-subj", "/CN=brainpool", "-out", "ca-brainpool.pem")
+	openssl("req", "-x509", "-new", "-key", "brainpool.key", "-subj", "/CN=brainpool", "-addext", "basicConstraints=critical,CA:FALSE", "-out", "brainpool.pem")
+	for name, options := range map[string][]string{"AES": nil, "3DES": {"-legacy", "-descert"}, "RC2": {"-legacy"}, "RC2-128": {"-legacy", "-certpbe", "PBE-SHA1-RC2-128"}} {
+		t.Run(name, func(t *testing.T) {
+			openssl := command(t, "openssl", dir)
+			export := func(options ...string) {
+				t.Helper()
+				openssl(append([]string{"pkcs12", "-export", "-out", "odd.p12", "-passout", "pass:" + secret}, options...)...)
+			}
+			const why = `a certificate this collector cannot read, "brainpool": its key is on a curve that Go does not have (brainpoolP256r1)`
+
+			export(append(options, "-in", "leaf.pem", "-inkey", "key.pem", "-certfile", "ca-brainpool.pem")...)
+			b, err := ReadFile(dir+"/odd.p12", "", secret)
+			require.NoError(t, err)
+			assert.Equal(t, "leaf 1 bad", found(b))
+			assert.Nil(t, b.BadLeaf)
+			assert.EqualError(t, b.Bad[0], "certificate 2: "+why)
+
+			export(append(options, "-in", "brainpool.pem", "-inkey", "brainpool.key", "-certfile", "ca.pem")...)
+			b, err = ReadFile(dir+"/odd.p12", "", secret)
+			require.NoError(t, err)
+			assert.Equal(t, "CA 1 bad", found(b))
+			assert.Equal(t, []int{1}, b.Depths)
+			require.NotNil(t, b.BadLeaf)
+			assert.EqualError(t, b.BadLeaf, "the certificate that a server would present cannot be read: certificate 1: "+why)
+
+			export(append(options, "-in", "brainpool.pem", "-inkey", "brainpool.key")...)
+			_, err = ReadFile(dir+"/odd.p12", "", secret)
+			assert.EqualError(t, requireFault(t, FileMalformed, err), "no certificate can be read from the file: certificate 1: "+why)
+		})
+	}
 }

@@ -56,6 +56,9 @@ func Formats() []string {
 type FileError struct {
 	Fault Fault
 	Err   error // the detail; may be nil
+	// Format is that of a file whose certificates are malformed. It is empty for all other faults, and if the file is not
+	// in the expected format, or in none.
+	Format Format
 	// Others is the number of certificates that can be read, though the file's own cannot. It is 0 except for FileMalformed.
 	Others int
 }
@@ -222,6 +225,9 @@ func (r *reader) result(password string) (*Bundle, error) {
 		}
 	case r.BadCount > 0:
 		e.Fault, e.Err = FileMalformed, r.Bad[0]
+		if r.BadCount > r.noCertificates {
+			e.Format = r.Format
+		}
 	case r.hasKey:
 		e.Fault = FileKeyOnly
 	case r.other != "":

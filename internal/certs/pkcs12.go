@@ -1,20 +1,14 @@
 package certs
 
 import (
-	"bytes"
-	"crypto/hmac"
-	"crypto/sha1"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 	"software.sslmate.com/src/go-pkcs12"
-
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 const (
@@ -32,7 +26,6 @@ const (
 	oidShroudedBag   = "\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02"
 	oidCertBag       = "\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x03"
 	oidNestedBags    = "\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x06"
-	oidSHA1          = "\x2b\x0e\x03\x02\x1a"
 )
 
 // pfx is a PKCS#12 file (RFC 7292, section 4).
@@ -42,8 +35,8 @@ type pfx struct {
 	mac   cryptobyte.String   // empty if the file has none
 }
 
-// readPKCS12 reads a PKCS#12 file. It leaves only the cryptography to the library, which rejects files with several keys,
-// without a key or with a bad certificate, decrypts keys, and does as many iterations as a file demands.
+// readPKCS12 reads a PKCS#12 file. The library only checks the MAC. It rejects files with several keys, without a key or with
+// a bad certificate, decrypts keys, and does as many iterations as a file demands.
 func (r *reader) readPKCS12(data cryptobyte.String, password string) {
 	p, err := parsePFX(data)
 	if err != nil {
@@ -132,7 +125,6 @@ func (p *pfx) rejects(password string) bool {
 
 // readPart reads the certificates in one part. If isWrong is true, it cannot decrypt parts.
 func (r *reader) readPart(part cryptobyte.String, password string, isWrong bool) error {
-	encrypted := part
 	var kind string
 	var content cryptobyte.String
 	switch {
@@ -147,7 +139,7 @@ func (r *reader) readPart(part cryptobyte.String, password string, isWrong bool)
 		r.isLocked = true
 		return errors.New("encrypted, and no password is configured")
 	}
-	return r.readEncrypted(encrypted, password)
+	return r.readEncrypted(content, password)
 }
 
 // readBags reads the certificates in SafeContents, which are not encrypted.
@@ -178,55 +170,19 @@ func (r *reader) readBags(s cryptobyte.String) {
 	}
 }
 
-// readEncrypted has the library decrypt a part and adds the certificates in it. The library decodes only files with exactly
-// one key, so it gets the part in a new file, after a key of our own. It stops at a second key, one in the part, before it
-// decrypts that. So no private key of the user is decrypted, and only iterations that were counted are done. The library
-// also stops at a bad certificate, so that the whole part is lost.
-func (r *reader) readEncrypted(part []byte, password string) error {
-	_, first, more, err := pkcs12.DecodeChain(fileWithKey(part, append(utf16BE(password), 0, 0)), password)
+// readEncrypted decrypts a part and reads the certificates in it. Keys in it stay encrypted with their own password.
+func (r *reader) readEncrypted(part cryptobyte.String, password string) error {
+	plain, err := decryptPart(part, append(utf16BE(password), 0, 0), password)
 	if err != nil && password == "" {
-		// Some programs encode the empty password without its terminator.
-		if _, f, m, e := pkcs12.DecodeChain(fileWithKey(part, nil), ""); e == nil {
-			first, more, err = f, m, nil
-		}
+		plain, err = decryptPart(part, nil, "") // some programs encode the empty password without its terminator
 	}
 	if err != nil {
-		r.isLocked = r.isLocked || errors.Is(err, pkcs12.ErrDecryption)
-		if strings.HasPrefix(err.Error(), "x509: ") {
-			return &Unreadable{Why: text.Clean((&looseCertificate{}).why(err), maxWhy)}
-		}
+		r.isLocked = r.isLocked || errors.Is(err, errPadding)
 		return err
 	}
-	for _, c := range append([]*x509.Certificate{first}, more...) {
-		r.add(c.Raw, "%s", r.next())
-	}
+	r.readBags(plain)
+	clear(plain)
 	return nil
-}
-
-// fileWithKey returns a PKCS#12 file of a dummy private key and a part, with a MAC by the encoded password.
-func fileWithKey(part, password []byte) []byte {
-	contentInfo := func(kind string, content []byte) []byte {
-		return derElement(asn1.SEQUENCE, derElement(asn1.OBJECT_IDENTIFIER, []byte(kind)), derElement(context0, content))
-	}
-	data := func(content []byte) []byte { return contentInfo(oidData, derElement(asn1.OCTET_STRING, content)) }
-	key := append([]byte("\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"), make([]byte, 32)...) // Ed25519
-	parts := derElement(asn1.SEQUENCE, data(derElement(asn1.SEQUENCE, contentInfo(oidKeyBag, key))), part)
-
-	mac := hmac.New(sha1.New, macKey(password))
-	mac.Write(parts)
-	algorithm := derElement(asn1.SEQUENCE, derElement(asn1.OBJECT_IDENTIFIER, []byte(oidSHA1)))
-	return derElement(asn1.SEQUENCE, derElement(asn1.INTEGER, []byte{3}), data(parts), derElement(asn1.SEQUENCE,
-		derElement(asn1.SEQUENCE, algorithm, derElement(asn1.OCTET_STRING, mac.Sum(nil))), derElement(asn1.OCTET_STRING)))
-}
-
-// macKey derives a key from the encoded password with one iteration of SHA-1 and no salt (RFC 7292, appendix B.2).
-func macKey(password []byte) []byte {
-	blocks := bytes.Repeat([]byte{3}, sha1.BlockSize)
-	for i := 0; i < len(password) || len(password) > 0 && i%sha1.BlockSize != 0; i++ { // repeats it to fill whole blocks
-		blocks = append(blocks, password[i%len(password)])
-	}
-	key := sha1.Sum(blocks)
-	return key[:]
 }
 
 // utf16BE returns s in big-endian UTF-16, as keystores encode passwords.

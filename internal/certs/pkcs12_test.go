@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
+	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -45,6 +46,34 @@ func plainKeyStore(t testing.TB) []byte {
 	require.NoError(t, err)
 	return data
 }
+
+// fileWithKey returns a PKCS#12 file of a dummy private key and a part, with a MAC by the encoded password.
+func fileWithKey(part, password []byte) []byte {
+	contentInfo := func(kind string, content []byte) []byte {
+		return derElement(asn1.SEQUENCE, derElement(asn1.OBJECT_IDENTIFIER, []byte(kind)), derElement(context0, content))
+	}
+	data := func(content []byte) []byte { return contentInfo(oidData, derElement(asn1.OCTET_STRING, content)) }
+	key := append([]byte("\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"), make([]byte, 32)...) // Ed25519
+	parts := derElement(asn1.SEQUENCE, data(derElement(asn1.SEQUENCE, contentInfo(oidKeyBag, key))), part)
+
+	mac := hmac.New(sha1.New, macKey(password))
+	mac.Write(parts)
+	algorithm := derElement(asn1.SEQUENCE, derElement(asn1.OBJECT_IDENTIFIER, []byte(oidSHA1)))
+	return derElement(asn1.SEQUENCE, derElement(asn1.INTEGER, []byte{3}), data(parts), derElement(asn1.SEQUENCE,
+		derElement(asn1.SEQUENCE, algorithm, derElement(asn1.OCTET_STRING, mac.Sum(nil))), derElement(asn1.OCTET_STRING)))
+}
+
+// macKey derives a key from the encoded password with one iteration of SHA-1 and no salt (RFC 7292, appendix B.2).
+func macKey(password []byte) []byte {
+	blocks := bytes.Repeat([]byte{3}, sha1.BlockSize)
+	for i := 0; i < len(password) || len(password) > 0 && i%sha1.BlockSize != 0; i++ { // repeats it to fill whole blocks
+		blocks = append(blocks, password[i%len(password)])
+	}
+	key := sha1.Sum(blocks)
+	return key[:]
+}
+
+const oidSHA1 = "\x2b\x0e\x03\x02\x1a"
 
 // contentInfo and the functions below it make files that the library cannot make.
 func contentInfo(kind string, content ...[]byte) []byte {
@@ -182,9 +211,9 @@ func TestPKCS12Parts(t *testing.T) {
 		"nested bags":                  {pfxOf(plainPart(contentInfo(oidNestedBags, derElement(asn1.SEQUENCE, ca)), leaf)), "", "leaf 1 bad"},
 		"for a public key":             {pfxOf(enveloped, plainPart(leaf)), "", "leaf 1 bad"},
 		"endless key, plain":           {pfxOf(plainPart(leaf, shroudedBag(endless))), secret, "leaf"},
-		"endless key, encrypted":       {pfxOf(encrypted(shroudedBag(endless), leaf), plainPart(ca)), secret, "CA 1 bad"},
-		"endless key, encrypted, last": {pfxOf(encrypted(leaf, shroudedBag(endless)), plainPart(ca)), secret, "CA 1 bad"},
-		"bad certificate, encrypted":   {pfxOf(encrypted(leaf, certBag(badCert)), plainPart(ca)), secret, "CA 1 bad"},
+		"endless key, encrypted":       {pfxOf(encrypted(shroudedBag(endless), leaf), plainPart(ca)), secret, "leaf CA"},
+		"endless key, encrypted, last": {pfxOf(encrypted(leaf, shroudedBag(endless)), plainPart(ca)), secret, "leaf CA"},
+		"bad certificate, encrypted":   {pfxOf(encrypted(leaf, certBag(badCert), root), plainPart(ca)), secret, "leaf root CA 1 bad"},
 		"keys only":                    {pfxOf(plainPart(shroudedBag(1))), secret, string(FileKeyOnly)},
 		"keys only, plain":             {pfxOf(plainPart(contentInfo(oidKeyBag, keyOf(fileLeaf)))), secret, string(FileKeyOnly)},
 		"MAC of another password":      {fileWithKey(encryptedPart(pbes2(derElement(asn1.SEQUENCE, leaf), "", 1)), append(utf16BE(secret), 0, 0)), "", string(FileWrongPassword)},

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
@@ -62,16 +63,29 @@ const (
 // CheckKey reports whether the private key in the file at path fits the first of the certificates. The error is nil or a
 // *FileError with a *KeyError. The key is not kept, and its bytes are cleared.
 func CheckKey(path string, certificates []*x509.Certificate) (err error) {
-	key, problem := readKey(path)
-	fault := FileKeyUnreadable
+	data, problem := readKey(path)
 	if problem == nil {
-		fault, problem = FileKeyMismatch, key.compare(certificates)
+		problem = CompareKey(data, certificates)
 	}
 	if problem == nil {
 		return nil
 	}
 	problem.Path = path
+	fault := FileKeyUnreadable
+	if problem.Problem == KeyDiffers || problem.Problem == KeyFitsAnother {
+		fault = FileKeyMismatch
+	}
 	return &FileError{Fault: fault, Err: problem}
+}
+
+// CompareKey is like CheckKey, for the content of a file, which it clears. It returns nil if the key fits, or if it can be
+// read and there are no certificates.
+func CompareKey(data []byte, certificates []*x509.Certificate) *KeyError {
+	key, problem := parseKeyFile(data)
+	if problem == nil && len(certificates) > 0 {
+		problem = key.compare(certificates)
+	}
+	return problem
 }
 
 // comparedKey is the public part of a private key, or the key of a certificate.
@@ -81,7 +95,7 @@ type comparedKey struct {
 	name  string           // in words, such as "an RSA key of 2048 bits"
 }
 
-func readKey(path string) (*comparedKey, *KeyError) {
+func readKey(path string) ([]byte, *KeyError) {
 	data, err := diskfile.Read(path, maxKeyFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -93,7 +107,7 @@ func readKey(path string) (*comparedKey, *KeyError) {
 	case err != nil:
 		return nil, &KeyError{Problem: KeyNotKey, Detail: text.Clean(err.Error(), maxWhy)}
 	}
-	return parseKeyFile(data)
+	return data, nil
 }
 
 // parseKeyFile returns the first private key in data, PEM or DER, as that is the one that servers use. It clears data.
@@ -181,34 +195,40 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 	case !s.ReadASN1Integer(&version):
 		return nil, malformed
 	}
-	var key any
-	var err error
+	var key crypto.PublicKey
 	isPSS, unknown := false, ""
 	switch {
 	case s.PeekASN1Tag(der.SEQUENCE):
 		var algorithm, inner cryptobyte.String
 		var id asn1.ObjectIdentifier
-		if !s.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) || !s.ReadASN1(&inner, der.OCTET_STRING) {
+		if !s.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) || !s.ReadASN1(&inner, der.OCTET_STRING) ||
+			!isElement(algorithm) {
 			return nil, malformed
 		}
-		if isPSS = id.Equal(oidRSAPSS); isPSS {
-			key, err = x509.ParsePKCS1PrivateKey(inner)
-			break
-		}
-		key, err = x509.ParsePKCS8PrivateKey(element)
-		if id.Equal(oidEC) {
-			unknown = curveProblem(algorithm)
-		} else if !id.Equal(oidRSAEncryption) && !id.Equal(oidEd25519) && !id.Equal(oidX25519) {
+		switch isPSS = id.Equal(oidRSAPSS); {
+		case isPSS || id.Equal(oidRSAEncryption):
+			if k := rsaPublicHalf(inner); k != nil {
+				key = k
+			}
+		case id.Equal(oidEC):
+			key, unknown = parseEC(inner, algorithm)
+		case id.Equal(oidEd25519):
+			if k := ed25519PublicHalf(inner); k != nil {
+				key = k
+			}
+		case id.Equal(oidX25519): // which no certificate has that a server presents
+			if k, err := x509.ParsePKCS8PrivateKey(element); err == nil {
+				key = k.(*ecdh.PrivateKey).Public()
+			}
+		default:
 			unknown = "it is " + keyOfKind(id)
 		}
 	case s.PeekASN1Tag(der.OCTET_STRING):
-		var parameters cryptobyte.String
-		key, err = x509.ParseECPrivateKey(element)
-		if s.SkipASN1(der.OCTET_STRING) && s.ReadASN1(&parameters, context0) {
-			unknown = curveProblem(parameters)
-		}
+		key, unknown = parseEC(element, nil)
 	default:
-		key, err = x509.ParsePKCS1PrivateKey(element)
+		if k := rsaPublicHalf(element); k != nil {
+			key = k
+		}
 		n := 1
 		for s.SkipASN1(der.INTEGER) {
 			n++
@@ -217,14 +237,51 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 			unknown = "it is a key of the kind DSA"
 		}
 	}
-	signer, ok := key.(interface{ Public() crypto.PublicKey })
 	switch {
-	case err == nil && ok:
-		return newComparedKey(signer.Public(), isPSS), nil
+	case key != nil:
+		return newComparedKey(key, isPSS), nil
 	case unknown != "":
 		return nil, &KeyError{Problem: KeyUnknownType, Detail: unknown}
 	}
-	return nil, malformed // the error of crypto/x509 might quote parts of the key
+	return nil, malformed
+}
+
+// parseEC returns the public half of a key in SEC 1 (RFC 5915). PKCS#8 has the parameters of its curve elsewhere. The key is
+// nil if it is malformed, or if Go does not have its curve, and then unknown is why.
+func parseEC(s, parameters cryptobyte.String) (key crypto.PublicKey, unknown string) {
+	var private cryptobyte.String
+	var version int
+	if !s.ReadASN1(&s, der.SEQUENCE) || !s.ReadASN1Integer(&version) || version != 1 || !s.ReadASN1(&private, der.OCTET_STRING) {
+		return nil, ""
+	}
+	var own, public cryptobyte.String
+	var hasPublic bool
+	if !s.ReadOptionalASN1(&own, nil, context0) || !s.ReadOptionalASN1(&public, &hasPublic, context1.Constructed()) || len(s) > 0 ||
+		!isElement(own) || hasPublic && !public.ReadASN1BitString(new(asn1.BitString)) {
+		return nil, ""
+	}
+	if len(parameters) == 0 {
+		parameters = own
+	}
+	if unknown = curveProblem(parameters); unknown != "" {
+		return nil, unknown
+	}
+	var id asn1.ObjectIdentifier
+	if !parameters.ReadASN1ObjectIdentifier(&id) {
+		return nil, ""
+	}
+	curve := map[string]elliptic.Curve{
+		"EC P-224": elliptic.P224(), "EC P-256": elliptic.P256(), "EC P-384": elliptic.P384(), "EC P-521": elliptic.P521(),
+	}["EC "+kindName(id)]
+	if k := ecPublicHalf(curve, private); k != nil {
+		return k, ""
+	}
+	return nil, ""
+}
+
+// isElement reports whether s is one DER element, or empty.
+func isElement(s cryptobyte.String) bool {
+	return len(s) == 0 || s.ReadAnyASN1(new(cryptobyte.String), new(der.Tag)) && len(s) == 0
 }
 
 var (

@@ -2,12 +2,10 @@ package clienttls
 
 import (
 	"crypto/tls"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
 
-	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configtls"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
@@ -81,63 +79,23 @@ func checkSuite(name string, allowInsecure bool, errorf func(string, ...any)) {
 	}
 }
 
-// checkKeyPair checks the client certificate and its key. It replaces the files in c by their contents, so that what is used
-// is what was checked, and nothing else reads the files.
-func checkKeyPair(c *configtls.ClientConfig, errorf func(string, ...any)) {
-	if c.CertFile != "" && c.CertPem != "" {
-		errorf("cert_file: %q cannot be combined with cert_pem; use one of the two", c.CertFile)
-		return
-	}
-	if c.KeyFile != "" && c.KeyPem != "" {
-		errorf("key_file: %q cannot be combined with key_pem; use one of the two", c.KeyFile)
-		return
-	}
-	hasCert, hasKey := c.CertFile != "" || c.CertPem != "", c.KeyFile != "" || c.KeyPem != ""
-	switch {
-	case !hasCert && !hasKey:
-		return
-	case !hasKey:
-		errorf("key_file: is missing, but there is a certificate; set key_file or key_pem")
-		return
-	case !hasCert:
-		errorf("cert_file: is missing, but there is a key; set cert_file or cert_pem")
-		return
-	}
-	certName, certOK := loadPEM("cert_file", &c.CertFile, &c.CertPem, "cert_pem: the certificate", errorf)
-	keyName, keyOK := loadPEM("key_file", &c.KeyFile, &c.KeyPem, "key_pem: the key", errorf)
-	if !certOK || !keyOK || c.TPMConfig.Enabled { // then the key is in the TPM, and only configtls can use it
-		return
-	}
-	cert, key := []byte(c.CertPem), []byte(c.KeyPem)
-	if block, _ := pem.Decode(cert); block == nil {
-		errorf("%s has no PEM block; it must have PEM blocks of type CERTIFICATE", certName)
-		return
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		if strings.Contains(err.Error(), "does not match") {
-			errorf("%s does not belong to the certificate in cert_file or cert_pem; use the key for which the certificate was issued", keyName)
-			return
-		}
-		errorf("%s cannot be used with its certificate (%w); both must be in PEM, and the key must not be encrypted", keyName, err)
-	}
-}
-
-// loadPEM moves the content of a file, if there is one, to where the PEM text is. It returns how errors name the two.
-func loadPEM(key string, file *string, text *configopaque.String, textName string, errorf func(string, ...any)) (name string, ok bool) {
-	if *file == "" {
-		return textName, true
-	}
-	data, ok := readFile(key, *file, errorf)
-	name = fmt.Sprintf("%s: %q", key, *file)
-	*text, *file = configopaque.String(data), ""
-	return name, ok
-}
-
 // maxFile is the maximum size of a certificate, key or CA file in bytes. A bundle of all public CAs has about 200 KiB.
 const maxFile = 16 << 20
 
+// quotedPath returns path in quotation marks, after a space. It is empty if path is PEM text, as that may be a key.
+func quotedPath(path string) string {
+	if strings.Contains(path, "-----BEGIN") {
+		return ""
+	}
+	return fmt.Sprintf(" %q", path)
+}
+
 // readFile reads the file that is the value of key.
 func readFile(key, path string, errorf func(string, ...any)) ([]byte, bool) {
+	if quotedPath(path) == "" {
+		errorf("%s: has PEM text instead of a path; write the text to a file, and its path here, or use %s_pem", key, strings.TrimSuffix(key, "_file"))
+		return nil, false
+	}
 	data, err := diskfile.Read(path, maxFile)
 	if err != nil {
 		errorf("%s: %q cannot be read (%w); it must be a file that the collector's user can read", key, path, err)

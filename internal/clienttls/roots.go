@@ -33,7 +33,7 @@ func loadRoots(c *configtls.ClientConfig) (roots *certs.Roots, errs []error) {
 	pem, name := []byte(c.CAPem), "ca_pem:"
 	switch {
 	case c.CAFile != "" && c.CAPem != "":
-		errorf("ca_file: %q cannot be combined with ca_pem; use one of the two", c.CAFile)
+		errorf("ca_file:%s cannot be combined with ca_pem; use one of the two", quotedPath(c.CAFile))
 		return nil, errs
 	case c.CAFile != "":
 		var ok bool

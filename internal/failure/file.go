@@ -63,7 +63,16 @@ func fileMalformed(_ *Failure, e *Evidence) (cause, fix string) {
 		return fmt.Sprintf("The certificate that a server would present from %s cannot be read%s. Others in the file can be.", e.Endpoint, fileDetail(e)),
 			"Write the file again, with the server's own certificate first."
 	}
-	return fmt.Sprintf("%s has nothing that can be read as a certificate%s.", e.Endpoint, fileDetail(e)),
+	cause = fmt.Sprintf("%s has nothing that can be read as a certificate%s.", e.Endpoint, fileDetail(e))
+	if file != nil {
+		switch file.Format {
+		case certs.FormatPEM:
+			return cause, "Write the file again. It is PEM, but what is in it was cut off or altered."
+		case certs.FormatPKCS12, certs.FormatJKS:
+			return cause, "Write the keystore again. If that does not help, write its certificates to a file in PEM, and set file_path to that."
+		}
+	}
+	return cause,
 		"It must be PEM, DER, PKCS#12 or a Java keystore. Correct file_path, or file_format if it is set."
 }
 

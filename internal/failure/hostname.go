@@ -90,9 +90,12 @@ func closestName(leaf *x509.Certificate, wanted string) (name, override string) 
 		case wildcard:
 			o = label + "." + domain
 		}
+		if wildcard && len(o) > maxHost {
+			o = "a." + domain // the shortest name that it covers
+		}
 		d := 0
 		switch {
-		case len(o) > 253 || unusable == maxUnusable: // a valid name is not longer
+		case len(o) > maxHost || unusable == maxUnusable:
 			continue
 		case !address:
 			d = differences(strings.ToLower(o), wanted, best, &steps)
@@ -115,6 +118,9 @@ func closestName(leaf *x509.Certificate, wanted string) (name, override string) 
 	}
 	return name, override
 }
+
+// maxHost is the maximum length of a host's name.
+const maxHost = 253
 
 // maxUnusable is how many names that cannot be used closestName leaves out before it stops.
 const maxUnusable = 1000
@@ -146,6 +152,8 @@ func almostValid(names []string, wanted string) string {
 			return fmt.Sprintf(" The final dot of %s makes it another name.", text.Clean(n, maxName))
 		case wildcard && (wanted == domain || strings.HasSuffix(wanted, "."+domain)):
 			return fmt.Sprintf(" The wildcard in %s stands for exactly one label.", text.Clean(n, maxName))
+		case n == "*":
+			return " The wildcard * is not followed by a domain, so it stands for no name with a dot."
 		case partial && len(n) <= len(wanted)+1 && strings.HasPrefix(wanted, before) && strings.HasSuffix(wanted, after):
 			return fmt.Sprintf(" The wildcard in %s does not count, as it is not the whole first label.", text.Clean(n, maxName))
 		}

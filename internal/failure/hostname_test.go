@@ -87,7 +87,7 @@ func TestNameMismatch(t *testing.T) {
 		},
 		"wildcard alone": {
 			cert:  x509.Certificate{DNSNames: []string{"*"}},
-			cause: ". It has only *. The wildcard in * does not count, as it is not the whole first label.",
+			cause: ". It has only *. The wildcard * is not followed by a domain, so it stands for no name with a dot.",
 			fix:   "Reissue it with api.example among its names.",
 		},
 		"final dot": {
@@ -160,6 +160,20 @@ func TestNameMismatch(t *testing.T) {
 			assert.Equal(t, c.fix, f.Fix)
 		})
 	}
+}
+
+func TestWildcardOfALongDomain(t *testing.T) {
+	const maxHost = 253
+	long := strings.Repeat("c.", 125) + "c"
+	require.Len(t, "a."+long, maxHost)
+	for _, wanted := range []string{"other.example", strings.Repeat("b", 63) + ".example", long} {
+		f := mismatch(&x509.Certificate{DNSNames: []string{"*." + long}}, wanted)
+		assert.NotContains(t, f.Cause, "is not the name of a host")
+		assert.Equal(t, "a."+long, advised(f.Fix), wanted)
+	}
+	f := mismatch(&x509.Certificate{DNSNames: []string{"*.cc" + long[1:]}}, "other.example") // no host has such a name
+	assert.Contains(t, f.Cause, "is not the name of a host")
+	assert.Empty(t, advised(f.Fix))
 }
 
 func TestClosestOfManyNames(t *testing.T) {

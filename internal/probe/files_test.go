@@ -56,6 +56,7 @@ func TestFileOutcomes(t *testing.T) {
 		failure  failure.Type
 		step     failure.Step
 		cause    string
+		fix      string
 		warnings []failure.Type
 		count    int
 	}{
@@ -134,8 +135,28 @@ func TestFileOutcomes(t *testing.T) {
 			_, key := tlsfarm.PEM(root.Issue("www"))
 			return [][]byte{key}
 		}(), failure: "file_key_only", step: failure.File, cause: "FILE has a private key but no certificate."},
+		"bad block alone": {
+			content: [][]byte{[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}, failure: "file_malformed", step: failure.File,
+			cause: "FILE has nothing that can be read as a certificate: PEM block at line 1: ",
+			fix:   "Write the file again. It is PEM, but what is in it was cut off or altered.",
+		},
+		"block cut off, alone": {
+			content: [][]byte{root.PEM()[:200]}, failure: "file_malformed", step: failure.File,
+			cause: "FILE has nothing that can be read as a certificate: PEM block at line 1: malformed.",
+			fix:   "Write the file again. It is PEM, but what is in it was cut off or altered.",
+		},
+		"keystore with a bad certificate": {
+			content: [][]byte{[]byte("\xfe\xed\xfe\xed\x00\x00\x00\x01\x00\x00\x00\x01\x00")}, failure: "file_malformed", step: failure.File,
+			cause: "FILE has nothing that can be read as a certificate: an entry: truncated, malformed or of an unknown type",
+			fix:   "Write the keystore again. If that does not help, write its certificates to a file in PEM, and set file_path to that.",
+		},
+		"not quite PEM": {
+			content: [][]byte{[]byte("-----BEGIN of the chain\n")}, failure: "file_malformed", step: failure.File,
+			fix: "It must be PEM, DER, PKCS#12 or a Java keystore. Correct file_path, or file_format if it is set.",
+		},
 		"no certificate": {
 			content: [][]byte{[]byte("hello")}, failure: "file_malformed", step: failure.File,
+			fix:   "It must be PEM, DER, PKCS#12 or a Java keystore. Correct file_path, or file_format if it is set.",
 			cause: "FILE has nothing that can be read as a certificate",
 		},
 		"too large": {
@@ -166,6 +187,7 @@ func TestFileOutcomes(t *testing.T) {
 			assert.Equal(t, c.step, o.Failure.Step)
 			assert.Contains(t, o.Failure.Cause, strings.ReplaceAll(c.cause, "FILE", tt.Files.Pattern))
 			assert.NotEmpty(t, o.Failure.Fix)
+			assert.Contains(t, o.Failure.Fix, c.fix)
 		})
 	}
 }
