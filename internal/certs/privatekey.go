@@ -6,13 +6,13 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"io/fs"
 	"slices"
 	"strings"
@@ -61,7 +61,7 @@ const (
 )
 
 // CheckKey reports whether the private key in the file at path fits the first of the certificates. The error is nil or a
-// *FileError with a *KeyError. The key is not kept, and its bytes are cleared.
+// *FileError with a *KeyError. The key is not kept.
 func CheckKey(path string, certificates []*x509.Certificate) (err error) {
 	data, problem := readKey(path)
 	if problem == nil {
@@ -195,40 +195,34 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 	case !s.ReadASN1Integer(&version):
 		return nil, malformed
 	}
-	var key crypto.PublicKey
+	var key any
+	var err error
 	isPSS, unknown := false, ""
 	switch {
 	case s.PeekASN1Tag(der.SEQUENCE):
 		var algorithm, inner cryptobyte.String
 		var id asn1.ObjectIdentifier
-		if !s.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) || !s.ReadASN1(&inner, der.OCTET_STRING) ||
-			!isElement(algorithm) {
+		if !s.ReadASN1(&algorithm, der.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&id) || !s.ReadASN1(&inner, der.OCTET_STRING) {
 			return nil, malformed
 		}
-		switch isPSS = id.Equal(oidRSAPSS); {
-		case isPSS || id.Equal(oidRSAEncryption):
-			if k := rsaPublicHalf(inner); k != nil {
-				key = k
-			}
-		case id.Equal(oidEC):
-			key, unknown = parseEC(inner, algorithm)
-		case id.Equal(oidEd25519):
-			if k := ed25519PublicHalf(inner); k != nil {
-				key = k
-			}
-		case id.Equal(oidX25519): // which no certificate has that a server presents
-			if k, err := x509.ParsePKCS8PrivateKey(element); err == nil {
-				key = k.(*ecdh.PrivateKey).Public()
-			}
-		default:
+		if isPSS = id.Equal(oidRSAPSS); isPSS {
+			key, err = x509.ParsePKCS1PrivateKey(inner)
+			break
+		}
+		key, err = x509.ParsePKCS8PrivateKey(element)
+		if id.Equal(oidEC) {
+			unknown = curveProblem(algorithm)
+		} else if !id.Equal(oidRSAEncryption) && !id.Equal(oidEd25519) && !id.Equal(oidX25519) {
 			unknown = "it is " + keyOfKind(id)
 		}
 	case s.PeekASN1Tag(der.OCTET_STRING):
-		key, unknown = parseEC(element, nil)
-	default:
-		if k := rsaPublicHalf(element); k != nil {
-			key = k
+		var parameters cryptobyte.String
+		key, err = x509.ParseECPrivateKey(element)
+		if s.SkipASN1(der.OCTET_STRING) && s.ReadASN1(&parameters, context0) {
+			unknown = curveProblem(parameters)
 		}
+	default:
+		key, err = x509.ParsePKCS1PrivateKey(element)
 		n := 1
 		for s.SkipASN1(der.INTEGER) {
 			n++
@@ -237,51 +231,17 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 			unknown = "it is a key of the kind DSA"
 		}
 	}
+	if err == nil {
+		defer forget(key)
+	}
+	signer, ok := key.(interface{ Public() crypto.PublicKey })
 	switch {
-	case key != nil:
-		return newComparedKey(key, isPSS), nil
+	case err == nil && ok:
+		return newComparedKey(signer.Public(), isPSS), nil
 	case unknown != "":
 		return nil, &KeyError{Problem: KeyUnknownType, Detail: unknown}
 	}
-	return nil, malformed
-}
-
-// parseEC returns the public half of a key in SEC 1 (RFC 5915). PKCS#8 has the parameters of its curve elsewhere. The key is
-// nil if it is malformed, or if Go does not have its curve, and then unknown is why.
-func parseEC(s, parameters cryptobyte.String) (key crypto.PublicKey, unknown string) {
-	var private cryptobyte.String
-	var version int
-	if !s.ReadASN1(&s, der.SEQUENCE) || !s.ReadASN1Integer(&version) || version != 1 || !s.ReadASN1(&private, der.OCTET_STRING) {
-		return nil, ""
-	}
-	var own, public cryptobyte.String
-	var hasPublic bool
-	if !s.ReadOptionalASN1(&own, nil, context0) || !s.ReadOptionalASN1(&public, &hasPublic, context1.Constructed()) || len(s) > 0 ||
-		!isElement(own) || hasPublic && !public.ReadASN1BitString(new(asn1.BitString)) {
-		return nil, ""
-	}
-	if len(parameters) == 0 {
-		parameters = own
-	}
-	if unknown = curveProblem(parameters); unknown != "" {
-		return nil, unknown
-	}
-	var id asn1.ObjectIdentifier
-	if !parameters.ReadASN1ObjectIdentifier(&id) {
-		return nil, ""
-	}
-	curve := map[string]elliptic.Curve{
-		"EC P-224": elliptic.P224(), "EC P-256": elliptic.P256(), "EC P-384": elliptic.P384(), "EC P-521": elliptic.P521(),
-	}["EC "+kindName(id)]
-	if k := ecPublicHalf(curve, private); k != nil {
-		return k, ""
-	}
-	return nil, ""
-}
-
-// isElement reports whether s is one DER element, or empty.
-func isElement(s cryptobyte.String) bool {
-	return len(s) == 0 || s.ReadAnyASN1(new(cryptobyte.String), new(der.Tag)) && len(s) == 0
+	return nil, malformed // the error of crypto/x509 might quote parts of the key
 }
 
 var (
@@ -308,6 +268,26 @@ func curveProblem(parameters cryptobyte.String) string {
 		return ""
 	}
 	return "it is on " + unknownCurve(kind)
+}
+
+// forget clears the secret numbers of a key that crypto/x509 has parsed. It cannot reach the copies that Go's cryptography
+// keeps for itself. The garbage collector frees these.
+func forget(key any) {
+	clearAll := func(numbers ...*big.Int) {
+		for _, n := range numbers {
+			if n != nil {
+				clear(n.Bits())
+			}
+		}
+	}
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		clearAll(append(k.Primes, k.D, k.Precomputed.Dp, k.Precomputed.Dq, k.Precomputed.Qinv)...)
+	case *ecdsa.PrivateKey:
+		clearAll(k.D)
+	case ed25519.PrivateKey:
+		clear(k)
+	}
 }
 
 func newComparedKey(key crypto.PublicKey, isPSS bool) *comparedKey {
