@@ -31,11 +31,18 @@ func TestTroubleshootingQuotesChains(t *testing.T) {
 		f := Explain(Evidence{ServerName: "api.example", Verdict: &certs.Verdict{Chain: chain, Presented: chain, Reasons: []certs.Reason{r}}})
 		return f.Cause + " " + f.Fix
 	}
+	named := ca("api.example", "Example Lower")
+	named.DNSNames = []string{"api.example"}
+	needed := explain([]*x509.Certificate{named}, certs.Reason{Fault: certs.NameConstraintViolation, Err: &certs.ConstraintViolation{CA: lower, Depth: 1}})
 	byRoot := []*x509.Certificate{leaf, ca("Example Intermediate", "Example Root")}
 	for quotation, sentence := range map[string]string{
 		`The server did not send the certificate of "Example Upper", the issuer of "Example Lower" (depth 1)`:                                               explain([]*x509.Certificate{leaf, lower}, certs.Reason{Fault: certs.IncompleteChain}),
 		`If "Example Root" is a root, set tls ca_file to its certificate. If it is an intermediate, add its certificate to the file that the server sends.`: explain(byRoot, certs.Reason{Fault: certs.UntrustedCA}),
 		"The server sent a certificate with this name, but it has another key":                                                                              explain(byRoot, certs.Reason{Fault: certs.UntrustedCA, SentNamesake: true}),
+		"A CA with this name is trusted, but its key did not make the signature":                                                                            explain(byRoot, certs.Reason{Fault: certs.UntrustedCA, TrustedNamesake: true}),
+		"A CA with this name is trusted, but it has another key":                                                                                            explain([]*x509.Certificate{leaf, ca("Root", "Root")}, certs.Reason{Fault: certs.UntrustedCA, TrustedNamesake: true}),
+		"Use a certificate from a CA that may issue for this name, or reissue the CA certificate with name constraints that allow it.":                      needed,
+		"Its chain is too large to find out more.":                                                                                                          explain(byRoot, certs.Reason{Fault: certs.NameConstraintViolation, Err: &certs.Unexplained{Err: errors.New("x509: something new")}}),
 		"The CA's certificate is in ca_file, but this collector cannot read it":                                                                             explain(byRoot, certs.Reason{Fault: certs.Malformed, Err: &certs.UnusableRoot{Err: errors.New("x509: something new")}}),
 		"Certificate 1 of those that the server sends is a CA certificate":                                                                                  explain([]*x509.Certificate{lower}, certs.Reason{Fault: certs.NameMismatch, Err: &certs.WrongOrder{Leaf: leaf, Index: 1}}),
 	} {
