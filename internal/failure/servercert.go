@@ -321,15 +321,15 @@ func nameConstraintViolation(_ *Failure, e *Evidence) (cause, fix string) {
 		limits = "excludes " + constraintList(v.Constraints)
 	}
 	cause = fmt.Sprintf("%s has the %s %s, which the CA certificate %s (depth %d) does not allow: it %s.", atFault(e), v.Kind, quoted(v.Name), subjectOf(v.CA), v.Depth, limits)
-	names, they := "this name", "it"
+	names, they, otherwise := "this name", "it", "from a CA without this constraint"
 	if len(v.Others) > 0 {
-		names, they = "these names", "them"
+		names, they, otherwise = "these names", "them", "from a CA that may issue for them"
 		cause += fmt.Sprintf(" The CAs above it do not allow these names either: %s.", list(v.Others, 10))
 	}
 	if primary := e.Verdict.Primary(); primary.Depth == 0 && v.Needs(e.ServerName, primary.Cert) {
 		return cause, fmt.Sprintf("Use a certificate from a CA that may issue for %s, or reissue the CA certificate with name constraints that allow %s. Without %s, the certificate would not be valid for %s.", names, they, names, e.ServerName)
 	}
-	return cause, fmt.Sprintf("Reissue the certificate without %s, or from a CA without this constraint.", names)
+	return cause, fmt.Sprintf("Reissue the certificate without %s, or %s.", names, otherwise)
 }
 
 func constraintList(constraints []string) string {

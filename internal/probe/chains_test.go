@@ -355,9 +355,10 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 				sent{limited.Issue("x", tlsfarm.Names("localhost", "a.example", "b.example", "c.example")), trust(root)},
 				"name_constraint_violation", 47,
 				`The certificate has the DNS name "a.example", which the CA certificate "Limited" (depth 1) does not allow: it permits only inside.example, localhost. The CAs above it do not allow these names either: b.example, c.example.`,
-				"Reissue the certificate without these names, or from a CA without this constraint.",
+				"Reissue the certificate without these names, or from a CA that may issue for them.",
 			},
 			{sent: sent{limited.Issue("x", tlsfarm.Names("localhost")), trust(root)}},
+			{sent: sent{root.Issue("x", tlsfarm.Names("localhost", "a.example", "b.example", "c.example")), trust(root)}},
 		},
 		"the name asked for is not permitted": {
 			{
