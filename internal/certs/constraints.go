@@ -18,9 +18,10 @@ type ConstraintViolation struct {
 	CA       *x509.Certificate // which has the constraint
 	Depth    int               // of CA in the chain
 	Excluded bool              // whether the name is excluded, rather than not permitted
-	// Constraints are the constraint that excludes the name, or all that permit names of this kind. They may be empty texts:
-	// such a constraint covers every name.
+	// Constraints are the constraint that excludes the name, or the first five that permit names of this kind. They may be
+	// empty texts: such a constraint covers every name.
 	Constraints []string
+	More        int // the number of further constraints that permit names of this kind
 
 	// Others are further names of the certificate for which CAs above it may not issue certificates.
 	Others []string
@@ -162,9 +163,10 @@ func (s *search) violation(c *x509.Certificate, path []*x509.Certificate, from i
 func check[N, C any](ca *x509.Certificate, kind, text string, name N, permitted, excluded []C, covers func(constraint C, name N, excluded bool) bool) *ConstraintViolation {
 	v := &ConstraintViolation{Kind: kind, Name: text, CA: ca}
 	if len(permitted) > 0 && !slices.ContainsFunc(permitted, func(c C) bool { return covers(c, name, false) }) {
-		for _, c := range permitted[:min(len(permitted), 10)] {
+		for _, c := range permitted[:min(len(permitted), 5)] {
 			v.Constraints = append(v.Constraints, fmt.Sprint(c))
 		}
+		v.More = len(permitted) - len(v.Constraints)
 		return v
 	}
 	if i := slices.IndexFunc(excluded, func(c C) bool { return covers(c, name, true) }); i >= 0 {

@@ -87,12 +87,12 @@ func apposed(noun string, c *x509.Certificate) string {
 // top returns the certificate at which the chain ends.
 func top(e *Evidence) *x509.Certificate { return e.Verdict.Chain[len(e.Verdict.Chain)-1] }
 
-// ofRoot reports whether the primary reason is that of a trusted root. Then ofListed reports whether that is in ca_file, not
-// one of the system's.
-func ofRoot(e *Evidence) (ofRoot, ofListed bool) {
+// ofRoot reports whether the certificate that has the primary reason is a trusted root, and whether that root is listed in
+// ca_file rather than one of the system's.
+func ofRoot(e *Evidence) (root, listed bool) {
 	v := e.Verdict
-	ofRoot = v.Rooted && v.Primary().Depth == len(v.Chain)-1
-	return ofRoot, ofRoot && v.RootListed
+	root = v.Rooted && v.Primary().Depth == len(v.Chain)-1
+	return root, root && v.RootListed
 }
 
 // reissueRoot returns a sentence, with a space before it, if the primary reason is that of a root in ca_file. Its certificate
@@ -317,6 +317,9 @@ func nameConstraintViolation(_ *Failure, e *Evidence) (cause, fix string) {
 			"Issue the certificate from another CA, or with names that the CA's name constraints permit."
 	}
 	limits := "permits only " + constraintList(v.Constraints)
+	if v.More > 0 {
+		limits += fmt.Sprintf(" and %d more", v.More)
+	}
 	if v.Excluded {
 		limits = "excludes " + constraintList(v.Constraints)
 	}

@@ -370,6 +370,15 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 			{sent: sent{root.Issue("x"), trust(root)}},
 			{sent: sent{chain(byInside, insideToo), trust(root)}},
 		},
+		"many constraints": {
+			{
+				sent{root.Intermediate("Many", edit(func(c *x509.Certificate) { c.PermittedDNSDomains = domains[len(domains)-20:] })).Issue("x", tlsfarm.Names("localhost", "bad.example")), trust(root)},
+				"name_constraint_violation", 47,
+				"it permits only p1781.example, p1782.example, p1783.example, p1784.example, p1785.example and 15 more.",
+				"Reissue the certificate without this name, or from a CA without this constraint.",
+			},
+			{sent: sent{root.Issue("x", tlsfarm.Names("localhost", "bad.example")), trust(root)}},
+		},
 		"very many constraints and names": {
 			{
 				sent{much.Issue("x", tlsfarm.Names(append(slices.Clone(domains), "bad.example")...)), trust(root)},
