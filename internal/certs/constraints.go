@@ -18,9 +18,20 @@ type ConstraintViolation struct {
 	CA       *x509.Certificate // which has the constraint
 	Depth    int               // of CA in the chain
 	Excluded bool              // whether the name is excluded, rather than not permitted
-	// Constraints are the constraint that excludes the name, or all that permit names of this kind. They may be empty texts:
-	// such a constraint covers every name.
+	// Constraints are the constraint that excludes the name, or the first five that permit names of this kind. They may be
+	// empty texts: such a constraint covers every name.
 	Constraints []string
+	More        int // the number of further constraints that permit names of this kind
+
+	// Others are further names of the certificate for which CAs above it may not issue certificates.
+	Others []string
+
+	allowed x509.Certificate // only the DNS names and addresses that all CAs allow
+}
+
+// Needs reports whether the certificate would no longer be valid for a name without the names that are not allowed.
+func (c *ConstraintViolation) Needs(name string, leaf *x509.Certificate) bool {
+	return name != "" && leaf.VerifyHostname(name) == nil && c.allowed.VerifyHostname(name) != nil
 }
 
 func (c *ConstraintViolation) Error() string {
@@ -80,56 +91,82 @@ func hasPolicyConstraints(c *x509.Certificate) bool {
 // for each certificate.
 func (s *search) nameReasons(path []*x509.Certificate) (reasons []Reason) {
 	for depth, c := range path {
-		for above := depth + 1; above < len(path); above++ {
-			if !hasNameConstraints(path[above]) {
-				continue
-			}
-			if v := s.violation(c, path[above]); v != nil {
-				v.Depth = above
-				reasons = append(reasons, Reason{Fault: NameConstraintViolation, Depth: depth, Cert: c, Err: v})
-				break
-			}
+		if v := s.violation(c, path, depth+1); v != nil {
+			reasons = append(reasons, Reason{Fault: NameConstraintViolation, Depth: depth, Cert: c, Err: v})
 		}
 	}
 	return reasons
 }
 
-// violation returns the first name of c for which ca may not issue certificates, or nil.
-func (s *search) violation(c, ca *x509.Certificate) *ConstraintViolation {
+// violation returns the names of c for which the CAs in the path, from this depth on, may not issue certificates. It returns
+// nil if there are none.
+func (s *search) violation(c *x509.Certificate, path []*x509.Certificate, from int) (first *ConstraintViolation) {
 	names := len(c.DNSNames) + len(c.IPAddresses) + len(c.URIs) + len(c.EmailAddresses)
-	if !s.budget.spend(1 + names*constraintsOf(ca)/200) {
+	var depths []int // of the CAs with constraints
+	for depth := from; depth < len(path); depth++ {
+		if hasNameConstraints(path[depth]) && s.budget.spend(1+names*constraintsOf(path[depth])/200) {
+			depths = append(depths, depth)
+		}
+	}
+	if len(depths) == 0 {
 		return nil
 	}
+	var allowed x509.Certificate
+	// violates reports whether a name violates the constraints of one of the CAs, which check finds out.
+	violates := func(check func(ca *x509.Certificate) *ConstraintViolation) bool {
+		for _, depth := range depths {
+			v := check(path[depth])
+			switch {
+			case v == nil:
+				continue
+			case first == nil:
+				first = v
+				first.Depth = depth
+			default:
+				first.Others = append(first.Others, v.Name)
+			}
+			return true
+		}
+		return false
+	}
 	for _, name := range c.DNSNames {
-		if v := check(ca, "DNS name", name, name, ca.PermittedDNSDomains, ca.ExcludedDNSDomains, coversDNS); v != nil {
-			return v
+		if !violates(func(ca *x509.Certificate) *ConstraintViolation {
+			return check(ca, "DNS name", name, name, ca.PermittedDNSDomains, ca.ExcludedDNSDomains, coversDNS)
+		}) {
+			allowed.DNSNames = append(allowed.DNSNames, name)
 		}
 	}
 	for _, ip := range c.IPAddresses {
-		if v := check(ca, "IP address", ip.String(), ip, ca.PermittedIPRanges, ca.ExcludedIPRanges, coversIP); v != nil {
-			return v
+		if !violates(func(ca *x509.Certificate) *ConstraintViolation {
+			return check(ca, "IP address", ip.String(), ip, ca.PermittedIPRanges, ca.ExcludedIPRanges, coversIP)
+		}) {
+			allowed.IPAddresses = append(allowed.IPAddresses, ip)
 		}
 	}
 	for _, u := range c.URIs {
-		if v := check(ca, "URI", u.String(), u.Hostname(), ca.PermittedURIDomains, ca.ExcludedURIDomains, coversDNS); v != nil {
-			return v
-		}
+		violates(func(ca *x509.Certificate) *ConstraintViolation {
+			return check(ca, "URI", u.String(), u.Hostname(), ca.PermittedURIDomains, ca.ExcludedURIDomains, coversDNS)
+		})
 	}
 	for _, mail := range c.EmailAddresses {
-		if v := check(ca, "e-mail address", mail, mail, ca.PermittedEmailAddresses, ca.ExcludedEmailAddresses, coversMail); v != nil {
-			return v
-		}
+		violates(func(ca *x509.Certificate) *ConstraintViolation {
+			return check(ca, "e-mail address", mail, mail, ca.PermittedEmailAddresses, ca.ExcludedEmailAddresses, coversMail)
+		})
 	}
-	return nil
+	if first != nil {
+		first.allowed = allowed
+	}
+	return first
 }
 
 // check returns the violation of the constraints of ca by a name, or nil.
 func check[N, C any](ca *x509.Certificate, kind, text string, name N, permitted, excluded []C, covers func(constraint C, name N, excluded bool) bool) *ConstraintViolation {
 	v := &ConstraintViolation{Kind: kind, Name: text, CA: ca}
 	if len(permitted) > 0 && !slices.ContainsFunc(permitted, func(c C) bool { return covers(c, name, false) }) {
-		for _, c := range permitted[:min(len(permitted), 10)] {
+		for _, c := range permitted[:min(len(permitted), 5)] {
 			v.Constraints = append(v.Constraints, fmt.Sprint(c))
 		}
+		v.More = len(permitted) - len(v.Constraints)
 		return v
 	}
 	if i := slices.IndexFunc(excluded, func(c C) bool { return covers(c, name, true) }); i >= 0 {

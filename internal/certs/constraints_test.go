@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -52,10 +53,68 @@ func TestConstraintViolation(t *testing.T) {
 			require.GreaterOrEqual(t, i, 0, summary(v.Reasons))
 			var got *ConstraintViolation
 			require.ErrorAs(t, v.Reasons[i].Err, &got)
-			tt.want.CA, tt.want.Depth = v.Chain[1], 1
+			tt.want.CA, tt.want.Depth, tt.want.allowed = v.Chain[1], 1, got.allowed
 			assert.Equal(t, tt.want, *got)
 		})
 	}
+}
+
+// All names are listed that any CA does not allow, each once.
+func TestAllViolatingNames(t *testing.T) {
+	_, network, err := net.ParseCIDR("192.0.2.0/24")
+	require.NoError(t, err)
+	root := tlsfarm.NewAuthority("Root")
+	upper := root.Intermediate("Upper", func(c *x509.Certificate) { c.ExcludedDNSDomains = []string{"x.a.example", "b.example"} })
+	lower := upper.Intermediate("Lower", permits("a.example"), func(c *x509.Certificate) { c.PermittedIPRanges = []*net.IPNet{network} })
+	for name, tt := range map[string]struct {
+		names  []string
+		ips    []net.IP
+		first  string
+		others []string
+		host   string
+		needs  bool
+	}{
+		"one":                     {[]string{"a.example", "b.example"}, nil, "b.example", nil, "a.example", false},
+		"one of the upper CA":     {[]string{"a.example", "x.a.example"}, nil, "x.a.example", nil, "a.example", false},
+		"all":                     {[]string{"b.example", "a.example", "c.example", "x.a.example"}, []net.IP{{198, 51, 100, 1}}, "b.example", []string{"c.example", "x.a.example", "198.51.100.1"}, "a.example", false},
+		"the one asked for":       {[]string{"b.example", "a.example"}, nil, "b.example", nil, "B.example", true},
+		"the second is asked for": {[]string{"c.example", "b.example", "a.example"}, nil, "c.example", []string{"b.example"}, "b.example", true},
+		"the address asked for":   {nil, []net.IP{{192, 0, 2, 1}, {198, 51, 100, 1}}, "198.51.100.1", nil, "198.51.100.1", true},
+		"another address":         {nil, []net.IP{{192, 0, 2, 1}, {198, 51, 100, 1}}, "198.51.100.1", nil, "192.0.2.1", false},
+		"a wildcard":              {[]string{"*.c.example"}, nil, "*.c.example", nil, "d.c.example", true},
+		"a wildcard and its name": {[]string{"*.c.example", "*.a.example", "d.a.example"}, nil, "*.c.example", []string{"*.a.example"}, "d.a.example", false},
+		"another name":            {[]string{"b.example"}, nil, "b.example", nil, "c.example", false},
+		"no name":                 {[]string{"b.example"}, nil, "b.example", nil, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaf := lower.Issue("leaf", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = tt.names, tt.ips })
+			v := scene{presented: certs(leaf, upper), roots: certs(root), name: tt.host}.verify(t)
+			i := slices.IndexFunc(v.Reasons, func(r Reason) bool { return r.Fault == NameConstraintViolation })
+			require.GreaterOrEqual(t, i, 0, summary(v.Reasons))
+			var got *ConstraintViolation
+			require.ErrorAs(t, v.Reasons[i].Err, &got)
+			assert.Equal(t, tt.first, got.Name)
+			assert.Equal(t, tt.others, got.Others)
+			assert.Equal(t, tt.needs, got.Needs(tt.host, leaf.Leaf))
+		})
+	}
+}
+
+// There are so many names and constraints that it is too much work to compare them, but crypto/x509 does it faster.
+func TestTooManyConstraints(t *testing.T) {
+	const n = 1800
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("p%d.example", i))
+	}
+	root := tlsfarm.NewAuthority("Root")
+	inter := root.Intermediate("Intermediate", func(c *x509.Certificate) { c.PermittedDNSDomains = names })
+	leaf := inter.Issue("leaf", tlsfarm.Names(append(slices.Clone(names), "bad.example")...))
+	v := scene{presented: certs(leaf), roots: certs(root), name: "p0.example"}.verify(t)
+	assert.Equal(t, "name_constraint_violation@0", summary(v.Reasons))
+	var u *Unexplained
+	require.ErrorAs(t, v.Primary().Err, &u)
+	assert.ErrorContains(t, u, `DNS name "bad.example" is not permitted by any constraint`)
 }
 
 // Random names and constraints: crypto/x509 finds a violation where we do, and nowhere else.

@@ -247,6 +247,7 @@ func paths() []Scene {
 		{Name: "from an unknown root downwards", Chain: wire(serverRoot, serverRoot.Issue("leaf").Leaf), Roots: certs(other), Want: "hostname_mismatch@0 self_signed@0", Length: 1, Untrusted: true},
 		{Name: "unknown root presented", Chain: wire(leaf, root), Roots: certs(other), Want: "untrusted_ca@3", Untrusted: true},
 		{Name: "unknown root not presented", Chain: wire(leaf), Roots: certs(other), Want: "untrusted_ca@2", Length: 3, Untrusted: true},
+		{Name: "unknown root presented, its name that of a root", Chain: wire(namesake.Issue("leaf"), namesake), Want: "untrusted_ca@1", Length: 2, Untrusted: true},
 		{Name: "no roots", Chain: wire(leaf), Roots: []*x509.Certificate{}, Want: "untrusted_ca@2", Length: 3, Untrusted: true},
 		{Name: "two CAs that signed each other", Chain: wire(mutual()), Want: "untrusted_ca@2", Length: 3, Untrusted: true},
 

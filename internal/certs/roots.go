@@ -21,8 +21,8 @@ type Roots struct {
 	// known are the pool's certificates by their raw subject: all of them, unless the pool is or includes one of which
 	// nothing is known.
 	known    map[string][]*x509.Certificate
-	complete bool                     // whether known has all certificates of the pool
-	unusable map[string]*UnusableRoot // certificates that crypto/x509 cannot read, by their raw subject
+	complete bool                       // whether known has all certificates of the pool
+	unusable map[string][]*UnusableRoot // certificates that crypto/x509 cannot read, by their raw subject
 	dropped  []string
 }
 
@@ -35,6 +35,10 @@ type UnusableRoot struct {
 	// Constraints reports whether it is the name constraints that crypto/x509 cannot read.
 	Constraints bool
 	Err         error // the error of crypto/x509
+
+	// ca has what can be read of the certificate: its subject, key identifier and key. The key is nil if Go has none of its
+	// kind.
+	ca *x509.Certificate
 }
 
 func (u *UnusableRoot) Error() string { return u.Err.Error() }
@@ -120,12 +124,12 @@ func (r *Roots) parseBlock(data []byte, decoded map[string]bool) (*x509.Certific
 	}
 	u := &UnusableRoot{
 		Name: loose.subject(), Key: loose.keyKind(), KeySupported: slices.Contains(supportedKeys, loose.keyKind()),
-		Constraints: aboutNameConstraints(err), Err: err,
+		Constraints: aboutNameConstraints(err), Err: err, ca: loose.asIssuer(),
 	}
 	if r.unusable == nil {
-		r.unusable = make(map[string]*UnusableRoot)
+		r.unusable = make(map[string][]*UnusableRoot)
 	}
-	r.unusable[string(loose.rawSubject())] = u
+	r.unusable[string(u.ca.RawSubject)] = append(r.unusable[string(u.ca.RawSubject)], u)
 	return nil, fmt.Errorf("%w (%s, key of the kind %s)", err, namedInLog(u.Name), u.Key)
 }
 
@@ -164,17 +168,18 @@ func (r *Roots) Pool() *x509.CertPool {
 // revealed reports whether all roots are known.
 func (r *Roots) revealed() bool { return r != nil && r.complete }
 
+// lists reports whether c is one of the roots that are known.
+func (r *Roots) lists(c *x509.Certificate) bool {
+	return r != nil && containsEqual(r.known[string(c.RawSubject)], c)
+}
+
 // contains reports whether c itself is trusted.
 func (r *Roots) contains(c *x509.Certificate, now time.Time) bool {
-	if r != nil {
-		for _, root := range r.known[string(c.RawSubject)] {
-			if root.Equal(c) {
-				return true
-			}
-		}
-		if r.complete {
-			return false
-		}
+	switch {
+	case r.lists(c):
+		return true
+	case r.revealed():
+		return false
 	}
 	_, trusted, _ := r.hidden(c, now)
 	return trusted
@@ -215,8 +220,8 @@ func (r *Roots) renamed(c *x509.Certificate) (roots []*x509.Certificate) {
 	return roots
 }
 
-// unusableIssuer returns the error about a root with the name of c's issuer that crypto/x509 cannot read, or nil.
-func (r *Roots) unusableIssuer(c *x509.Certificate) *UnusableRoot {
+// unusableIssuers returns the roots with the name of c's issuer that crypto/x509 cannot read.
+func (r *Roots) unusableIssuers(c *x509.Certificate) []*UnusableRoot {
 	if r == nil {
 		return nil
 	}

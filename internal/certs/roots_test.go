@@ -157,7 +157,7 @@ func TestRootWithAnUnsupportedKey(t *testing.T) {
 				if _, err := x509.ParseCertificate(root); err != nil {
 					var unusable *UnusableRoot
 					require.ErrorAs(t, v.Primary().Err, &unusable)
-					assert.Equal(t, UnusableRoot{Name: "Brainpool Root", Key: kind, Err: unusable.Err}, *unusable)
+					assert.Equal(t, UnusableRoot{Name: "Brainpool Root", Key: kind, Err: unusable.Err, ca: unusable.ca}, *unusable)
 					assert.ErrorContains(t, unusable, "unsupported elliptic curve")
 					continue
 				}
@@ -180,6 +180,44 @@ func TestUnusableNamesakeOfARootDoesNotMatter(t *testing.T) {
 	v := Verify(certs(root.Issue("leaf", expired)), newRoots(certs(root), negative), "localhost", time.Now())
 	assert.Equal(t, "cert_expired@0", summary(v.Reasons))
 	assert.True(t, v.Trusted)
+}
+
+// A root that cannot be read is not taken for the issuer because of its name alone.
+func TestUnreadableRootIsNotTheIssuer(t *testing.T) {
+	_, der := unsupported("brainpool")
+	loose, ok := parseLoosely(der)
+	require.True(t, ok)
+	sameName := edit(func(c *x509.Certificate) { c.RawSubject = loose.rawSubject() })
+	key, rsaKey := ecKey(), tlsfarm.RSAKey(2048)
+	namesake, rsaNamesake := tlsfarm.NewAuthority("x", sameName, tlsfarm.Key(key)), tlsfarm.NewAuthority("x", sameName, tlsfarm.Key(rsaKey))
+	withoutKeyID := func(ca *tlsfarm.Authority, key crypto.Signer) *x509.Certificate {
+		return parse(remake(ca.Issue("leaf").Leaf, key, crypto.SHA256, func(f *fields) { f.drop(2, 5, 29, 35) }))
+	}
+	negative := remake(namesake.Certificate, key, crypto.SHA256, func(f *fields) { f.Serial = asDER(big.NewInt(-7)); f.drop(2, 5, 29, 14) })
+	for name, tt := range map[string]struct {
+		presented []*x509.Certificate
+		others    []*x509.Certificate // readable roots
+		root      []byte
+		want      string
+	}{
+		"another key identifier":                {certs(namesake.Issue("leaf")), nil, der, "untrusted_ca@0"},
+		"another kind of key":                   {certs(withoutKeyID(rsaNamesake, rsaKey)), nil, der, "untrusted_ca@0"},
+		"another key":                           {certs(withoutKeyID(tlsfarm.NewAuthority("x", sameName), ecKey())), nil, negative, "untrusted_ca@0"},
+		"the issuer presented":                  {certs(withoutKeyID(namesake, key), namesake), nil, der, "untrusted_ca@1"},
+		"the issuer presented, not self-signed": {certs(withoutKeyID(namesake, key), tlsfarm.NewAuthority("Above").Intermediate("x", sameName, tlsfarm.Key(key))), nil, der, "untrusted_ca@1"},
+		"the issuer trusted":                    {certs(withoutKeyID(namesake, key)), certs(namesake), der, ""},
+		"it is the issuer":                      {certs(withoutKeyID(namesake, key)), nil, negative, "malformed_certificate@0"},
+		"it is the issuer, presented too":       {certs(withoutKeyID(namesake, key), namesake), nil, negative, "malformed_certificate@0"},
+		"nobody can know":                       {certs(withoutKeyID(namesake, key)), nil, der, "malformed_certificate@0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := Verify(tt.presented, newRoots(certs(tlsfarm.NewAuthority("Other"), tt.others), tt.root), "localhost", time.Now())
+			assert.Equal(t, tt.want, summary(v.Reasons))
+			if len(v.Chain) == 1 && tt.want == "untrusted_ca@0" {
+				assert.True(t, v.Primary().TrustedNamesake)
+			}
+		})
+	}
 }
 
 func TestKeyKind(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/bits"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -198,11 +199,14 @@ func (s *search) extend(n *node) {
 		s.finish(n, Reason{Fault: Malformed, Err: ErrTooMuchWork}, costOfUnknownRoot)
 		return
 	}
+	roots, hint := s.issuers(top)
 	if selfIssued(top) && !s.link(top, top).broken() {
-		s.finish(n, s.rootReason(n), costOfUnknownRoot) // a root that is not trusted
+		r := s.rootReason(n) // a root that is not trusted
+		r.TrustedNamesake = isNamesakeHint(hint) || len(s.roots.unusableIssuers(top)) > 0 ||
+			slices.ContainsFunc(roots, func(c *x509.Certificate) bool { return s.link(top, c).broken() })
+		s.finish(n, r, costOfUnknownRoot)
 		return
 	}
-	roots, hint := s.issuers(top)
 	var candidates []*node
 	named := slices.Concat(roots, s.presented[string(top.RawIssuer)])
 	s.budget.spend(len(named) * (n.depth + 1) / 500) // for comparing each with the path
@@ -216,20 +220,24 @@ func (s *search) extend(n *node) {
 		return cmp.Compare(rank(otherKey(top, a.cert)), rank(otherKey(top, b.cert)))
 	})
 	var namesakes []*node
-	continued := false
+	continued, signed := false, false // signed: by the key of one of the candidates
 	for _, next := range candidates {
 		if next.link = s.link(top, next.cert); next.link.broken() {
 			namesakes = append(namesakes, next)
 			continue
 		}
 		s.add(next)
-		continued = true
+		continued, signed = true, signed || next.link.fault == ""
 	}
 	if r := s.rootReason(n); r.Fault == WeakSignature && namesCandidate(hint) {
 		s.finish(n, r, costOfUncheckedLink) // the issuer is a trusted root, but crypto/x509 does not reveal it
 		return
 	}
-	if u := s.roots.unusableIssuer(top); u != nil {
+	unusable := s.roots.unusableIssuers(top)
+	for _, u := range unusable {
+		if s.link(top, u.ca).broken() || signed && u.ca.PublicKey == nil {
+			continue
+		}
 		fault := Malformed
 		if u.Constraints {
 			fault = UnhandledCriticalExtension
@@ -260,7 +268,7 @@ func (s *search) extend(n *node) {
 	if hint != nil && r.Fault == UntrustedCA {
 		r.Err = hint
 	}
-	r.TrustedNamesake = isNamesakeHint(hint)
+	r.TrustedNamesake = isNamesakeHint(hint) || len(unusable) > 0
 	for _, next := range namesakes {
 		if next.rooted {
 			r.TrustedNamesake = true
@@ -384,6 +392,8 @@ func (s *search) linkOf(c, issuer *x509.Certificate) link {
 		return link{}
 	case otherKey(c, issuer):
 		return link{BadSignature, err}
+	case unsupported && !mayMake(keyKind(issuer.RawSubjectPublicKeyInfo), c.SignatureAlgorithm):
+		return link{BadSignature, err}
 	case issuer.PublicKeyAlgorithm == x509.DSA, issuer.PublicKey == nil:
 		return link{Malformed, &UnusableCA{
 			Key: keyKind(issuer.RawSubjectPublicKeyInfo), Root: s.trusts(issuer), Err: x509.ErrUnsupportedAlgorithm,
@@ -405,6 +415,21 @@ func isRSA(a x509.SignatureAlgorithm) bool {
 		return true
 	}
 	return false
+}
+
+// mayMake reports whether a key of this kind can make signatures with an algorithm, as far as Go knows the algorithm.
+func mayMake(kind string, a x509.SignatureAlgorithm) bool {
+	switch a {
+	case x509.UnknownSignatureAlgorithm:
+		return true
+	case x509.ECDSAWithSHA1, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512:
+		return strings.HasPrefix(kind, "EC ")
+	case x509.DSAWithSHA1, x509.DSAWithSHA256:
+		return kind == "DSA"
+	case x509.PureEd25519:
+		return kind == "Ed25519"
+	}
+	return strings.HasPrefix(kind, "RSA")
 }
 
 // otherKey reports whether the key identifiers show that c was signed with another key than that of issuer.

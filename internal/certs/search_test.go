@@ -272,4 +272,14 @@ func TestNamesakeOfARootIsNoMissingIntermediate(t *testing.T) {
 	v := scene{presented: certs(leaf), roots: certs(tlsfarm.NewAuthority("Root"))}.verify(t)
 	assert.Equal(t, "untrusted_ca@0", summary(v.Reasons))
 	assert.True(t, v.Primary().TrustedNamesake)
+
+	// It is the same if the server sends its root, and if the trusted ones do not reveal themselves.
+	renewed := tlsfarm.NewAuthority("Root")
+	for _, roots := range []*Roots{newRoots(certs(tlsfarm.NewAuthority("Root"))), RootsIn(newPool(certs(tlsfarm.NewAuthority("Root"))))} {
+		v = Verify(certs(renewed.Issue("leaf"), renewed), roots, "localhost", time.Now())
+		assert.Equal(t, "untrusted_ca@1", summary(v.Reasons))
+		assert.True(t, v.Primary().TrustedNamesake)
+	}
+	v = Verify(certs(renewed.Issue("leaf"), renewed), newRoots(certs(tlsfarm.NewAuthority("Other"))), "localhost", time.Now())
+	assert.False(t, v.Primary().TrustedNamesake)
 }

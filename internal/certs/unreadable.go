@@ -97,6 +97,7 @@ func ParseUnreadable(der []byte) *Unreadable {
 // looseCertificate has the parts of a certificate, whose own syntax may be invalid.
 type looseCertificate struct {
 	name       []byte // content of the subject
+	key        []byte // content of the SubjectPublicKeyInfo
 	algorithm  []byte // content of the public key's algorithm
 	extensions []looseExtension
 	isBER      bool // outside of the parts
@@ -121,6 +122,7 @@ func parseLoosely(der []byte) (c looseCertificate, ok bool) {
 	tbs.enter(asn1.SEQUENCE) // validity
 	c.name = tbs.enter(asn1.SEQUENCE).rest
 	key := tbs.enter(asn1.SEQUENCE)
+	c.key = key.rest
 	c.algorithm = key.enter(asn1.SEQUENCE).rest
 	key.enter(asn1.BIT_STRING)
 	if r.failed || certificate.failed || tbs.failed || key.failed {
@@ -249,11 +251,25 @@ func (c *looseCertificate) subject() string {
 // rawSubject returns the subject as x509.Certificate.RawSubject has it.
 func (c *looseCertificate) rawSubject() []byte { return derElement(asn1.SEQUENCE, c.name) }
 
+// asIssuer returns a certificate that has only what is needed to find out whether it signed another: its subject, its key
+// identifier and, if Go has keys of its kind, its key.
+func (c *looseCertificate) asIssuer() *x509.Certificate {
+	id := looseReader{rest: c.extension(oidSubjectKeyID)}
+	ca := &x509.Certificate{
+		RawSubject: c.rawSubject(), RawSubjectPublicKeyInfo: derElement(asn1.SEQUENCE, c.key), SubjectKeyId: id.enter(asn1.OCTET_STRING).rest,
+	}
+	if key, err := x509.ParsePKIXPublicKey(ca.RawSubjectPublicKeyInfo); err == nil {
+		ca.PublicKey = key
+	}
+	return ca
+}
+
 func (c *looseCertificate) keyKind() string { return algorithmKind(c.algorithm) }
 
 const (
 	oidCommonName       = "\x55\x04\x03"
 	oidSubjectAltName   = "\x55\x1d\x11"
+	oidSubjectKeyID     = "\x55\x1d\x0e"
 	oidBasicConstraints = "\x55\x1d\x13"
 	tagBMPString        = asn1.Tag(30)
 )

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"os"
 	"os/exec"
@@ -320,11 +321,12 @@ func TestUnreadableByOpenSSL(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string // of openssl req
 		key  []string // of openssl ecparam; the default is a key that Go can read
+		kind string   // of the key; the default is EC P-256
 		why  string
 	}{
-		"brainpool": {key: []string{"-name", "brainpoolP256r1"}, why: "its key is on a curve that Go does not have (brainpoolP256r1)"},
-		"secp256k1": {key: []string{"-name", "secp256k1"}, why: "its key is on a curve that Go does not have (secp256k1)"},
-		"explicit":  {key: []string{"-name", "prime256v1", "-param_enc", "explicit"}, why: "the curve of its key has parameters instead of a name"},
+		"brainpool": {key: []string{"-name", "brainpoolP256r1"}, kind: "EC brainpoolP256r1", why: "its key is on a curve that Go does not have (brainpoolP256r1)"},
+		"secp256k1": {key: []string{"-name", "secp256k1"}, kind: "EC secp256k1", why: "its key is on a curve that Go does not have (secp256k1)"},
+		"explicit":  {key: []string{"-name", "prime256v1", "-param_enc", "explicit"}, kind: "EC with parameters of its own", why: "the curve of its key has parameters instead of a name"},
 		"negative":  {args: []string{"-set_serial", "-5"}, why: "its serial number is negative"},
 		"URI":       {args: []string{"-addext", "subjectAltName=URI:http://[bad"}, why: "a URI in its subjectAltName is invalid"},
 		"critical":  {args: []string{"-addext", "authorityInfoAccess=critical,OCSP;URI:http://ocsp.example"}, why: "its extension authorityInfoAccess is critical, which RFC 5280 does not allow"},
@@ -344,7 +346,7 @@ func TestUnreadableByOpenSSL(t *testing.T) {
 			assert.Equal(t, []int{1}, b.Depths)
 			var u *Unreadable
 			require.ErrorAs(t, b.BadLeaf, &u)
-			assert.Equal(t, &Unreadable{Subject: "site", Why: c.why}, u)
+			assert.Equal(t, &Unreadable{Subject: "site", Key: cmp.Or(c.kind, "EC P-256"), Why: c.why}, u)
 		})
 	}
 }

@@ -4,8 +4,11 @@ package certs
 
 import (
 	"crypto/x509"
+	"errors"
 	"slices"
 	"time"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // Fault is one thing that is wrong with a chain, a staple or a file. Its values are those of the attribute error.type.
@@ -36,7 +39,7 @@ type Reason struct {
 	Depth int               // index of Cert in Verdict.Chain; 0 is the leaf
 	Cert  *x509.Certificate // never nil
 	// Err is the error of crypto/x509, a *ConstraintViolation, an *UnusableCA, an *UnusableRoot, a *WrongOrder, ErrNameEncoding,
-	// ErrTooMuchWork, or the *Staple of a fault that a staple shows. It may be nil.
+	// ErrTooMuchWork, an *Unexplained, or the *Staple of a fault that a staple shows. It may be nil.
 	Err error
 	// TrustedNamesake reports whether a trusted root has the name of the issuer, but another key than the one that signed.
 	TrustedNamesake bool
@@ -51,6 +54,8 @@ type Verdict struct {
 	Chain []*x509.Certificate
 	// Rooted reports whether Chain ends in a trusted root. It may still be invalid, even because of its signatures.
 	Rooted bool
+	// RootListed reports whether that root is one of the certificates that ParseRoots read, rather than one of the system's.
+	RootListed bool
 	// Trusted reports whether Chain ends in a trusted root and all its signatures are right. It may still be invalid for
 	// other reasons.
 	Trusted bool
@@ -86,11 +91,48 @@ func Verify(presented []*x509.Certificate, roots *Roots, name string, now time.T
 		v.explain(presented, roots, name, now)
 		if v.Valid() {
 			// A chain that crypto/x509 rejects must not become valid because explain found no reason.
-			v.Reasons = []Reason{{Fault: Malformed, Cert: leaf, Err: err}}
+			v.Reasons = []Reason{v.unexplained(err, now)}
 		}
 	}
 	v.warnOfWeakKeys()
 	return v
+}
+
+// Unexplained is the error of crypto/x509 about a chain in which no reason was found, as that would have been too much work.
+type Unexplained struct{ Err error }
+
+func (u *Unexplained) Error() string { return text.Clean(u.Err.Error(), 512) }
+func (u *Unexplained) Unwrap() error { return u.Err }
+
+// unexplained returns the reason that an error of x509.Certificate.Verify means.
+func (v *Verdict) unexplained(err error, now time.Time) Reason {
+	r := Reason{Fault: Malformed, Cert: v.Chain[0], Err: &Unexplained{err}}
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &invalid):
+		if i := slices.IndexFunc(v.Chain, invalid.Cert.Equal); i >= 0 {
+			r.Depth, r.Cert = i, v.Chain[i]
+		}
+		switch invalid.Reason {
+		case x509.NotAuthorizedToSign:
+			r.Fault = NotCA
+		case x509.Expired:
+			if r.Fault = Expired; now.Before(invalid.Cert.NotBefore) {
+				r.Fault = NotYetValid
+			}
+		case x509.CANotAuthorizedForThisName:
+			r.Fault = NameConstraintViolation
+		case x509.TooManyIntermediates:
+			r.Fault = PathLengthExceeded
+		case x509.IncompatibleUsage:
+			r.Fault = WrongKeyUsage
+		}
+	case errors.As(err, new(x509.UnhandledCriticalExtension)):
+		r.Fault = UnhandledCriticalExtension
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		r.Fault = UntrustedCA
+	}
+	return r
 }
 
 // explain finds all reasons, whereas x509.Certificate.Verify returns only the first one that it finds. It looks for the path
@@ -100,6 +142,7 @@ func (v *Verdict) explain(presented []*x509.Certificate, roots *Roots, name stri
 	best := bestPath(presented, roots, now, &v.left)
 	v.Presented, v.Chain = presented, best.path()
 	v.Rooted, v.Trusted = best.rooted, best.rooted && best.verified()
+	v.RootListed = best.rooted && roots.lists(best.cert)
 	v.Reasons = best.signatureReasons()
 	if best.end != nil {
 		// A wrong signature comes first, as it may be why the path leads there. One that is only weak does not.

@@ -271,7 +271,7 @@ func TestFaultOfAnUntrustedChain(t *testing.T) {
 		"intermediate signed with SHA-1":               {scene{presented: certs(root.Intermediate("Intermediate", sha1RSA).Issue("leaf"))}, "weak_signature@1", 2},
 		"leaf signed with Ed448":                       {scene{presented: certs(ed448Leaf, edCA)}, "malformed_certificate@0", 2},
 		"leaf signed with Ed448, alone":                {scene{presented: certs(ed448Leaf)}, "malformed_certificate@0", 1},
-		"intermediate with an Ed448 key":               {scene{presented: certs(edCA.Issue("leaf").Leaf, ed448CA)}, "malformed_certificate@0", 2},
+		"intermediate with an Ed448 key":               {scene{presented: certs(ed448Leaf, ed448CA)}, "malformed_certificate@0", 2},
 		"weak signature under an unknown root":         {scene{presented: certs(strange.Issue("leaf", sha1), stranger)}, "untrusted_ca@2 weak_signature@0", 3},
 		"bad signature under an unknown root":          {scene{presented: certs(withBadSignature(strange.Issue("leaf").Leaf), strange)}, "bad_signature@0 untrusted_ca@1", 2},
 		"not a CA under an unknown root":               {scene{presented: certs(stranger.Intermediate("Intermediate", notCA).Issue("leaf"))}, "untrusted_ca@1 not_a_ca@1", 2},
@@ -730,4 +730,38 @@ func FuzzCertificate(f *testing.F) {
 			assertClean(t, text.Clean(IssuerName(c), 64), 64)
 		}
 	})
+}
+
+// If no reason is found, the error of crypto/x509 still has the right fault, and that of the certificate that has it.
+func TestUnexplained(t *testing.T) {
+	root := tlsfarm.NewAuthority("Root")
+	inter := root.Intermediate("Intermediate")
+	chain := certs(inter.Issue("leaf"), root)
+	now := time.Now()
+	invalid := func(depth int, r x509.InvalidReason) error {
+		return x509.CertificateInvalidError{Cert: chain[depth], Reason: r, Detail: "something"}
+	}
+	for _, tt := range []struct {
+		err  error
+		now  time.Time
+		want string
+	}{
+		{invalid(1, x509.NotAuthorizedToSign), now, "not_a_ca@1"},
+		{invalid(1, x509.Expired), now, "cert_expired@1"},
+		{invalid(0, x509.Expired), chain[0].NotBefore.Add(-time.Hour), "cert_not_yet_valid@0"},
+		{invalid(0, x509.CANotAuthorizedForThisName), now, "name_constraint_violation@0"},
+		{invalid(2, x509.TooManyIntermediates), now, "path_length_exceeded@2"},
+		{invalid(0, x509.IncompatibleUsage), now, "wrong_key_usage@0"},
+		{invalid(0, x509.NoValidChains), now, "malformed_certificate@0"},
+		{x509.CertificateInvalidError{Cert: tlsfarm.NewAuthority("Other").Certificate, Reason: x509.Expired}, now, "cert_expired@0"},
+		{x509.UnhandledCriticalExtension{}, now, "unhandled_critical_extension@0"},
+		{x509.UnknownAuthorityError{Cert: chain[2]}, now, "untrusted_ca@0"},
+		{errors.New("x509: signature check attempts limit reached while verifying certificate chain"), now, "malformed_certificate@0"},
+	} {
+		v := &Verdict{Chain: chain}
+		r := v.unexplained(tt.err, tt.now)
+		assert.Equal(t, tt.want, summary([]Reason{r}))
+		assert.Equal(t, &Unexplained{tt.err}, r.Err)
+		assert.Same(t, chain[r.Depth], r.Cert)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/diskfile"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // Block is a loaded tls block. All targets with the same settings share one. Its files are checked again when a probe asks
@@ -64,17 +66,18 @@ func newBlock(c *Config, checkEvery time.Duration, log *zap.Logger) *Block {
 	return b
 }
 
-// logDropped logs which certificates among the CAs cannot be used.
+// logDropped logs which certificates among the CAs cannot be used, if no block has done so.
 func (b *Block) logDropped() {
-	if b.roots == nil || len(b.roots.Dropped()) == 0 {
+	if b.roots == nil || len(b.roots.Dropped()) == 0 || !firstToLog(b.roots) {
 		return
 	}
-	from := b.client.CAFile
-	if from == "" {
-		from = "ca_pem"
+	from := "ca_pem"
+	if b.client.CAFile != "" {
+		from = text.Quote(b.client.CAFile, 256)
 	}
-	b.log.Warn("Some CA certificates of a tls block cannot be used, and chains under them are invalid.",
-		zap.String("from", from), zap.Strings("dropped", b.roots.Dropped()))
+	// The name is in the message, as the collector logs only the first of many equal messages.
+	b.log.Warn(fmt.Sprintf("Some CA certificates in %s cannot be used, and chains under them are invalid.", from),
+		zap.Strings("dropped", b.roots.Dropped()))
 }
 
 // Errs returns the reasons why the block cannot be used. Each error begins with the key. There are none if the block is
@@ -166,12 +169,9 @@ func (b *Block) reload() {
 		if b.logged != "" {
 			b.log.Info("The files of a tls block can be used again.")
 		}
-		renewed := roots != b.roots
 		b.logged, b.config, b.roots = "", config, roots
 		clear(b.offers)
-		if renewed {
-			b.logDropped()
-		}
+		b.logDropped()
 	}
 }
 

@@ -23,9 +23,27 @@ type rootsID struct {
 // rootPools holds the roots that are in use. tls blocks with the same CAs share them, because a bundle of all public CAs
 // takes 1 MB of memory, and 10 ms to parse.
 var (
-	rootPoolsMu sync.Mutex
-	rootPools   = make(map[rootsID]weak.Pointer[certs.Roots])
+	rootPoolsMu   sync.Mutex
+	rootPools     = make(map[rootsID]weak.Pointer[certs.Roots])
+	droppedLogged = make(map[weak.Pointer[certs.Roots]]bool) // the roots for which firstToLog was called
 )
+
+// firstToLog reports whether it is called for the first time for these roots.
+func firstToLog(roots *certs.Roots) bool {
+	rootPoolsMu.Lock()
+	defer rootPoolsMu.Unlock()
+	w := weak.Make(roots)
+	if droppedLogged[w] {
+		return false
+	}
+	droppedLogged[w] = true
+	runtime.AddCleanup(roots, func(w weak.Pointer[certs.Roots]) {
+		rootPoolsMu.Lock()
+		defer rootPoolsMu.Unlock()
+		delete(droppedLogged, w)
+	}, w)
+	return true
+}
 
 // loadRoots returns the CAs that a tls block trusts, or what is wrong with them. Nil roots are the system's CAs.
 func loadRoots(c *configtls.ClientConfig) (roots *certs.Roots, errs []error) {

@@ -76,7 +76,8 @@ func TestDroppedCACertificatesAreLogged(t *testing.T) {
 	require.Len(t, lines, 1)
 	assert.Equal(t, zapcore.WarnLevel, lines[0].Level)
 	third := 1 + strings.Count(string(good)+string(pem[:strings.LastIndex(string(pem), "-----BEGIN")]), "\n")
-	assert.Equal(t, map[string]any{"from": path, "dropped": []any{
+	assert.Equal(t, fmt.Sprintf("Some CA certificates in %q cannot be used, and chains under them are invalid.", path), lines[0].Message)
+	assert.Equal(t, map[string]any{"dropped": []any{
 		fmt.Sprintf(`PEM block 3 at line %d cannot be read: x509: unsupported elliptic curve (subject "Brainpool Root", key of the kind EC brainpoolP256r1)`, third),
 	}}, lines[0].ContextMap())
 
@@ -90,6 +91,29 @@ func TestDroppedCACertificatesAreLogged(t *testing.T) {
 	block.checked = time.Time{}
 	block.With(Offer{})
 	assert.Zero(t, log.Len())
+}
+
+// Each set of CAs is logged once, however many blocks have it, and none is lost in the sampling of the collector's log.
+func TestEachSetOfCAsIsLoggedOnce(t *testing.T) {
+	pem, err := os.ReadFile(unsupportedRoot)
+	require.NoError(t, err)
+	core, log := observer.New(zapcore.InfoLevel)
+	blocks := NewBlocks(time.Second, zap.New(zapcore.NewSamplerWithOptions(core, time.Hour, 10, 0)))
+	var used []*Block
+	for i := range 30 { // files
+		path, _ := caFile(t, tlsfarm.NewAuthority(fmt.Sprint("Good ", i)))
+		good, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, append(good, pem...), 0o600))
+		for j := range 3 { // blocks
+			c := New(configtls.ClientConfig{Config: configtls.Config{CAFile: path}, ServerName: fmt.Sprintf("h%d.example", j)})
+			used = append(used, blocks.Get(fmt.Sprint(i, j), &c))
+			require.Empty(t, used[len(used)-1].Errs())
+		}
+		assert.Equal(t, i+1, log.Len())
+		assert.Contains(t, log.All()[i].Message, path)
+	}
+	runtime.KeepAlive(used)
 }
 
 func TestCAFileOfWhichNothingCanBeUsed(t *testing.T) {

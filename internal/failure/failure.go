@@ -9,6 +9,7 @@ package failure
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -109,7 +110,11 @@ func Explain(e Evidence) *Failure {
 		f.SSLReason = alerts[f.Alert].sslReason
 	}
 
-	f.Cause, f.Fix = types[f.Type].explain(f, &e)
+	if u := (*certs.Unexplained)(nil); e.Err == nil && f.Type != Type(certs.Malformed) && errors.As(e.Verdict.Primary().Err, &u) {
+		f.Cause, f.Fix = unexplained(&e)
+	} else {
+		f.Cause, f.Fix = types[f.Type].explain(f, &e)
+	}
 	// Everything that the sentences quote is already clean, except for the text of errors, which may contain foreign
 	// bytes. What comes last is short and never cut.
 	last := f.otherReasons() + f.alertSentence()

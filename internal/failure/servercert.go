@@ -34,7 +34,8 @@ func verifyCode(t Type, primary certs.Reason, serverName string) (int, string) {
 			return types[Type(certs.UntrustedCA)].verifyCode, types[Type(certs.UntrustedCA)].verifyMessage
 		}
 	case certs.NameConstraintViolation:
-		if v := (*certs.ConstraintViolation)(nil); errors.As(primary.Err, &v) && v.Excluded {
+		v, u := (*certs.ConstraintViolation)(nil), (*certs.Unexplained)(nil)
+		if errors.As(primary.Err, &v) && v.Excluded || errors.As(primary.Err, &u) && strings.Contains(u.Error(), "is excluded by constraint") {
 			return 48, "excluded subtree violation"
 		}
 	}
@@ -86,14 +87,34 @@ func apposed(noun string, c *x509.Certificate) string {
 // top returns the certificate at which the chain ends.
 func top(e *Evidence) *x509.Certificate { return e.Verdict.Chain[len(e.Verdict.Chain)-1] }
 
-// reissueRoot returns a sentence, with a space before it, if the primary reason is that of a trusted root. Its certificate
+// ofRoot reports whether the certificate that has the primary reason is a trusted root, and whether that root is listed in
+// ca_file rather than one of the system's.
+func ofRoot(e *Evidence) (root, listed bool) {
+	v := e.Verdict
+	root = v.Rooted && v.Primary().Depth == len(v.Chain)-1
+	return root, root && v.RootListed
+}
+
+// reissueRoot returns a sentence, with a space before it, if the primary reason is that of a root in ca_file. Its certificate
 // can be replaced without replacing those below it.
 func reissueRoot(e *Evidence) string {
-	if v := e.Verdict; v.Rooted && v.Primary().Depth == len(v.Chain)-1 {
+	if _, listed := ofRoot(e); listed {
 		return " It is in ca_file: reissue it with the same name and the same key, and replace it there."
 	}
 	return ""
 }
+
+// unexplained explains a fault of which only the error of crypto/x509 is known.
+func unexplained(e *Evidence) (cause, fix string) {
+	primary := e.Verdict.Primary()
+	cause = fmt.Sprintf("%s was refused: %v. Its chain is too large to find out more.", atFault(e), primary.Err)
+	if primary.Fault == certs.NameConstraintViolation {
+		return cause, "Reissue the certificate with fewer names, all of which the name constraints of its CAs permit, or from another CA."
+	}
+	return cause, removeUnneeded
+}
+
+const removeUnneeded = "Remove from the file that the server sends, and from ca_file, all certificates that its chain does not need."
 
 func expired(_ *Failure, e *Evidence) (cause, fix string) {
 	primary := e.Verdict.Primary()
@@ -103,9 +124,20 @@ func expired(_ *Failure, e *Evidence) (cause, fix string) {
 	case e.Step == File:
 		return cause, "Renew it, or remove it from the file. If it was already renewed, the new certificate was not written to this file."
 	case primary.Depth > 0:
-		return cause, "Replace it in the chain that the server sends. If it is the root, replace it in ca_file."
+		return cause, replaceCA(e) + "."
 	}
 	return cause, "Renew it and reload the server. If it was already renewed, the server still serves the old one."
+}
+
+// replaceCA returns the beginning of a sentence: where the CA certificate that has the primary reason is replaced by which.
+func replaceCA(e *Evidence) string {
+	switch root, listed := ofRoot(e); {
+	case listed:
+		return "Replace it in ca_file with the CA's current certificate. If that one has another key, also reissue the certificates below it"
+	case root:
+		return "It is one of the system's trusted CAs: update them, for example with the package ca-certificates, or use a certificate from another CA"
+	}
+	return "Replace it in the chain that the server sends with the CA's current certificate. If that one has another key, also reissue the certificates below it"
 }
 
 func notYetValid(_ *Failure, e *Evidence) (cause, fix string) {
@@ -114,6 +146,12 @@ func notYetValid(_ *Failure, e *Evidence) (cause, fix string) {
 	cause = fmt.Sprintf("%s is not valid until %s, in %s.", atFault(e), text.Moment(begin), text.Duration(wait))
 	if wait < 24*time.Hour {
 		return cause, "It starts within a day, so a wrong clock is likely: check the time on the collector's host, then on the CA."
+	}
+	switch root, listed := ofRoot(e); {
+	case listed:
+		return cause, "Put the CA's previous certificate back into ca_file until then, or have this one reissued."
+	case root:
+		return cause, "It is one of the system's trusted CAs: use a certificate from another CA until then."
 	}
 	return cause, "Put the previous certificate back until then, or have this one reissued."
 }
@@ -126,11 +164,14 @@ func selfSigned(_ *Failure, e *Evidence) (cause, fix string) {
 func untrustedCA(_ *Failure, e *Evidence) (cause, fix string) {
 	top, issuer, primary := top(e), issuerOf(top(e)), e.Verdict.Primary()
 	switch {
+	case primary.TrustedNamesake && bytes.Equal(top.RawSubject, top.RawIssuer):
+		return fmt.Sprintf("The chain leads to %s, which the server sends. A CA with this name is trusted, but it has another key.", issuer),
+			fmt.Sprintf("The CA probably has a new key: set tls ca_file to the current certificate of %s%s. Otherwise another CA with this name issued the server's certificate.", issuer, whoseKeyID(top.SubjectKeyId))
 	case primary.TrustedNamesake:
 		return fmt.Sprintf("The chain leads to %s. A CA with this name is trusted, but its key did not make the signature.", issuer),
-			fmt.Sprintf("The CA probably has a new key: set tls ca_file to the current certificate of %s%s. Otherwise the server's certificate was altered: install it again.", issuer, whoseKeyID(top))
+			fmt.Sprintf("The CA probably has a new key: set tls ca_file to the current certificate of %s%s. Otherwise the server's certificate was altered: install it again.", issuer, whoseKeyID(top.AuthorityKeyId))
 	case primary.SentNamesake:
-		return sentNamesake(e), fmt.Sprintf("Replace that certificate in the file that the server sends by the one of %s%s. If that one is a root, set tls ca_file to it instead.", issuer, whoseKeyID(top))
+		return sentNamesake(e), fmt.Sprintf("Replace that certificate in the file that the server sends by the one of %s%s. If that one is a root, set tls ca_file to it instead.", issuer, whoseKeyID(top.AuthorityKeyId))
 	case bytes.Equal(top.RawSubject, top.RawIssuer):
 		return fmt.Sprintf("The chain leads to %s, which is not a trusted root.", issuer),
 			fmt.Sprintf("Set tls ca_file to the root certificate of %s, or use a certificate from a trusted CA. %s", issuer, systemToo)
@@ -147,13 +188,13 @@ func rootOrIntermediate(issuer string) string {
 	return fmt.Sprintf("If %s is a root, set tls ca_file to its certificate. If it is an intermediate, add its certificate to the file that the server sends.", issuer)
 }
 
-// whoseKeyID returns an attribute of the issuer's certificate, with a comma before it. It is empty if c does not name the
-// issuer's key.
-func whoseKeyID(c *x509.Certificate) string {
-	if len(c.AuthorityKeyId) == 0 {
+// whoseKeyID returns an attribute of a certificate with this key identifier, with a comma before it. It is empty if the
+// identifier is.
+func whoseKeyID(id []byte) string {
+	if len(id) == 0 {
 		return ""
 	}
-	return ", whose subject key identifier is " + certs.KeyID(c.AuthorityKeyId)
+	return ", whose subject key identifier is " + certs.KeyID(id)
 }
 
 // issuerOfLeaf returns the cause if the server did not send the certificate of its own one's issuer.
@@ -238,7 +279,10 @@ func weakKey(_ *Failure, e *Evidence) (cause, fix string) {
 	primary := e.Verdict.Primary()
 	cause = fmt.Sprintf("%s has a key of %d bits, which is too short to be accepted.", atFault(e), certs.KeySize(primary.Cert))
 	if primary.Depth > 0 {
-		fix += " Then reissue the certificates below it. If it is the root, replace it in ca_file."
+		fix += " Then reissue the certificates below it."
+		if _, listed := ofRoot(e); listed {
+			fix += " It is in ca_file: replace it there."
+		}
 	}
 	return cause, fix
 }
@@ -250,12 +294,20 @@ func notCA(_ *Failure, e *Evidence) (cause, fix string) {
 
 func pathLengthExceeded(_ *Failure, e *Evidence) (cause, fix string) {
 	return fmt.Sprintf("%s allows fewer intermediates below it than the chain has.", atFault(e)),
-		"Issue the server's certificate from this CA directly, or reissue the CA certificate with a larger pathlen."
+		"Issue the server's certificate from this CA directly, or reissue the CA certificate with a larger pathlen." + reissueRoot(e)
 }
 
 func wrongKeyUsage(_ *Failure, e *Evidence) (cause, fix string) {
-	return fmt.Sprintf("%s is for %s only, not for a TLS server.", atFault(e), usages(e.Verdict.Primary().Cert)),
-		"Reissue the certificate with the extended key usage serverAuth."
+	cause = fmt.Sprintf("%s is for %s only, not for a TLS server.", atFault(e), usages(e.Verdict.Primary().Cert))
+	switch root, listed := ofRoot(e); {
+	case e.Verdict.Primary().Depth == 0:
+		return cause, "Reissue the certificate with the extended key usage serverAuth."
+	case listed:
+		return cause, "Reissue that CA certificate with the extended key usage serverAuth, or with none." + reissueRoot(e)
+	case root:
+		return cause, "It is one of the system's trusted CAs: use a certificate from another CA."
+	}
+	return cause, "Reissue that CA certificate with the same name and the same key, and with the extended key usage serverAuth or with none, and replace it in the file that the server sends."
 }
 
 func nameConstraintViolation(_ *Failure, e *Evidence) (cause, fix string) {
@@ -265,11 +317,22 @@ func nameConstraintViolation(_ *Failure, e *Evidence) (cause, fix string) {
 			"Issue the certificate from another CA, or with names that the CA's name constraints permit."
 	}
 	limits := "permits only " + constraintList(v.Constraints)
+	if v.More > 0 {
+		limits += fmt.Sprintf(" and %d more", v.More)
+	}
 	if v.Excluded {
 		limits = "excludes " + constraintList(v.Constraints)
 	}
-	return fmt.Sprintf("%s has the %s %s, which the CA certificate %s (depth %d) does not allow: it %s.", atFault(e), v.Kind, quoted(v.Name), subjectOf(v.CA), v.Depth, limits),
-		"Reissue the certificate without this name, or from a CA without this constraint."
+	cause = fmt.Sprintf("%s has the %s %s, which the CA certificate %s (depth %d) does not allow: it %s.", atFault(e), v.Kind, quoted(v.Name), subjectOf(v.CA), v.Depth, limits)
+	names, they, otherwise := "this name", "it", "from a CA without this constraint"
+	if len(v.Others) > 0 {
+		names, they, otherwise = "these names", "them", "from a CA that may issue for them"
+		cause += fmt.Sprintf(" The CAs above it do not allow these names either: %s.", list(v.Others, 10))
+	}
+	if primary := e.Verdict.Primary(); primary.Depth == 0 && v.Needs(e.ServerName, primary.Cert) {
+		return cause, fmt.Sprintf("Use a certificate from a CA that may issue for %s, or reissue the CA certificate with name constraints that allow %s. Without %s, the certificate would not be valid for %s.", names, they, names, e.ServerName)
+	}
+	return cause, fmt.Sprintf("Reissue the certificate without %s, or %s.", names, otherwise)
 }
 
 func constraintList(constraints []string) string {
@@ -284,17 +347,24 @@ func unhandledCriticalExtension(_ *Failure, e *Evidence) (cause, fix string) {
 		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot read its extension %s: %v.", atFault(e), issuerOf(e.Verdict.Primary().Cert), extensionName("2.5.29.30"), u.Err),
 			"Reissue the CA's certificate with the same name and the same key, but with valid name constraints, and replace it in ca_file."
 	}
-	switch id := e.Verdict.Primary().Cert.UnhandledCriticalExtensions[0].String(); id {
-	case "2.5.29.30":
-		return fmt.Sprintf("%s has the critical extension %s with constraints of a kind that the collector cannot check, such as those of directory names.", atFault(e), extensionName(id)),
-			"Reissue it with constraints of DNS names, addresses, e-mail addresses and URIs only, or without marking that extension as critical." + reissueRoot(e)
-	case "1.3.6.1.4.1.11129.2.4.3":
-		return fmt.Sprintf("%s is a precertificate, which no client accepts: it has the critical extension %s.", atFault(e), extensionName(id)),
-			"Install the certificate that the CA issued after the precertificate."
-	default:
-		return fmt.Sprintf("%s has the critical extension %s, which the collector does not know.", atFault(e), extensionName(id)),
-			"Reissue it without marking that extension as critical." + reissueRoot(e)
+	const constraints, precertificate = "2.5.29.30", "1.3.6.1.4.1.11129.2.4.3"
+	var ids, names []string
+	for _, oid := range e.Verdict.Primary().Cert.UnhandledCriticalExtensions {
+		ids, names = append(ids, oid.String()), append(names, extensionName(oid.String()))
 	}
+	switch {
+	case slices.Contains(ids, precertificate):
+		return fmt.Sprintf("%s is a precertificate, which no client accepts: it has the critical extension %s.", atFault(e), extensionName(precertificate)),
+			"Install the certificate that the CA issued after the precertificate."
+	case len(ids) > 1:
+		return fmt.Sprintf("%s has critical extensions that the collector does not know or cannot check: %s.", atFault(e), list(names, 5)),
+			"Reissue it without marking those extensions as critical." + reissueRoot(e)
+	case ids[0] == constraints:
+		return fmt.Sprintf("%s has the critical extension %s with constraints of a kind that the collector cannot check, such as those of directory names.", atFault(e), names[0]),
+			"Reissue it with constraints of DNS names, addresses, e-mail addresses and URIs only, or without marking that extension as critical." + reissueRoot(e)
+	}
+	return fmt.Sprintf("%s has the critical extension %s, which the collector does not know.", atFault(e), names[0]),
+		"Reissue it without marking that extension as critical." + reissueRoot(e)
 }
 
 // extensionName returns an object identifier, after its name if it has one.
@@ -342,12 +412,13 @@ func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
 			cause = fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but this collector cannot check its signatures, as its key is of the kind %s (%v).", atFault(e), issuerOf(primary.Cert), unsupported.Key, unsupported.Err)
 		}
 		return cause, otherCA
-	case errors.Is(primary.Err, certs.ErrTooMuchWork), primary.Err != nil && strings.Contains(primary.Err.Error(), "attempts limit reached"):
-		return fmt.Sprintf("%s could not be verified: %v.", atFault(e), primary.Err),
-			"Remove from the file that the server sends, and from ca_file, all certificates that its chain does not need."
+	case errors.Is(primary.Err, certs.ErrTooMuchWork):
+		return fmt.Sprintf("%s could not be verified: %v.", atFault(e), primary.Err), removeUnneeded
 	case errors.As(primary.Err, &invalid) && invalid.Reason == x509.NoValidChains:
 		return fmt.Sprintf("%s was refused, as a CA in its chain requires certificate policies that the chain does not have (%v).", atFault(e), primary.Err),
 			"Reissue the certificate with a policy that all CAs of its chain have, or the CA without the extension policyConstraints."
+	case errors.As(primary.Err, new(*certs.Unexplained)):
+		return unexplained(e)
 	case errors.Is(primary.Err, certs.ErrNameEncoding):
 		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but the string types of its name are others there than in the certificate that it issued. The collector compares names byte by byte, other clients may not.", atFault(e), issuerOf(primary.Cert)),
 			"Reissue the CA's certificate with the same key, and with its name encoded as in the certificates that it issues, and replace it in ca_file."
@@ -364,12 +435,14 @@ const otherCA = "Move to a CA whose key is RSA, ECDSA on P-256, P-384 or P-521, 
 // orderOrName explains a name mismatch.
 func orderOrName(f *Failure, e *Evidence) (cause, fix string) {
 	order := (*certs.WrongOrder)(nil)
+	cause, fix = nameMismatch(f, e)
 	if !errors.As(e.Verdict.Primary().Err, &order) {
-		return nameMismatch(f, e)
+		return cause, fix
 	}
-	return fmt.Sprintf("Certificate 1 of those that the server sends is a CA certificate, %s. It must be the server's own, which is probably certificate %d, %s.",
-			subjectOf(e.Verdict.Chain[0]), order.Index+1, subjectOf(order.Leaf)),
-		"Put the server's own certificate first in the file that the server sends, and then the intermediates, each before its issuer. Its private key must be that of the first certificate."
+	// Which of them has the key of the server is not known: it proves that only after the certificates.
+	return fmt.Sprintf("Certificate 1 of those that the server sends is a CA certificate, %s, and it is not valid for %s. It must be the server's own, which is perhaps certificate %d, %s.",
+			subjectOf(e.Verdict.Chain[0]), e.ServerName, order.Index+1, subjectOf(order.Leaf)),
+		fmt.Sprintf("If the server's private key is that of certificate %d, put the server's own certificate first in the file that the server sends, and then the intermediates, each before its issuer. If it is that of certificate 1: %s", order.Index+1, fix)
 }
 
 // usages lists the extended key usages of a certificate.

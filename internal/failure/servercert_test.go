@@ -1,11 +1,15 @@
 package failure
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
+	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -27,11 +31,18 @@ func TestTroubleshootingQuotesChains(t *testing.T) {
 		f := Explain(Evidence{ServerName: "api.example", Verdict: &certs.Verdict{Chain: chain, Presented: chain, Reasons: []certs.Reason{r}}})
 		return f.Cause + " " + f.Fix
 	}
+	named := ca("api.example", "Example Lower")
+	named.DNSNames = []string{"api.example"}
+	needed := explain([]*x509.Certificate{named}, certs.Reason{Fault: certs.NameConstraintViolation, Err: &certs.ConstraintViolation{CA: lower, Depth: 1}})
 	byRoot := []*x509.Certificate{leaf, ca("Example Intermediate", "Example Root")}
 	for quotation, sentence := range map[string]string{
 		`The server did not send the certificate of "Example Upper", the issuer of "Example Lower" (depth 1)`:                                               explain([]*x509.Certificate{leaf, lower}, certs.Reason{Fault: certs.IncompleteChain}),
 		`If "Example Root" is a root, set tls ca_file to its certificate. If it is an intermediate, add its certificate to the file that the server sends.`: explain(byRoot, certs.Reason{Fault: certs.UntrustedCA}),
 		"The server sent a certificate with this name, but it has another key":                                                                              explain(byRoot, certs.Reason{Fault: certs.UntrustedCA, SentNamesake: true}),
+		"A CA with this name is trusted, but its key did not make the signature":                                                                            explain(byRoot, certs.Reason{Fault: certs.UntrustedCA, TrustedNamesake: true}),
+		"A CA with this name is trusted, but it has another key":                                                                                            explain([]*x509.Certificate{leaf, ca("Root", "Root")}, certs.Reason{Fault: certs.UntrustedCA, TrustedNamesake: true}),
+		"Use a certificate from a CA that may issue for this name, or reissue the CA certificate with name constraints that allow it.":                      needed,
+		"Its chain is too large to find out more.":                                                                                                          explain(byRoot, certs.Reason{Fault: certs.NameConstraintViolation, Err: &certs.Unexplained{Err: errors.New("x509: something new")}}),
 		"The CA's certificate is in ca_file, but this collector cannot read it":                                                                             explain(byRoot, certs.Reason{Fault: certs.Malformed, Err: &certs.UnusableRoot{Err: errors.New("x509: something new")}}),
 		"Certificate 1 of those that the server sends is a CA certificate":                                                                                  explain([]*x509.Certificate{lower}, certs.Reason{Fault: certs.NameMismatch, Err: &certs.WrongOrder{Leaf: leaf, Index: 1}}),
 	} {
@@ -42,10 +53,51 @@ func TestTroubleshootingQuotesChains(t *testing.T) {
 
 func TestChainThatCostsTooMuch(t *testing.T) {
 	leaf := &x509.Certificate{}
-	for _, err := range []error{certs.ErrTooMuchWork, errors.New("x509: signature check attempts limit reached while verifying certificate chain")} {
-		f := Explain(Evidence{Verdict: &certs.Verdict{Chain: []*x509.Certificate{leaf}, Reasons: []certs.Reason{{Fault: certs.Malformed, Cert: leaf, Err: err}}}})
-		assert.Contains(t, f.Cause, "The certificate could not be verified: "+err.Error())
-		assert.Contains(t, f.Fix, "Remove from the file that the server sends, and from ca_file, all certificates that its chain does not need.")
+	explain := func(r certs.Reason) *Failure {
+		r.Cert = leaf
+		return Explain(Evidence{Verdict: &certs.Verdict{Chain: []*x509.Certificate{leaf}, Reasons: []certs.Reason{r}}})
+	}
+	f := explain(certs.Reason{Fault: certs.Malformed, Err: certs.ErrTooMuchWork})
+	assert.Equal(t, "The certificate could not be verified: "+certs.ErrTooMuchWork.Error()+".", f.Cause)
+	assert.Equal(t, removeUnneeded, f.Fix)
+
+	// Whatever the fault is, only the error of crypto/x509 is known of it.
+	for _, typ := range constants(t, "../certs", "Fault") {
+		fault := certs.Fault(typ)
+		err := errors.New("x509: something\nnew")
+		f := explain(certs.Reason{Fault: fault, Err: &certs.Unexplained{Err: err}})
+		assert.Equal(t, Type(fault), f.Type)
+		assert.Equal(t, "The certificate was refused: x509: something�new. Its chain is too large to find out more.", f.Cause)
+		if fault == certs.NameConstraintViolation {
+			assert.Equal(t, "Reissue the certificate with fewer names, all of which the name constraints of its CAs permit, or from another CA.", f.Fix)
+		} else {
+			assert.Equal(t, removeUnneeded, f.Fix)
+		}
+	}
+	err := x509.CertificateInvalidError{Cert: leaf, Reason: x509.CANotAuthorizedForThisName, Detail: `DNS name "a" is excluded by constraint "a"`}
+	assert.Equal(t, 48, explain(certs.Reason{Fault: certs.NameConstraintViolation, Err: &certs.Unexplained{Err: err}}).VerifyCode)
+	policy := &certs.Unexplained{Err: x509.CertificateInvalidError{Cert: leaf, Reason: x509.NoValidChains}}
+	assert.Contains(t, explain(certs.Reason{Fault: certs.Malformed, Err: policy}).Cause, "requires certificate policies")
+}
+
+// Where the CA certificate is that has the reason decides where to replace it.
+func TestWhereACAIsReplaced(t *testing.T) {
+	now := time.Now()
+	ca := &x509.Certificate{
+		NotBefore: now.Add(48 * time.Hour), NotAfter: now.Add(-time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 511)}, UnhandledCriticalExtensions: []asn1.ObjectIdentifier{{1, 2, 3}},
+	}
+	for _, fault := range []certs.Fault{certs.Expired, certs.NotYetValid, certs.WrongKeyUsage, certs.NotCA, certs.PathLengthExceeded, certs.WeakKey, certs.UnhandledCriticalExtension} {
+		fix := func(rooted, listed bool) string {
+			v := &certs.Verdict{Chain: []*x509.Certificate{{}, ca}, Rooted: rooted, RootListed: listed, Reasons: []certs.Reason{{Fault: fault, Depth: 1, Cert: ca}}}
+			return Explain(Evidence{Verdict: v, Now: now}).Fix
+		}
+		assert.Contains(t, fix(true, true), "ca_file", fault)
+		assert.NotContains(t, fix(true, true), "the file that the server sends", fault)
+		for _, other := range []string{fix(true, false), fix(false, false)} {
+			assert.NotContains(t, other, "ca_file", fault)
+			assert.NotContains(t, other, "If it is the root", fault)
+		}
 	}
 }
 

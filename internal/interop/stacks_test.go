@@ -90,7 +90,7 @@ func TestChains(t *testing.T) {
 		{
 			name: "root with a small RSA key", server: "s_server -cert by-small.pem -key by-small.key", ca: "small.pem",
 			step: failure.Verify, typ: failure.Type(certs.WeakKey), code: 67,
-			texts: []string{`The CA certificate "small" (depth 1) has a key of 768 bits`, "Then reissue the certificates below it. If it is the root, replace it in ca_file."},
+			texts: []string{`The CA certificate "small" (depth 1) has a key of 768 bits`, "Then reissue the certificates below it. It is in ca_file: replace it there."},
 		},
 	})
 }

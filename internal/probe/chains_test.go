@@ -8,7 +8,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"fmt"
+	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -99,6 +102,61 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 	nameless := tlsfarm.NewAuthority("", edit(func(c *x509.Certificate) { c.Subject = pkix.Name{} }))
 	namelessID := "the CA with key id " + certs.KeyID(nameless.Certificate.SubjectKeyId)
 
+	// The CA has a new root with the same name.
+	oldRoot, newRoot := tlsfarm.NewAuthority("Renewed"), tlsfarm.NewAuthority("Renewed")
+	byNewRoot := newRoot.Issue("x")
+
+	// A root that Go cannot read has the same name as the issuer.
+	pemFile, err := os.ReadFile("../certs/testdata/brainpool.pem")
+	require.NoError(t, err)
+	first, rest := pem.Decode(pemFile)
+	second, _ := pem.Decode(rest)
+	byBrainpool, err := x509.ParseCertificate(first.Bytes)
+	require.NoError(t, err)
+	brainpool := &tlsfarm.Authority{Certificate: &x509.Certificate{Raw: second.Bytes}}
+	namesake := tlsfarm.NewAuthority("x", edit(func(c *x509.Certificate) { c.RawSubject = byBrainpool.RawIssuer }))
+
+	insideKey := tlsfarm.Key(newKey())
+	inside := root.Intermediate("Inside", insideKey, edit(func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"inside.example"} }))
+	insideToo := root.Intermediate("Inside", insideKey, edit(func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"inside.example", "localhost"} }))
+	byInside := inside.Issue("x")
+
+	// More constraints and names than can be compared.
+	var domains []string
+	for i := range 1800 {
+		domains = append(domains, fmt.Sprintf("p%d.example", i))
+	}
+	domains = append(domains, "localhost")
+	much := root.Intermediate("Much", edit(func(c *x509.Certificate) { c.PermittedDNSDomains = domains }))
+
+	clientOnly := edit(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
+	forServers := edit(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+	interKey := tlsfarm.Key(newKey())
+	forClients, forBoth := root.Intermediate("Issuing", interKey, clientOnly), root.Intermediate("Issuing", interKey)
+	byForClients := forClients.Issue("x")
+	rootForClients, rootForServers := tlsfarm.NewAuthority("Own", rootKey, clientOnly), tlsfarm.NewAuthority("Own", rootKey, forServers)
+	expired := tlsfarm.NewAuthority("Own", rootKey, tlsfarm.Validity(-90*day, -2*day))
+	expiredInter := root.Intermediate("Issuing", interKey, tlsfarm.Validity(-90*day, -2*day))
+	future := tlsfarm.NewAuthority("Own", rootKey, tlsfarm.Validity(2*day, 9*day))
+
+	criticals := func(oids ...asn1.ObjectIdentifier) tlsfarm.Edit {
+		return func(c *x509.Certificate) {
+			for _, oid := range oids {
+				c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oid, Critical: true, Value: []byte{5, 0}})
+			}
+		}
+	}
+
+	// A device has made its certificate itself, as if it were a CA, and sends a certificate of another device behind it.
+	deviceKey := newKey()
+	device := func(name string) *tlsfarm.Authority {
+		return tlsfarm.NewAuthority("device", tlsfarm.Key(deviceKey), tlsfarm.Names(name))
+	}
+	home, reissued := device("home.example"), device("localhost")
+	served := func(ca *tlsfarm.Authority, behind tls.Certificate) tls.Certificate {
+		return tls.Certificate{Certificate: [][]byte{ca.Certificate.Raw, behind.Certificate[0]}, PrivateKey: deviceKey}
+	}
+
 	withPolicy := root.Intermediate("Policy", edit(func(c *x509.Certificate) { // RFC 5280, section 4.2.1.11
 		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 36}, Critical: true, Value: []byte("\x30\x03\x80\x01\x00")}}
 	}))
@@ -170,10 +228,100 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 			{
 				sent{backwards, trust(root)},
 				"hostname_mismatch", 62,
-				`Certificate 1 of those that the server sends is a CA certificate, "Upper". It must be the server's own, which is probably certificate 3, "x".`,
-				"Put the server's own certificate first in the file that the server sends, and then the intermediates",
+				`Certificate 1 of those that the server sends is a CA certificate, "Upper", and it is not valid for localhost. It must be the server's own, which is perhaps certificate 3, "x".`,
+				"If the server's private key is that of certificate 3, put the server's own certificate first in the file that the server sends, and then the intermediates",
 			},
 			{sent: sent{chain(leaf, lower, upper), trust(root)}},
+		},
+		"a CA certificate that is the server's own": {
+			{
+				sent{served(home, leaf), trust(home)},
+				"hostname_mismatch", 62,
+				`Certificate 1 of those that the server sends is a CA certificate, "device", and it is not valid for localhost. It must be the server's own, which is perhaps certificate 2, "x".`,
+				"If it is that of certificate 1: Reissue it with localhost among its names, or set tls server_name_override to home.example.",
+			},
+			{sent: sent{served(reissued, leaf), trust(reissued)}},
+		},
+		"a renewed root that is sent": {
+			{
+				sent{chain(byNewRoot, newRoot), trust(oldRoot)},
+				"untrusted_ca", 19,
+				`The chain leads to "Renewed", which the server sends. A CA with this name is trusted, but it has another key.`,
+				`set tls ca_file to the current certificate of "Renewed", whose subject key identifier is ` + certs.KeyID(newRoot.Certificate.SubjectKeyId) + ".",
+			},
+			{sent: sent{chain(byNewRoot, newRoot), trust(newRoot)}},
+		},
+		"an unreadable root of the issuer's name": {
+			{
+				sent{namesake.Issue("x"), trust(brainpool)},
+				"untrusted_ca", 20,
+				`The chain leads to "Brainpool Root". A CA with this name is trusted, but its key did not make the signature.`,
+				`set tls ca_file to the current certificate of "Brainpool Root", whose subject key identifier is ` + certs.KeyID(namesake.Certificate.SubjectKeyId) + ".",
+			},
+			{sent: sent{namesake.Issue("x"), trust(brainpool, namesake)}},
+		},
+		"an intermediate for clients": {
+			{
+				sent{byForClients, trust(root)},
+				"wrong_key_usage", 26,
+				`The CA certificate "Issuing" (depth 1) is for clientAuth only, not for a TLS server.`,
+				"Reissue that CA certificate with the same name and the same key, and with the extended key usage serverAuth or with none, and replace it in the file that the server sends.",
+			},
+			{sent: sent{chain(byForClients, forBoth), trust(root)}},
+		},
+		"a root for clients": {
+			{
+				sent{byOwn, trust(rootForClients)},
+				"wrong_key_usage", 26,
+				`The CA certificate "Own" (depth 2) is for clientAuth only, not for a TLS server.`,
+				"Reissue that CA certificate with the extended key usage serverAuth, or with none. It is in ca_file: reissue it with the same name and the same key, and replace it there.",
+			},
+			{sent: sent{byOwn, trust(rootForServers)}},
+		},
+		"an expired root": {
+			{
+				sent{byOwn, trust(expired)},
+				"cert_expired", 10,
+				`The CA certificate "Own" (depth 2) expired on`,
+				"Replace it in ca_file with the CA's current certificate.",
+			},
+			{sent: sent{byOwn, trust(good)}},
+		},
+		"an expired intermediate": {
+			{
+				sent{chain(byForClients, expiredInter), trust(root)},
+				"cert_expired", 10,
+				`The CA certificate "Issuing" (depth 1) expired on`,
+				"Replace it in the chain that the server sends with the CA's current certificate.",
+			},
+			{sent: sent{chain(byForClients, forBoth), trust(root)}},
+		},
+		"a root that is not yet valid": {
+			{
+				sent{byOwn, trust(future)},
+				"cert_not_yet_valid", 9,
+				`The CA certificate "Own" (depth 2) is not valid until`,
+				"Put the CA's previous certificate back into ca_file until then, or have this one reissued.",
+			},
+			{sent: sent{byOwn, trust(good)}},
+		},
+		"two unknown critical extensions": {
+			{
+				sent{root.Issue("x", criticals(asn1.ObjectIdentifier{1, 2, 3}, asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 3})), trust(root)},
+				"unhandled_critical_extension", 34,
+				"The certificate has critical extensions that the collector does not know or cannot check: 1.2.3, qcStatements (1.3.6.1.5.5.7.1.3).",
+				"Reissue it without marking those extensions as critical.",
+			},
+			{sent: sent{root.Issue("x"), trust(root)}},
+		},
+		"a precertificate with another critical extension": {
+			{
+				sent{root.Issue("x", criticals(asn1.ObjectIdentifier{1, 2, 3}, asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 3})), trust(root)},
+				"unhandled_critical_extension", 34,
+				"The certificate is a precertificate, which no client accepts",
+				"Install the certificate that the CA issued after the precertificate.",
+			},
+			{sent: sent{root.Issue("x"), trust(root)}},
 		},
 		"a root that is not a CA": {
 			{
@@ -201,6 +349,44 @@ func TestFixesOfChainsAreFollowed(t *testing.T) {
 				"Reissue the certificate without this name, or from a CA without this constraint.",
 			},
 			{sent: sent{limited.Issue("x", tlsfarm.Names("localhost")), trust(root)}},
+		},
+		"several names that are not permitted": {
+			{
+				sent{limited.Issue("x", tlsfarm.Names("localhost", "a.example", "b.example", "c.example")), trust(root)},
+				"name_constraint_violation", 47,
+				`The certificate has the DNS name "a.example", which the CA certificate "Limited" (depth 1) does not allow: it permits only inside.example, localhost. The CAs above it do not allow these names either: b.example, c.example.`,
+				"Reissue the certificate without these names, or from a CA that may issue for them.",
+			},
+			{sent: sent{limited.Issue("x", tlsfarm.Names("localhost")), trust(root)}},
+			{sent: sent{root.Issue("x", tlsfarm.Names("localhost", "a.example", "b.example", "c.example")), trust(root)}},
+		},
+		"the name asked for is not permitted": {
+			{
+				sent{byInside, trust(root)},
+				"name_constraint_violation", 47,
+				`The certificate has the DNS name "localhost", which the CA certificate "Inside" (depth 1) does not allow: it permits only inside.example.`,
+				"Use a certificate from a CA that may issue for this name, or reissue the CA certificate with name constraints that allow it. Without this name, the certificate would not be valid for localhost.",
+			},
+			{sent: sent{root.Issue("x"), trust(root)}},
+			{sent: sent{chain(byInside, insideToo), trust(root)}},
+		},
+		"many constraints": {
+			{
+				sent{root.Intermediate("Many", edit(func(c *x509.Certificate) { c.PermittedDNSDomains = domains[len(domains)-20:] })).Issue("x", tlsfarm.Names("localhost", "bad.example")), trust(root)},
+				"name_constraint_violation", 47,
+				"it permits only p1781.example, p1782.example, p1783.example, p1784.example, p1785.example and 15 more.",
+				"Reissue the certificate without this name, or from a CA without this constraint.",
+			},
+			{sent: sent{root.Issue("x", tlsfarm.Names("localhost", "bad.example")), trust(root)}},
+		},
+		"very many constraints and names": {
+			{
+				sent{much.Issue("x", tlsfarm.Names(append(slices.Clone(domains), "bad.example")...)), trust(root)},
+				"name_constraint_violation", 47,
+				`DNS name "bad.example" is not permitted by any constraint. Its chain is too large to find out more.`,
+				"Reissue the certificate with fewer names, all of which the name constraints of its CAs permit, or from another CA.",
+			},
+			{sent: sent{much.Issue("x", tlsfarm.Names("localhost")), trust(root)}},
 		},
 		"a name that is excluded": {
 			{

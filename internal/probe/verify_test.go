@@ -138,7 +138,7 @@ func TestEveryFaultOfAServerCertificate(t *testing.T) {
 			cert: constrained.Issue("x", tlsfarm.Names("localhost")),
 			code: 47, message: "permitted subtree violation", reasons: []failure.Type{"name_constraint_violation"},
 			cause: `The certificate has the DNS name "localhost", which the CA certificate "Constrained" (depth 1) does not allow: it permits only inside.example.`,
-			fix:   "without this name, or from a CA without this constraint",
+			fix:   "Use a certificate from a CA that may issue for this name, or reissue the CA certificate with name constraints that allow it. Without this name, the certificate would not be valid for localhost.",
 		},
 		"unknown critical extension": {
 			cert: root.Issue("x", edit(func(c *x509.Certificate) {
