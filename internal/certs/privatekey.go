@@ -61,7 +61,8 @@ const (
 )
 
 // CheckKey reports whether the private key in the file at path fits the first of the certificates. The error is nil or a
-// *FileError with a *KeyError. The key is not kept, and its bytes are cleared.
+// *FileError with a *KeyError. The key is not kept. Its bytes and its numbers are cleared, as far as a program in Go can: its stacks
+// may still have parts of them.
 func CheckKey(path string, certificates []*x509.Certificate) (err error) {
 	data, problem := readKey(path)
 	if problem == nil {
@@ -257,7 +258,7 @@ func parseEC(s, parameters cryptobyte.String) (key crypto.PublicKey, unknown str
 	var own, public cryptobyte.String
 	var hasPublic bool
 	if !s.ReadOptionalASN1(&own, nil, context0) || !s.ReadOptionalASN1(&public, &hasPublic, context1.Constructed()) || len(s) > 0 ||
-		!isElement(own) || hasPublic && !public.ReadASN1BitString(new(asn1.BitString)) {
+		hasPublic && !public.ReadASN1BitString(new(asn1.BitString)) {
 		return nil, ""
 	}
 	if len(parameters) == 0 {

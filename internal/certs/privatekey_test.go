@@ -316,6 +316,10 @@ func TestPublicHalvesAgreeWithGo(t *testing.T) {
 			}
 		})
 	}
+	sec1 := must(x509.MarshalECPrivateKey(p521))
+	_, problem := parseKey(derElement(asn1.SEQUENCE, sec1[4:], []byte{5, 0}))
+	require.NotNil(t, problem)
+	assert.Equal(t, KeyMalformed, problem.Problem)
 	for _, p := range []elliptic.Curve{elliptic.P224(), elliptic.P256()} {
 		order := p.Params().N
 		size := (order.BitLen() + 7) / 8
