@@ -291,6 +291,11 @@ func TestTroubleshootingQuotesVariantsOfFiles(t *testing.T) {
 	odd := &certs.PartError{Place: "PEM block at line 1", Err: &certs.Unreadable{Subject: "www", Why: "its serial number is negative"}}
 	quoted(malformed, explained(malformed, certs.FileError{Err: odd, Others: 1}))
 	quoted(malformed, explained(malformed, certs.FileError{Err: &certs.PartError{Place: "PEM block at line 1", Err: errors.New("malformed")}, Others: 1}))
+	for _, format := range []certs.Format{certs.FormatPEM, certs.FormatPKCS12, certs.FormatJKS} {
+		_, fix, _ := strings.Cut(explained(malformed, certs.FileError{Format: format}), "as a certificate. ")
+		assert.True(t, strings.HasPrefix(fix, "Write the "))
+		quoted(malformed, `"`+fix+`"`)
+	}
 	for _, key := range []*certs.KeyError{
 		{Problem: certs.KeyNotFound, Detail: "there is no such file"},
 		{Problem: certs.KeyForbidden, Detail: "permission denied"},
