@@ -45,7 +45,7 @@ func ClientCertProblems(chain []*x509.Certificate, accepted [][]byte, now time.T
 		problems = append(problems, clientCertProblem(r, now))
 	}
 	if near {
-		left := text.Duration(chain[0].NotAfter.Sub(now))
+		left := text.Between(now, chain[0].NotAfter)
 		problems = append(problems, ClientCertProblem{
 			Type: NearExpiry, fix: renewClientCert,
 			words: fmt.Sprintf("expires on %s, in %s.", text.Moment(chain[0].NotAfter), left),
@@ -80,11 +80,11 @@ func clientCertProblem(r certs.Reason, now time.Time) ClientCertProblem {
 	switch r.Fault {
 	case certs.NotYetValid:
 		p.Type = ClientCertNotYetValid
-		p.words = fmt.Sprintf("is not valid before %s, which is in %s by the collector's clock.", text.Moment(c.NotBefore), text.Duration(c.NotBefore.Sub(now)))
+		p.words = fmt.Sprintf("is not valid before %s, which is in %s by the collector's clock.", text.Moment(c.NotBefore), text.Between(now, c.NotBefore))
 		p.fix = "Use a certificate that is already valid, or wait until this one is. If that time has passed, correct the collector's clock."
 	case certs.Expired:
 		p.Type, p.fix = ClientCertExpired, renewClientCert
-		p.words = fmt.Sprintf("expired on %s, %s ago by the collector's clock.", text.Moment(c.NotAfter), text.Duration(now.Sub(c.NotAfter)))
+		p.words = fmt.Sprintf("expired on %s, %s ago by the collector's clock.", text.Moment(c.NotAfter), text.Between(c.NotAfter, now))
 		if r.Depth > 0 {
 			p.fix = "Replace that CA certificate with the one that the CA uses now. If the CA has none, use a certificate from another CA."
 		}
