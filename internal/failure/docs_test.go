@@ -328,7 +328,7 @@ func judgeExample(e *Evidence, typ Type) {
 	case Type(certs.WeakSignature):
 		c.SignatureAlgorithm = x509.SHA1WithRSA
 	}
-	e.ClientCertProblems = ClientCertProblems([]*x509.Certificate{c}, accepted, e.Now, typ == NearExpiry)
+	e.ClientCertProblems = ClientCertProblems(c, certs.NewClientChain(c, nil), accepted, e.Now, typ == NearExpiry)
 }
 
 // clientCertProblems returns a problem of each kind.
@@ -363,7 +363,7 @@ func clientCertVariants() (said []string) {
 	add(e, clientCertExpired)
 	add(e, unsupportedCertificate)
 	add(e, unknownCA)
-	e.AcceptableCAs, e.ClientCertAlone, e.ClientCert.RawIssuer = nil, true, []byte("Old Client CA")
+	e.AcceptableCAs, e.ClientCertTop, e.ClientCert.RawIssuer = nil, e.ClientCert, []byte("Old Client CA")
 	add(e, unknownCA)
 	e.Err, e.SignatureSchemes = errors.New(words[len(words)-1].text), []tls.SignatureScheme{tls.PSSWithSHA256, tls.ECDSAWithP256AndSHA256}
 	e.ClientCert.PublicKeyAlgorithm, e.ClientCert.PublicKey = x509.Ed25519, ed25519.PublicKey{}
