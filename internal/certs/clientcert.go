@@ -55,8 +55,14 @@ func NewClientChain(leaf *x509.Certificate, others [][]byte) *ClientChain {
 	return c
 }
 
-// Top returns the topmost certificate that the client sends, which may be its own.
-func (c *ClientChain) Top() *x509.Certificate { return c.path[len(c.path)-1] }
+// Top returns the topmost certificate that the client sends, which may be its own. It is nil if a certificate of the chain
+// cannot be read, as that may be above.
+func (c *ClientChain) Top() *x509.Certificate {
+	if c.unreadable {
+		return nil
+	}
+	return c.path[len(c.path)-1]
+}
 
 // Reasons returns why a server may refuse the client, as far as the client itself can know. accepted are the DER names of
 // the CAs from which the server accepts certificates; it is empty if the server names none. The reasons are in the order in
@@ -64,8 +70,8 @@ func (c *ClientChain) Top() *x509.Certificate { return c.path[len(c.path)-1] }
 // client's own certificate. The fault Malformed means an ECDSA key on a curve that TLS 1.3 does not have.
 func (c *ClientChain) Reasons(accepted [][]byte, now time.Time) []Reason {
 	reasons := append(dateReasons(c.judged, now), c.lasting...)
-	if !c.unreadable && !issuedByOneOf(c.path, accepted) { // an unreadable certificate may be one that is accepted
-		reasons = append(reasons, Reason{Fault: UntrustedCA, Depth: len(c.path) - 1, Cert: c.Top()})
+	if top := c.Top(); top != nil && !issuedByOneOf(c.path, accepted) {
+		reasons = append(reasons, Reason{Fault: UntrustedCA, Depth: len(c.path) - 1, Cert: top})
 	}
 	for depth, cert := range c.judged {
 		if bits := rsaBits(cert); bits > 0 && bits < 2048 {

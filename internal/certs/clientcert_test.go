@@ -86,6 +86,29 @@ func TestClientPath(t *testing.T) {
 	assert.Len(t, clientReasons(circle, accepted), 1)
 }
 
+// Of several CA certificates with the right name, the one whose key made the signature is in the path.
+func TestClientPathPrefersTheRightKey(t *testing.T) {
+	root := tlsfarm.NewAuthority("Root")
+	issuer, twin := root.Intermediate("Issuer"), root.Intermediate("Issuer")
+	issuer.Certificate.SubjectKeyId = nil // so that no key identifier shows whose certificate it is
+	leaf := issuer.Issue("x").Leaf
+	assert.Empty(t, clientReasons(certs(leaf, issuer), nil))
+	assert.Empty(t, clientReasons(certs(leaf, twin, issuer), nil))
+	assert.Equal(t, []Reason{{Fault: BadSignature, Cert: leaf}}, clientReasons(certs(leaf, twin), nil))
+	// A server uses its own copy of a root.
+	other := tlsfarm.NewAuthority("Root")
+	assert.Empty(t, clientReasons(certs(leaf, issuer, other), nil))
+
+	// What crypto/x509 cannot check is not said to be wrong, nor what would take too long.
+	left := budget(0)
+	assert.False(t, wronglySigned(leaf, twin.Certificate, &left))
+	left = maxWork
+	assert.True(t, wronglySigned(leaf, twin.Certificate, &left))
+	unsupported := *twin.Certificate
+	unsupported.PublicKey = nil
+	assert.False(t, wronglySigned(leaf, &unsupported, &left))
+}
+
 func TestWeakClientSignature(t *testing.T) {
 	ca := tlsfarm.NewAuthority("CA", tlsfarm.Key(tlsfarm.RSAKey(2048)))
 	sha1 := certs(ca.Issue("x", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA }))

@@ -68,7 +68,7 @@ var alerts = map[uint8]struct {
 
 	// ofClientCert is what the alert means after a client certificate was sent, if that is something else. OpenSSL sends
 	// illegal_parameter for a key on a curve that it does not accept, and decrypt_error for a signature in the chain that
-	// is wrong.
+	// is wrong. Go sends decode_error for a certificate that it cannot parse.
 	ofClientCert Type
 }{
 	0:            {name: "close_notify", typ: MalformedHandshake},
@@ -87,7 +87,7 @@ var alerts = map[uint8]struct {
 	47:           {name: "illegal_parameter", sslReason: "SSLV3_ALERT_ILLEGAL_PARAMETER", typ: MalformedHandshake, ofClientCert: UnsupportedCertificate},
 	48:           {name: "unknown_ca", sslReason: "TLSV1_ALERT_UNKNOWN_CA", typ: UnknownCA},
 	49:           {name: "access_denied", sslReason: "TLSV1_ALERT_ACCESS_DENIED", typ: AccessDenied},
-	50:           {name: "decode_error", sslReason: "TLSV1_ALERT_DECODE_ERROR", typ: MalformedHandshake, orNoClientCert: true},
+	50:           {name: "decode_error", sslReason: "TLSV1_ALERT_DECODE_ERROR", typ: MalformedHandshake, orNoClientCert: true, ofClientCert: BadCertificate},
 	decryptError: {name: "decrypt_error", sslReason: "TLSV1_ALERT_DECRYPT_ERROR", typ: MalformedHandshake, ofClientCert: BadCertificate},
 	52:           {name: "too_many_cids_requested", typ: MalformedHandshake},
 	60:           {name: "export_restriction", sslReason: "TLSV1_ALERT_EXPORT_RESTRICTION", typ: CipherMismatch},

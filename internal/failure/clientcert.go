@@ -336,7 +336,7 @@ func unknownCA(_ *Failure, e *Evidence) (cause, fix string) {
 	case !e.sentClientCert():
 	case e.maybeIncomplete():
 		fix = addIssuer(e.ClientCertTop, "")
-	case e.namesCAs():
+	case e.namesCAs() && e.ClientCertTop != nil:
 		fix = "The server lists a CA with the name of an issuer of the certificate. Check that this CA has the issuer's key, that the server also has the CAs above it, that the server allows a chain of this length, and, if it checks CRLs, that it has one of each CA."
 	}
 	return refusedClientCert(e, fix)
@@ -439,7 +439,7 @@ var keyFor = map[tls.SignatureScheme]string{
 func refusedForReasonInLog(_ *Failure, e *Evidence) (cause, fix string) {
 	if number, _ := alertOf(e.Err); number == decryptError && e.ClientCertTop != nil {
 		issuer := issuerOf(e.ClientCertTop)
-		return refusedClientCert(e, fmt.Sprintf("The server most likely has a certificate of %s with another key than that of the issuer. Replace it in the client CAs of the server by the issuer's, or use a certificate that was issued with the key that the server has.", issuer))
+		return refusedClientCert(e, fmt.Sprintf("The server most likely trusts %s with another key than the one that signed the certificate. Replace it in the client CAs of the server by the CA that issued the certificate, or use a certificate from the one that the server trusts.", issuer))
 	}
 	return refusedClientCert(e, checkServersRule)
 }

@@ -78,7 +78,7 @@ type Evidence struct {
 
 	ClientCertRequested bool
 	ClientCert          *x509.Certificate     // ours; nil if none is configured
-	ClientCertTop       *x509.Certificate     // the topmost certificate of ours that was sent; nil unless one was requested
+	ClientCertTop       *x509.Certificate     // the topmost certificate of ours that was sent; nil if unknown
 	ClientCertProblems  []ClientCertProblem   // of ours; none unless it was requested
 	AcceptableCAs       []string              // distinguished names that could be read, not all if there are many
 	AcceptableCACount   int                   // in the server's list, which may be empty

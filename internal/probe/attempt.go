@@ -25,7 +25,7 @@ type run struct {
 	clientCert *tls.Certificate      // for servers that request one; nil if none is configured
 	schemes    []tls.SignatureScheme // that the server accepts from clients; nil until it has requested a certificate
 	acceptable int                   // how many CAs the server's request names
-	clientTop  *x509.Certificate     // the topmost certificate of ours that the server gets; nil until it has requested one
+	clientTop  *x509.Certificate     // the topmost certificate of ours that the server gets; nil if unknown
 	conn       transport.Conn        // nil until connected
 }
 

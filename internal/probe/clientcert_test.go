@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"fmt"
 	"runtime"
 	"slices"
@@ -164,7 +165,7 @@ func (c *badClientCert) warnings() []failure.Type {
 func TestRefusalSaysWhatIsWrongWithTheClientCertificate(t *testing.T) {
 	clients := tlsfarm.NewAuthority("Clients")
 	for name, c := range badClientCerts(clients) {
-		for alert, typ := range map[uint8]failure.Type{40: "", 41: failure.MissingClientCert, 42: "", 43: "", 44: failure.ClientCertRevoked, 45: "", 46: "", 47: "", 48: "", 49: "", 51: "", 116: failure.MissingClientCert} {
+		for alert, typ := range map[uint8]failure.Type{40: "", 41: failure.MissingClientCert, 42: "", 43: "", 44: failure.ClientCertRevoked, 45: "", 46: "", 47: "", 48: "", 49: "", 50: "", 51: "", 116: failure.MissingClientCert} {
 			t.Run(fmt.Sprintf("%s %d", name, alert), func(t *testing.T) {
 				s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), tls.VersionTLS13, alert)
 				t.Cleanup(s.Close)
@@ -292,9 +293,10 @@ func TestRefusalOfAValidClientCertificate(t *testing.T) {
 		45:  {failure.ClientCertExpired, "Compare the clocks"},
 		46:  {failure.CertificateUnknown, "Check the server's clock"},
 		47:  {failure.UnsupportedCertificate, "a key type that the server supports"},
+		50:  {failure.BadCertificate, "Its log may have the reason"},
 		48:  {failure.UnknownCA, "Check that this CA has the issuer's key"},
 		49:  {failure.AccessDenied, "Allow the certificate's subject"},
-		51:  {failure.BadCertificate, `The server most likely has a certificate of "Clients" with another key`},
+		51:  {failure.BadCertificate, `The server most likely trusts "Clients" with another key than the one that signed the certificate.`},
 		116: {failure.MissingClientCert, "with its intermediates in cert_file"},
 	} {
 		s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), tls.VersionTLS13, alert)
@@ -347,6 +349,13 @@ func TestClientKeyThatCannotSign(t *testing.T) {
 			})
 		}
 	}
+	config := healthy()
+	config.MaxVersion, config.ClientAuth, config.ClientCAs = tls.VersionTLS12, tls.RequireAndVerifyClientCert, clients.Pool()
+	tt := serve(t, config)
+	presentTo(tt, clients.Issue("prober", tlsfarm.Key(p224)))
+	o := probeOnce(t, tt)
+	assert.Nil(t, o.Failure, "Go accepts it in TLS 1.2")
+	assert.Equal(t, []failure.Type{failure.UnsupportedCertificate}, failure.ClientCertWarnings(o.Handshake.ClientCertProblems))
 }
 
 // shortRSA returns an RSA key that crypto/rsa would not make.
@@ -402,13 +411,50 @@ func TestAcceptedCAsOfRefusal(t *testing.T) {
 // The path of a client certificate is judged only once, and forgotten with the certificate.
 func TestClientChainIsJudgedOnce(t *testing.T) {
 	p := &Prober{}
-	c := tlsfarm.NewAuthority("Clients").Issue("prober")
-	held := &c
+	load := func() *tls.Certificate {
+		c := tlsfarm.NewAuthority("Clients").Issue("prober")
+		return &c
+	}
+	held := load()
 	first := p.clientChain(held)
 	assert.Same(t, first, p.clientChain(held))
-	renewed := c
-	assert.NotSame(t, first, p.clientChain(&renewed))
+	renewed := load()
+	assert.NotSame(t, first, p.clientChain(renewed))
+	entries := func() (n int) {
+		p.clientChains.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+	assert.Equal(t, 2, entries())
 	runtime.KeepAlive(held)
+	for range 1000 {
+		if entries() == 1 {
+			break
+		}
+		runtime.GC() // which starts the cleanup
+		runtime.Gosched()
+	}
+	assert.Equal(t, 1, entries())
+	runtime.KeepAlive(renewed)
+}
+
+// A certificate that Go cannot read may be the issuer.
+func TestUnreadableCertificateInClientChain(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	c := clients.Intermediate("Client Issuer").Issue("prober")
+	block, _ := pem.Decode(tlsfarm.Unreadable(tls.Certificate{Certificate: c.Certificate[1:]}))
+	c.Certificate = [][]byte{c.Certificate[0], block.Bytes}
+	for _, pool := range []*x509.CertPool{nil, clients.Pool()} {
+		s := tlsfarm.Refusing(root.Issue("x"), pool, tls.VersionTLS13, 48)
+		t.Cleanup(s.Close)
+		tt := newTarget(t, s.Endpoint())
+		presentTo(tt, c)
+		o := probeOnce(t, tt)
+		require.NotNil(t, o.Failure)
+		assert.Empty(t, o.Handshake.ClientCertProblems)
+		assert.Equal(t, failure.BadCertificate, o.Failure.Type)
+		assert.Equal(t, uint8(50), o.Failure.Alert, "a server in Go cannot read it either")
+		assert.NotContains(t, o.Failure.Cause, "not in cert_file")
+	}
 }
 
 // A server may list more CAs than telemetry shows. All of them are compared.
