@@ -99,6 +99,9 @@ func TestClientPathPrefersTheRightKey(t *testing.T) {
 	other := tlsfarm.NewAuthority("Root")
 	assert.Empty(t, clientReasons(certs(leaf, issuer, other), nil))
 
+	assert.Equal(t, leaf, NewClientChain(leaf, nil).Top())
+	assert.Nil(t, NewClientChain(leaf, [][]byte{{1}}).Top(), "it may be above")
+
 	// What crypto/x509 cannot check is not said to be wrong, nor what would take too long.
 	left := budget(0)
 	assert.False(t, wronglySigned(leaf, twin.Certificate, &left))
