@@ -79,7 +79,7 @@ func PutPeerCertificate(a pcommon.Map, peer Peer, h *handshake.Facts, now time.T
 	notBefore, notAfter := RFC3339(c.NotBefore), RFC3339(c.NotAfter)
 	a.PutStr("tls.cert.not_before", notBefore)
 	a.PutStr("tls.cert.not_after", notAfter)
-	a.PutInt("tls.cert.days_until_expiry", WholeDays(c.NotAfter.Sub(now)))
+	a.PutInt("tls.cert.days_until_expiry", WholeDays(now, c.NotAfter))
 	names := certs.Names(c)
 	sans := a.PutEmptySlice("tls.cert.san")
 	for _, n := range names[:min(len(names), MaxSANs)] {
@@ -119,7 +119,7 @@ func PutStaple(a pcommon.Map, h *handshake.Facts) {
 func PutClientCertificate(a pcommon.Map, c *x509.Certificate, h *handshake.Facts, now time.Time) {
 	if c != nil {
 		PutText(a, "tls.client_cert.subject", certs.SubjectName(c))
-		a.PutInt("tls.client_cert.days_until_expiry", WholeDays(c.NotAfter.Sub(now)))
+		a.PutInt("tls.client_cert.days_until_expiry", WholeDays(now, c.NotAfter))
 	}
 	if len(h.ClientCertProblems) > 0 {
 		warnings := a.PutEmptySlice("tls.client_cert.warnings")
@@ -198,8 +198,8 @@ func Hex(sum [32]byte) string { return fmt.Sprintf("%X", sum) }
 // RFC3339 returns a time in UTC, as attributes use it.
 func RFC3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Days returns a duration in days.
-func Days(d time.Duration) float64 { return d.Hours() / 24 }
+// Days returns the time from one moment to another in days.
+func Days(from, to time.Time) float64 { return text.Seconds(from, to) / (24 * 60 * 60) }
 
-// WholeDays returns a duration in days, rounded down: a certificate that expired an hour ago has -1 days left, not 0.
-func WholeDays(d time.Duration) int64 { return int64(math.Floor(Days(d))) }
+// WholeDays is like Days, rounded down: a certificate that expired an hour ago has -1 days left, not 0.
+func WholeDays(from, to time.Time) int64 { return int64(math.Floor(Days(from, to))) }

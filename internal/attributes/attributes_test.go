@@ -16,9 +16,10 @@ func TestSerial(t *testing.T) {
 }
 
 func TestWholeDaysAreRoundedDown(t *testing.T) {
+	now := time.Now()
 	for d, want := range map[time.Duration]int64{
 		0: 0, time.Hour: 0, 24*time.Hour - 1: 0, 24 * time.Hour: 1, -time.Second: -1, -24 * time.Hour: -1, -25 * time.Hour: -2,
 	} {
-		assert.Equal(t, want, WholeDays(d), d)
+		assert.Equal(t, want, WholeDays(now, now.Add(d)), d)
 	}
 }

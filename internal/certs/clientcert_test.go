@@ -44,7 +44,7 @@ func TestAcceptedNames(t *testing.T) {
 		"no name":             {[][]byte{{}, {0x30}, {0x30, 0x80}, {0x30, 3, 0x31, 1, 0x30}, {0x30, 4, 0x31, 2, 0x30, 0}}, false},
 		"an empty name":       {[][]byte{{0x30, 0}}, false},
 	} {
-		reasons := ClientReasons(chain, c.accepted, time.Now())
+		reasons := clientReasons(chain, c.accepted)
 		if c.want {
 			assert.Empty(t, reasons, what)
 			continue
@@ -52,6 +52,14 @@ func TestAcceptedNames(t *testing.T) {
 		require.Len(t, reasons, 1, what)
 		assert.Equal(t, Reason{Fault: UntrustedCA, Cert: chain[0]}, reasons[0], what)
 	}
+}
+
+func clientReasons(chain []*x509.Certificate, accepted [][]byte) []Reason {
+	var others [][]byte
+	for _, c := range chain[1:] {
+		others = append(others, c.Raw)
+	}
+	return NewClientChain(chain[0], others).Reasons(accepted, time.Now())
 }
 
 // Only the path above the client's certificate matters, in whatever order the others are sent.
@@ -64,23 +72,49 @@ func TestClientPath(t *testing.T) {
 	leaf := lower.Issue("x").Leaf
 	chain := certs(leaf, other, renamed, root, upper, lower)
 	accepted := [][]byte{root.Certificate.RawSubject}
-	assert.Empty(t, ClientReasons(chain, accepted, time.Now()))
+	assert.Empty(t, clientReasons(chain, accepted))
 
-	alone := ClientReasons(certs(leaf), accepted, time.Now())
+	alone := clientReasons(certs(leaf), accepted)
 	assert.Equal(t, []Reason{{Fault: UntrustedCA, Cert: leaf}}, alone)
-	half := ClientReasons(certs(leaf, lower), accepted, time.Now())
+	half := clientReasons(certs(leaf, lower), accepted)
 	assert.Equal(t, []Reason{{Fault: UntrustedCA, Depth: 1, Cert: lower.Certificate}}, half)
-	assert.Empty(t, ClientReasons(certs(leaf, lower), [][]byte{upper.Certificate.RawSubject}, time.Now()), "the server has upper itself")
+	assert.Empty(t, clientReasons(certs(leaf, lower), [][]byte{upper.Certificate.RawSubject}), "the server has upper itself")
 
 	// Two CAs that issued for each other have no end.
 	a, b := tlsfarm.NewAuthority("A"), tlsfarm.NewAuthority("B")
 	circle := certs(a.Issue("x").Leaf, b.Cross(a), a.Cross(b))
-	assert.Len(t, ClientReasons(circle, accepted, time.Now()), 1)
+	assert.Len(t, clientReasons(circle, accepted), 1)
+}
+
+// Of several CA certificates with the right name, the one whose key made the signature is in the path.
+func TestClientPathPrefersTheRightKey(t *testing.T) {
+	root := tlsfarm.NewAuthority("Root")
+	issuer, twin := root.Intermediate("Issuer"), root.Intermediate("Issuer")
+	issuer.Certificate.SubjectKeyId = nil // so that no key identifier shows whose certificate it is
+	leaf := issuer.Issue("x").Leaf
+	assert.Empty(t, clientReasons(certs(leaf, issuer), nil))
+	assert.Empty(t, clientReasons(certs(leaf, twin, issuer), nil))
+	assert.Equal(t, []Reason{{Fault: BadSignature, Cert: leaf}}, clientReasons(certs(leaf, twin), nil))
+	// A server uses its own copy of a root.
+	other := tlsfarm.NewAuthority("Root")
+	assert.Empty(t, clientReasons(certs(leaf, issuer, other), nil))
+
+	assert.Equal(t, leaf, NewClientChain(leaf, nil).Top())
+	assert.Nil(t, NewClientChain(leaf, [][]byte{{1}}).Top(), "it may be above")
+
+	// What crypto/x509 cannot check is not said to be wrong, nor what would take too long.
+	left := budget(0)
+	assert.False(t, wronglySigned(leaf, twin.Certificate, &left))
+	left = maxWork
+	assert.True(t, wronglySigned(leaf, twin.Certificate, &left))
+	unsupported := *twin.Certificate
+	unsupported.PublicKey = nil
+	assert.False(t, wronglySigned(leaf, &unsupported, &left))
 }
 
 func TestWeakClientSignature(t *testing.T) {
 	ca := tlsfarm.NewAuthority("CA", tlsfarm.Key(tlsfarm.RSAKey(2048)))
 	sha1 := certs(ca.Issue("x", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA }))
-	assert.Equal(t, []Reason{{Fault: WeakSignature, Cert: sha1[0]}}, ClientReasons(sha1, nil, time.Now()))
-	assert.Empty(t, ClientReasons(certs(ca.Issue("x")), nil, time.Now()))
+	assert.Equal(t, []Reason{{Fault: WeakSignature, Cert: sha1[0]}}, clientReasons(sha1, nil))
+	assert.Empty(t, clientReasons(certs(ca.Issue("x")), nil))
 }

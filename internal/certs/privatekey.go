@@ -12,8 +12,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"io/fs"
+	"math/big"
 	"slices"
 	"strings"
 

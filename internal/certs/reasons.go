@@ -132,6 +132,11 @@ func usageReasons(path []*x509.Certificate) (reasons []Reason) {
 			reasons = append(reasons, Reason{Fault: WrongKeyUsage, Depth: depth, Cert: c})
 		}
 	}
+	return append(reasons, criticalReasons(path)...)
+}
+
+// criticalReasons returns the certificates with a critical extension that crypto/x509 does not know.
+func criticalReasons(path []*x509.Certificate) (reasons []Reason) {
 	for depth, c := range path {
 		if len(c.UnhandledCriticalExtensions) > 0 {
 			reasons = append(reasons, Reason{Fault: UnhandledCriticalExtension, Depth: depth, Cert: c})

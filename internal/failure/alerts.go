@@ -35,6 +35,9 @@ func alertType(number uint8, e *Evidence) Type {
 	if a.orNoClientCert && e.ClientCertRequested && e.ClientCert == nil {
 		return MissingClientCert
 	}
+	if e.sentClientCert() && a.ofClientCert != "" {
+		return refusalType(a.ofClientCert, e.ClientCertProblems)
+	}
 	if e.sentClientCert() && (types[a.typ].step == ClientAuth && a.typ != MissingClientCert || a.typ == HandshakeFailure) {
 		return refusalType(a.typ, e.ClientCertProblems)
 	}
@@ -51,6 +54,8 @@ func alertName(number uint8) string {
 	return fmt.Sprintf("%d, which no RFC defines", number)
 }
 
+const decryptError = 51
+
 var alerts = map[uint8]struct {
 	name      string // in IANA's TLS alert registry (RFC 8446, section 6)
 	sslReason string // the reason that OpenSSL reports for it (SSL_R_… in sslerr.h), which people search for; may be empty
@@ -60,41 +65,46 @@ var alerts = map[uint8]struct {
 	// an alert for that, each TLS library used a different one: OpenSSL handshake_failure, Go and NSS bad_certificate,
 	// GnuTLS decode_error.
 	orNoClientCert bool
+
+	// ofClientCert is what the alert means after a client certificate was sent, if that is something else. OpenSSL sends
+	// illegal_parameter for a key on a curve that it does not accept, and decrypt_error for a signature in the chain that
+	// is wrong. Go sends decode_error for a certificate that it cannot parse.
+	ofClientCert Type
 }{
-	0:   {name: "close_notify", typ: MalformedHandshake},
-	10:  {name: "unexpected_message", sslReason: "SSLV3_ALERT_UNEXPECTED_MESSAGE", typ: MalformedHandshake},
-	20:  {name: "bad_record_mac", sslReason: "SSLV3_ALERT_BAD_RECORD_MAC", typ: MalformedHandshake},
-	21:  {name: "decryption_failed", sslReason: "TLSV1_ALERT_DECRYPTION_FAILED", typ: MalformedHandshake},
-	22:  {name: "record_overflow", sslReason: "TLSV1_ALERT_RECORD_OVERFLOW", typ: MalformedHandshake},
-	30:  {name: "decompression_failure", sslReason: "SSLV3_ALERT_DECOMPRESSION_FAILURE", typ: MalformedHandshake},
-	40:  {name: "handshake_failure", sslReason: "SSLV3_ALERT_HANDSHAKE_FAILURE", typ: HandshakeFailure, orNoClientCert: true},
-	41:  {name: "no_certificate", sslReason: "SSLV3_ALERT_NO_CERTIFICATE", typ: MissingClientCert}, // certificate_required in SSL 3
-	42:  {name: "bad_certificate", sslReason: "SSLV3_ALERT_BAD_CERTIFICATE", typ: BadCertificate, orNoClientCert: true},
-	43:  {name: "unsupported_certificate", sslReason: "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", typ: UnsupportedCertificate},
-	44:  {name: "certificate_revoked", sslReason: "SSLV3_ALERT_CERTIFICATE_REVOKED", typ: ClientCertRevoked},
-	45:  {name: "certificate_expired", sslReason: "SSLV3_ALERT_CERTIFICATE_EXPIRED", typ: ClientCertExpired},
-	46:  {name: "certificate_unknown", sslReason: "SSLV3_ALERT_CERTIFICATE_UNKNOWN", typ: CertificateUnknown},
-	47:  {name: "illegal_parameter", sslReason: "SSLV3_ALERT_ILLEGAL_PARAMETER", typ: MalformedHandshake},
-	48:  {name: "unknown_ca", sslReason: "TLSV1_ALERT_UNKNOWN_CA", typ: UnknownCA},
-	49:  {name: "access_denied", sslReason: "TLSV1_ALERT_ACCESS_DENIED", typ: AccessDenied},
-	50:  {name: "decode_error", sslReason: "TLSV1_ALERT_DECODE_ERROR", typ: MalformedHandshake, orNoClientCert: true},
-	51:  {name: "decrypt_error", sslReason: "TLSV1_ALERT_DECRYPT_ERROR", typ: MalformedHandshake},
-	52:  {name: "too_many_cids_requested", typ: MalformedHandshake},
-	60:  {name: "export_restriction", sslReason: "TLSV1_ALERT_EXPORT_RESTRICTION", typ: CipherMismatch},
-	70:  {name: "protocol_version", sslReason: "TLSV1_ALERT_PROTOCOL_VERSION", typ: ProtocolMismatch},
-	71:  {name: "insufficient_security", sslReason: "TLSV1_ALERT_INSUFFICIENT_SECURITY", typ: CipherMismatch},
-	80:  {name: "internal_error", sslReason: "TLSV1_ALERT_INTERNAL_ERROR", typ: ServerInternalError},
-	86:  {name: "inappropriate_fallback", sslReason: "TLSV1_ALERT_INAPPROPRIATE_FALLBACK", typ: ProtocolMismatch},
-	90:  {name: "user_canceled", sslReason: "TLSV1_ALERT_USER_CANCELLED", typ: HandshakeFailure},
-	100: {name: "no_renegotiation", sslReason: "TLSV1_ALERT_NO_RENEGOTIATION", typ: HandshakeFailure},
-	109: {name: "missing_extension", sslReason: "TLSV13_ALERT_MISSING_EXTENSION", typ: HandshakeFailure},
-	110: {name: "unsupported_extension", sslReason: "TLSV1_UNSUPPORTED_EXTENSION", typ: MalformedHandshake},
-	111: {name: "certificate_unobtainable", sslReason: "TLSV1_CERTIFICATE_UNOBTAINABLE", typ: HandshakeFailure},
-	112: {name: "unrecognized_name", sslReason: "TLSV1_UNRECOGNIZED_NAME", typ: UnrecognizedName},
-	113: {name: "bad_certificate_status_response", sslReason: "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE", typ: HandshakeFailure},
-	114: {name: "bad_certificate_hash_value", sslReason: "TLSV1_BAD_CERTIFICATE_HASH_VALUE", typ: HandshakeFailure},
-	115: {name: "unknown_psk_identity", sslReason: "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY", typ: HandshakeFailure},
-	116: {name: "certificate_required", sslReason: "TLSV13_ALERT_CERTIFICATE_REQUIRED", typ: MissingClientCert},
-	120: {name: "no_application_protocol", sslReason: "TLSV1_ALERT_NO_APPLICATION_PROTOCOL", typ: ALPNMismatch},
-	121: {name: "ech_required", typ: HandshakeFailure},
+	0:            {name: "close_notify", typ: MalformedHandshake},
+	10:           {name: "unexpected_message", sslReason: "SSLV3_ALERT_UNEXPECTED_MESSAGE", typ: MalformedHandshake},
+	20:           {name: "bad_record_mac", sslReason: "SSLV3_ALERT_BAD_RECORD_MAC", typ: MalformedHandshake},
+	21:           {name: "decryption_failed", sslReason: "TLSV1_ALERT_DECRYPTION_FAILED", typ: MalformedHandshake},
+	22:           {name: "record_overflow", sslReason: "TLSV1_ALERT_RECORD_OVERFLOW", typ: MalformedHandshake},
+	30:           {name: "decompression_failure", sslReason: "SSLV3_ALERT_DECOMPRESSION_FAILURE", typ: MalformedHandshake},
+	40:           {name: "handshake_failure", sslReason: "SSLV3_ALERT_HANDSHAKE_FAILURE", typ: HandshakeFailure, orNoClientCert: true},
+	41:           {name: "no_certificate", sslReason: "SSLV3_ALERT_NO_CERTIFICATE", typ: MissingClientCert}, // certificate_required in SSL 3
+	42:           {name: "bad_certificate", sslReason: "SSLV3_ALERT_BAD_CERTIFICATE", typ: BadCertificate, orNoClientCert: true},
+	43:           {name: "unsupported_certificate", sslReason: "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", typ: UnsupportedCertificate},
+	44:           {name: "certificate_revoked", sslReason: "SSLV3_ALERT_CERTIFICATE_REVOKED", typ: ClientCertRevoked},
+	45:           {name: "certificate_expired", sslReason: "SSLV3_ALERT_CERTIFICATE_EXPIRED", typ: ClientCertExpired},
+	46:           {name: "certificate_unknown", sslReason: "SSLV3_ALERT_CERTIFICATE_UNKNOWN", typ: CertificateUnknown},
+	47:           {name: "illegal_parameter", sslReason: "SSLV3_ALERT_ILLEGAL_PARAMETER", typ: MalformedHandshake, ofClientCert: UnsupportedCertificate},
+	48:           {name: "unknown_ca", sslReason: "TLSV1_ALERT_UNKNOWN_CA", typ: UnknownCA},
+	49:           {name: "access_denied", sslReason: "TLSV1_ALERT_ACCESS_DENIED", typ: AccessDenied},
+	50:           {name: "decode_error", sslReason: "TLSV1_ALERT_DECODE_ERROR", typ: MalformedHandshake, orNoClientCert: true, ofClientCert: BadCertificate},
+	decryptError: {name: "decrypt_error", sslReason: "TLSV1_ALERT_DECRYPT_ERROR", typ: MalformedHandshake, ofClientCert: BadCertificate},
+	52:           {name: "too_many_cids_requested", typ: MalformedHandshake},
+	60:           {name: "export_restriction", sslReason: "TLSV1_ALERT_EXPORT_RESTRICTION", typ: CipherMismatch},
+	70:           {name: "protocol_version", sslReason: "TLSV1_ALERT_PROTOCOL_VERSION", typ: ProtocolMismatch},
+	71:           {name: "insufficient_security", sslReason: "TLSV1_ALERT_INSUFFICIENT_SECURITY", typ: CipherMismatch},
+	80:           {name: "internal_error", sslReason: "TLSV1_ALERT_INTERNAL_ERROR", typ: ServerInternalError},
+	86:           {name: "inappropriate_fallback", sslReason: "TLSV1_ALERT_INAPPROPRIATE_FALLBACK", typ: ProtocolMismatch},
+	90:           {name: "user_canceled", sslReason: "TLSV1_ALERT_USER_CANCELLED", typ: HandshakeFailure},
+	100:          {name: "no_renegotiation", sslReason: "TLSV1_ALERT_NO_RENEGOTIATION", typ: HandshakeFailure},
+	109:          {name: "missing_extension", sslReason: "TLSV13_ALERT_MISSING_EXTENSION", typ: HandshakeFailure},
+	110:          {name: "unsupported_extension", sslReason: "TLSV1_UNSUPPORTED_EXTENSION", typ: MalformedHandshake},
+	111:          {name: "certificate_unobtainable", sslReason: "TLSV1_CERTIFICATE_UNOBTAINABLE", typ: HandshakeFailure},
+	112:          {name: "unrecognized_name", sslReason: "TLSV1_UNRECOGNIZED_NAME", typ: UnrecognizedName},
+	113:          {name: "bad_certificate_status_response", sslReason: "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE", typ: HandshakeFailure},
+	114:          {name: "bad_certificate_hash_value", sslReason: "TLSV1_BAD_CERTIFICATE_HASH_VALUE", typ: HandshakeFailure},
+	115:          {name: "unknown_psk_identity", sslReason: "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY", typ: HandshakeFailure},
+	116:          {name: "certificate_required", sslReason: "TLSV13_ALERT_CERTIFICATE_REQUIRED", typ: MissingClientCert},
+	120:          {name: "no_application_protocol", sslReason: "TLSV1_ALERT_NO_APPLICATION_PROTOCOL", typ: ALPNMismatch},
+	121:          {name: "ech_required", typ: HandshakeFailure},
 }

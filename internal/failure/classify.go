@@ -114,6 +114,9 @@ func handshakeType(e *Evidence) Type {
 	if insecureKey(e) {
 		return Type(certs.WeakKey)
 	}
+	if ownKeyRefused(e) {
+		return UnsupportedCertificate
+	}
 	if _, limit, ok := tooLong(e.Err.Error()); ok && limit == certificateLimit {
 		return Type(certs.Malformed)
 	}

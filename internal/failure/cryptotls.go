@@ -69,6 +69,18 @@ func typeFromWords(err error) (t Type, ok bool) {
 	return "", false
 }
 
+// ownKeyRefused reports whether crypto/tls did not sign the handshake with our own key. The reasons are that its kind of key
+// has no signatures in this version of TLS, that crypto/rsa considers it too short, or an error of what holds the key.
+func ownKeyRefused(e *Evidence) bool {
+	if !e.sentClientCert() || insecureKey(e) {
+		return false
+	}
+	text := e.Err.Error()
+	return strings.HasPrefix(text, "tls: failed to sign handshake: ") || strings.HasPrefix(text, "tls: unsupported certificate curve (") ||
+		strings.HasPrefix(text, "tls: certificate RSA key size too small for supported signature algorithms") ||
+		strings.HasPrefix(text, "crypto/rsa: ") && strings.Contains(text, "-bit keys are insecure")
+}
+
 // tooLong returns the length and the limit in the error of crypto/tls about a handshake message that is too long.
 func tooLong(message string) (length, limit int, ok bool) {
 	n, _ := fmt.Sscanf(message, "tls: handshake message of length %d bytes exceeds maximum of %d bytes", &length, &limit)

@@ -1,7 +1,9 @@
 package failure
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -333,7 +335,7 @@ func judgeExample(e *Evidence, typ Type) {
 	case Type(certs.WeakSignature):
 		c.SignatureAlgorithm = x509.SHA1WithRSA
 	}
-	e.ClientCertProblems = ClientCertProblems([]*x509.Certificate{c}, accepted, e.Now, typ == NearExpiry)
+	e.ClientCertProblems = ClientCertProblems(c, certs.NewClientChain(c, nil), accepted, e.Now, typ == NearExpiry)
 }
 
 // clientCertProblems returns a problem of each kind.
@@ -345,13 +347,28 @@ func clientCertProblems() (problems []ClientCertProblem) {
 		PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023)}, SignatureAlgorithm: x509.SHA1WithRSA,
 		IssuingCertificateURL: []string{"http://pki.example/root.crt"},
 	}
-	for _, fault := range []certs.Fault{certs.NotYetValid, certs.Expired, certs.WrongKeyUsage, certs.WeakKey, certs.WeakSignature} {
+	c.UnhandledCriticalExtensions = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 1, 3}}
+	for _, fault := range []certs.Fault{
+		certs.NotYetValid, certs.Expired, certs.WrongKeyUsage, certs.WeakKey, certs.WeakSignature, certs.BadSignature, certs.UnhandledCriticalExtension,
+	} {
 		for depth := range 2 {
 			problems = append(problems, clientCertProblem(certs.Reason{Fault: fault, Depth: depth, Cert: c}, now))
 		}
 	}
 	selfSigned := &x509.Certificate{Issuer: pkix.Name{CommonName: "gateway"}}
+	anyUsage := &x509.Certificate{Subject: c.Subject, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	short := &x509.Certificate{PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 767)}}
+	p224 := &x509.Certificate{PublicKey: &ecdsa.PublicKey{Curve: elliptic.P224()}}
+	violation := &certs.ConstraintViolation{Kind: "DNS name", Name: "gateway.example", CA: c, Depth: 1, Constraints: []string{"inside.example"}}
 	return append(problems,
+		clientCertProblem(certs.Reason{Fault: certs.WrongKeyUsage, Cert: anyUsage}, now),
+		clientCertProblem(certs.Reason{Fault: certs.WrongKeyUsage, Depth: 1, Cert: anyUsage}, now),
+		clientCertProblem(certs.Reason{Fault: certs.WeakKey, Cert: short}, now),
+		clientCertProblem(certs.Reason{Fault: certs.Malformed, Cert: p224}, now),
+		clientCertProblem(certs.Reason{Fault: certs.NotCA, Depth: 1, Cert: c}, now),
+		clientCertProblem(certs.Reason{Fault: certs.PathLengthExceeded, Depth: 1, Cert: c}, now),
+		clientCertProblem(certs.Reason{Fault: certs.NameConstraintViolation, Cert: c, Err: violation}, now),
+		clientCertProblem(certs.Reason{Fault: certs.UntrustedCA, Cert: &x509.Certificate{RawSubject: []byte("x")}}, now),
 		clientCertProblem(certs.Reason{Fault: certs.WrongKeyUsage, Cert: selfSigned}, now),
 		clientCertProblem(certs.Reason{Fault: certs.UntrustedCA, Cert: c}, now),
 		clientCertProblem(certs.Reason{Fault: certs.UntrustedCA, Cert: selfSigned}, now))
@@ -368,11 +385,20 @@ func clientCertVariants() (said []string) {
 	add(e, clientCertExpired)
 	add(e, unsupportedCertificate)
 	add(e, unknownCA)
-	e.AcceptableCAs, e.ClientCertAlone, e.ClientCert.RawIssuer = nil, true, []byte("Old Client CA")
+	e.AcceptableCAs, e.ClientCert.RawIssuer = nil, []byte("Old Client CA")
 	add(e, unknownCA)
 	e.Err, e.SignatureSchemes = errors.New(words[len(words)-1].text), []tls.SignatureScheme{tls.PSSWithSHA256, tls.ECDSAWithP256AndSHA256}
 	e.ClientCert.PublicKeyAlgorithm, e.ClientCert.PublicKey = x509.Ed25519, ed25519.PublicKey{}
 	add(e, unsupportedCertificate)
+	e.Err = errors.New("tls: failed to sign handshake: crypto/rsa: 768-bit keys are insecure")
+	e.ClientCertProblems = []ClientCertProblem{clientCertProblem(certs.Reason{
+		Fault: certs.WeakKey, Cert: &x509.Certificate{PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 767)}},
+	}, e.Now)}
+	add(e, unsupportedCertificate)
+	e = exampleOf(BadCertificate)
+	e.Err = &AlertError{Number: decryptError, Err: io.EOF}
+	add(e, refusedForReasonInLog)
+	said = append(said, acceptedCAs(&Evidence{AcceptableCACount: 1}))
 	e = exampleOf(BadCertificate)
 	closed, _ := closedOverClientCert(&e)
 	known := exampleOf(ClientCertExpired)
@@ -435,7 +461,7 @@ func exampleOf(typ Type) Evidence {
 			Subject: pkix.Name{CommonName: "gateway"}, Issuer: pkix.Name{CommonName: "Old Client CA"}, NotAfter: now.AddDate(0, 1, 0),
 		},
 	}
-	e.ClientCertRequested = types[typ].step == ClientAuth
+	e.ClientCertRequested, e.ClientCertTop = types[typ].step == ClientAuth, e.ClientCert
 	refusal := &starttls.Error{Kind: starttls.Kind(typ), Expected: "220 in reply to STARTTLS"}
 	switch typ {
 	case HandshakeTimeout:

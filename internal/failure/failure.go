@@ -79,9 +79,10 @@ type Evidence struct {
 
 	ClientCertRequested bool
 	ClientCert          *x509.Certificate     // ours; nil if none is configured
-	ClientCertAlone     bool                  // whether cert_file has no other certificate
+	ClientCertTop       *x509.Certificate     // the topmost certificate of ours that was sent; nil if unknown
 	ClientCertProblems  []ClientCertProblem   // of ours; none unless it was requested
-	AcceptableCAs       []string              // distinguished names; the server's list may be empty
+	AcceptableCAs       []string              // distinguished names that could be read, not all if there are many
+	AcceptableCACount   int                   // in the server's list, which may be empty
 	SignatureSchemes    []tls.SignatureScheme // that the server accepts from clients
 	Version             uint16                // negotiated; 0 until the server's certificate has arrived
 }

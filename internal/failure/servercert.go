@@ -119,7 +119,7 @@ const removeUnneeded = "Remove from the file that the server sends, and from ca_
 func expired(_ *Failure, e *Evidence) (cause, fix string) {
 	primary := e.Verdict.Primary()
 	end := primary.Cert.NotAfter
-	cause = fmt.Sprintf("%s expired on %s, %s ago.", atFault(e), text.Moment(end), text.Duration(e.Now.Sub(end)))
+	cause = fmt.Sprintf("%s expired on %s, %s ago.", atFault(e), text.Moment(end), text.Between(end, e.Now))
 	switch {
 	case e.Step == File:
 		return cause, "Renew it, or remove it from the file. If it was already renewed, the new certificate was not written to this file."
@@ -142,9 +142,8 @@ func replaceCA(e *Evidence) string {
 
 func notYetValid(_ *Failure, e *Evidence) (cause, fix string) {
 	begin := e.Verdict.Primary().Cert.NotBefore
-	wait := begin.Sub(e.Now)
-	cause = fmt.Sprintf("%s is not valid until %s, in %s.", atFault(e), text.Moment(begin), text.Duration(wait))
-	if wait < 24*time.Hour {
+	cause = fmt.Sprintf("%s is not valid until %s, in %s.", atFault(e), text.Moment(begin), text.Between(e.Now, begin))
+	if begin.Before(e.Now.Add(24 * time.Hour)) {
 		return cause, "It starts within a day, so a wrong clock is likely: check the time on the collector's host, then on the CA."
 	}
 	switch root, listed := ofRoot(e); {

@@ -120,3 +120,17 @@ func TestExtensionNames(t *testing.T) {
 	assert.Equal(t, "1.2.3.4", extensionName("1.2.3.4"))
 	assert.LessOrEqual(t, len(extensionName(strings.Repeat("1.", 500)+"1")), 64)
 }
+
+// Sentences give the true number of days, however many there are.
+func TestDatesFarAway(t *testing.T) {
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	c := &x509.Certificate{NotBefore: time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC)}
+	for fault, want := range map[certs.Fault]string{certs.NotYetValid: "in 172801 days", certs.Expired: "155918 days ago"} {
+		reason := certs.Reason{Fault: fault, Cert: c}
+		f := Explain(Evidence{Now: now, Endpoint: "a:1", Verdict: &certs.Verdict{Chain: []*x509.Certificate{c}, Reasons: []certs.Reason{reason}}})
+		assert.Contains(t, f.Cause, want)
+		assert.Contains(t, f.Cause+f.Fix, map[certs.Fault]string{certs.NotYetValid: "or have this one reissued", certs.Expired: "Renew it"}[fault])
+		problem := clientCertProblem(reason, now)
+		assert.Contains(t, problem.String(), want)
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -40,9 +42,16 @@ var (
 	//	negative-serial                 the same with a serial number that Go does not accept
 	//	b.test                          for another name
 	//	clients issuer                  the root that servers trust for client certificates, and their issuer
-	//	client client-ed25519           client certificates
+	//	client client-ed25519 client-rsa  client certificates
 	//	stranger expired revoked        client certificates that servers refuse
 	//	server-only early weak old-ca   more of them: not yet valid, RSA with 1024 bits, from a CA that has expired
+	//	client-rsa-768 client-p224      client certificates with keys that are too short, or on a curve that TLS 1.3 does not have
+	//	client-critical any-usage       with an unknown critical extension, for anyExtendedKeyUsage only
+	//	under-any-usage under-no-ca     below intermediates for anyExtendedKeyUsage only, and with CA:FALSE
+	//	too-deep not-too-deep           below an intermediate with pathlen 0, with and without another one between
+	//	outside inside                  with a name that their intermediate does not permit, and with one that it does
+	//	mixed twins                     with the certificate of another intermediate of the same name, and with the right one
+	//	by-namesake namesake            a client certificate, and its issuer, which has the name of clients
 	//	lone completed                  a client certificate without its intermediate and, with it appended, as completed
 	//	near                            a client certificate that expires in 12 hours
 	//	by-lower by-twin limited        for localhost, below lower and upper, below twin, below constrained
@@ -74,6 +83,7 @@ func writePKI(dir string) (err error) {
 	roots = root.Pool()
 	write("root.pem", root.PEM())
 	write("intermediate.pem", intermediate.PEM())
+	writePEM("issuer.key", "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(issuerKey)))
 	writePEM("intermediate.key", "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(intermediateKey)))
 	write("clients.pem", clients.PEM())
 	write("issuer.pem", issuer.PEM())
@@ -101,6 +111,7 @@ func writePKI(dir string) (err error) {
 	}
 	client("client", "ecdsa")
 	client("client-ed25519", "ed25519")
+	client("client-rsa", "rsa")
 	client("expired", "ecdsa", tlsfarm.Validity(-10*day, -day))
 	client("revoked", "ecdsa")
 	client("server-only", "ecdsa", func(c *x509.Certificate) {
@@ -118,6 +129,34 @@ func writePKI(dir string) (err error) {
 		write(name+".key", keyPEM)
 		clientCerts[name] = must(tls.X509KeyPair(chain, keyPEM))
 	}
+	for name, key := range map[string]string{"client-rsa-768": "rsa:768", "client-p224": "ec:p224.params"} {
+		byOpenSSL(name, key, "issuer", clientExtensions)
+	}
+	client("client-critical", "ecdsa", func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}})
+	})
+	client("any-usage", "ecdsa", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} })
+	issue(clients.Intermediate("Any", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }), "under-any-usage", "ecdsa")
+	issue(clients.Intermediate("Not A CA", func(c *x509.Certificate) { c.IsCA = false }), "under-no-ca", "ecdsa")
+	short := clients.Intermediate("Short", func(c *x509.Certificate) { c.MaxPathLenZero = true })
+	issue(short.Intermediate("Below"), "too-deep", "ecdsa")
+	issue(short, "not-too-deep", "ecdsa")
+	limited := clients.Intermediate("Limited", func(c *x509.Certificate) {
+		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"in.example"}, true
+	})
+	issue(limited, "outside", "ecdsa", tlsfarm.Names("out.example"))
+	issue(limited, "inside", "ecdsa", tlsfarm.Names("in.example"))
+	twin := clients.Intermediate("Client Issuer")
+	twin.Certificate.SubjectKeyId = nil // so that no key identifier shows whose certificate it is
+	twins := issue(twin, "twins", "ecdsa")
+	leafPEM, keyPEM = tlsfarm.PEM(tls.Certificate{Certificate: twins.Certificate[:1], PrivateKey: twins.PrivateKey})
+	write("mixed.pem", slices.Concat(leafPEM, issuer.PEM()))
+	write("mixed.key", keyPEM)
+	// A CA with the name of clients, and a certificate that it issued without its key identifier.
+	namesake := tlsfarm.NewAuthority("Clients")
+	write("namesake.pem", namesake.PEM())
+	namesake.Certificate.SubjectKeyId = nil
+	issue(namesake, "by-namesake", "ecdsa")
 	clientCerts["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
 
 	writeChains(root)
@@ -217,6 +256,8 @@ func newKey(kind string) crypto.Signer {
 }
 
 const serverExtensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
+
+const clientExtensions = "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n"
 
 // writeUnusual makes the servers' certificates that crypto/tls does not accept.
 func writeUnusual() {

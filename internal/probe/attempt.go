@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"time"
@@ -23,6 +24,8 @@ type run struct {
 	tls        target.Client         // the target's TLS settings, with its files as they are now
 	clientCert *tls.Certificate      // for servers that request one; nil if none is configured
 	schemes    []tls.SignatureScheme // that the server accepts from clients; nil until it has requested a certificate
+	acceptable int                   // how many CAs the server's request names
+	clientTop  *x509.Certificate     // the topmost certificate of ours that the server gets; nil if unknown
 	conn       transport.Conn        // nil until connected
 }
 
@@ -200,8 +203,8 @@ func (r *run) explain(step failure.Step, err error) *failure.Failure {
 	if h := r.Handshake; h != nil {
 		e.MinVersion, e.MaxVersion = h.MinVersion, h.MaxVersion
 		e.Verdict, e.ClientCertRequested, e.AcceptableCAs = h.Verdict, h.ClientCertRequested, h.AcceptableCAs
+		e.AcceptableCACount, e.ClientCertTop = r.acceptable, r.clientTop
 		e.ClientCertProblems, e.SignatureSchemes, e.Version = h.ClientCertProblems, r.schemes, h.State.Version
 	}
-	e.ClientCertAlone = r.clientCert != nil && len(r.clientCert.Certificate) == 1
 	return failure.Explain(e)
 }

@@ -1,9 +1,19 @@
 package probe
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +58,18 @@ func badClientCerts(clients *tlsfarm.Authority) map[string]badClientCert {
 	complete := issuer.Issue("prober", fromElsewhere)
 	lone := complete
 	lone.Certificate = complete.Certificate[:1]
+	twin := clients.Intermediate("Client Issuer")
+	twin.Certificate.SubjectKeyId = nil // so that no key identifier shows whose certificate it is
+	mixed := twin.Issue("prober")
+	twins := mixed
+	mixed.Certificate = [][]byte{mixed.Certificate[0], issuer.Certificate.Raw}
+	critical := func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}})
+	}
+	noCA := clients.Intermediate("No CA", func(c *x509.Certificate) { c.IsCA = false })
+	short := clients.Intermediate("Short", func(c *x509.Certificate) { c.MaxPathLenZero = true })
+	constrained := clients.Intermediate("Constrained", func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"in.example"} })
+	anyUsage := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }
 	return map[string]badClientCert{
 		"expired": {
 			cert: issuer.Issue("prober", expired), typ: failure.ClientCertExpired,
@@ -90,6 +112,39 @@ func badClientCerts(clients *tlsfarm.Authority) map[string]badClientCert {
 			cert: limited.Issue("prober"), typ: failure.UnsupportedCertificate,
 			says: []string{`The CA certificate "Servers Only" in cert_file has extended key usages, but not clientAuth`, "Use a certificate from a CA that issues for clients"}, fixed: good,
 		},
+		"for any usage": {
+			cert: issuer.Issue("prober", anyUsage), typ: failure.UnsupportedCertificate,
+			says: []string{" has the extended key usage anyExtendedKeyUsage, but not clientAuth. Many servers refuse that", "extended key usage clientAuth"}, fixed: good,
+		},
+		"intermediate for any usage": {
+			cert: clients.Intermediate("Any", anyUsage).Issue("prober"), typ: failure.UnsupportedCertificate,
+			says: []string{`The CA certificate "Any" in cert_file has the extended key usage anyExtendedKeyUsage`, "Use a certificate from a CA that issues for clients"}, fixed: good,
+		},
+		"intermediate with another key": {
+			cert: mixed, typ: failure.BadCertificate,
+			says: []string{` was not signed with the key of the CA certificate "Client Issuer" in cert_file`, `Replace the certificate of "Client Issuer" in cert_file by the one whose key made the signature.`}, fixed: twins,
+		},
+		"unknown critical extension": {
+			cert: issuer.Issue("prober", critical), typ: failure.BadCertificate,
+			says: []string{" has the critical extension 1.2.3.4, which not every server knows.", "without marking that extension as critical"}, fixed: good,
+		},
+		"intermediate with an unknown critical extension": {
+			cert: clients.Intermediate("Critical", critical).Issue("prober"), typ: failure.BadCertificate,
+			says: []string{`The CA certificate "Critical" in cert_file has the critical extension 1.2.3.4`, "Or use a certificate from another CA."}, fixed: good,
+		},
+		"intermediate that is no CA": {
+			cert: noCA.Issue("prober"), typ: failure.BadCertificate,
+			says: []string{`The certificate "No CA" in cert_file is used as an issuer, but is not allowed to sign certificates.`, "with basicConstraints CA:TRUE"}, fixed: good,
+		},
+		"too many intermediates": {
+			cert: short.Intermediate("Below").Issue("prober"), typ: failure.BadCertificate,
+			says: []string{`The CA certificate "Short" in cert_file allows fewer intermediates below it than cert_file has.`, "Or use a certificate that this CA issued directly."}, fixed: short.Issue("prober"),
+		},
+		"name that is not permitted": {
+			cert: constrained.Issue("prober", tlsfarm.Names("out.example")), typ: failure.BadCertificate,
+			says:  []string{` has the DNS name "out.example", which the CA certificate "Constrained" in cert_file does not allow: it permits only in.example.`, "without this name"},
+			fixed: constrained.Issue("prober", tlsfarm.Names("in.example")),
+		},
 		"everything": {
 			cert: strangers.Issue("prober", expired, serverOnly, weakKey), typ: failure.ClientCertExpired,
 			also:  []failure.Type{failure.UnsupportedCertificate, failure.UnknownCA},
@@ -110,7 +165,7 @@ func (c *badClientCert) warnings() []failure.Type {
 func TestRefusalSaysWhatIsWrongWithTheClientCertificate(t *testing.T) {
 	clients := tlsfarm.NewAuthority("Clients")
 	for name, c := range badClientCerts(clients) {
-		for alert, typ := range map[uint8]failure.Type{40: "", 41: failure.MissingClientCert, 42: "", 43: "", 44: failure.ClientCertRevoked, 45: "", 46: "", 48: "", 49: "", 116: failure.MissingClientCert} {
+		for alert, typ := range map[uint8]failure.Type{40: "", 41: failure.MissingClientCert, 42: "", 43: "", 44: failure.ClientCertRevoked, 45: "", 46: "", 47: "", 48: "", 49: "", 50: "", 51: "", 116: failure.MissingClientCert} {
 			t.Run(fmt.Sprintf("%s %d", name, alert), func(t *testing.T) {
 				s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), tls.VersionTLS13, alert)
 				t.Cleanup(s.Close)
@@ -120,7 +175,7 @@ func TestRefusalSaysWhatIsWrongWithTheClientCertificate(t *testing.T) {
 				require.NotNil(t, f)
 				reasons := append([]failure.Type{c.typ}, c.also...)
 				inTime := c.typ != failure.ClientCertExpired && c.typ != failure.ClientCertNotYetValid
-				switch agrees := failure.Type(map[uint8]string{43: "unsupported_certificate", 48: "unknown_ca"}[alert]); {
+				switch agrees := failure.Type(map[uint8]string{43: "unsupported_certificate", 47: "unsupported_certificate", 48: "unknown_ca"}[alert]); {
 				case typ != "":
 					assert.Equal(t, typ, f.Type)
 					reasons = append(reasons, typ)
@@ -164,7 +219,7 @@ func TestFixedClientCertificateIsAccepted(t *testing.T) {
 				tt := serve(t, config)
 				presentTo(tt, c.cert)
 				o := probeOnce(t, tt)
-				if name == "weak key" || name == "without digitalSignature" { // Go accepts these
+				if slices.Contains([]string{"weak key", "without digitalSignature", "for any usage", "intermediate for any usage"}, name) { // Go accepts these
 					assert.Nil(t, o.Failure)
 				} else {
 					require.NotNil(t, o.Failure)
@@ -237,8 +292,11 @@ func TestRefusalOfAValidClientCertificate(t *testing.T) {
 		43:  {failure.UnsupportedCertificate, "a key type that the server supports"},
 		45:  {failure.ClientCertExpired, "Compare the clocks"},
 		46:  {failure.CertificateUnknown, "Check the server's clock"},
+		47:  {failure.UnsupportedCertificate, "a key type that the server supports"},
+		50:  {failure.BadCertificate, "Its log may have the reason"},
 		48:  {failure.UnknownCA, "Check that this CA has the issuer's key"},
 		49:  {failure.AccessDenied, "Allow the certificate's subject"},
+		51:  {failure.BadCertificate, `The server most likely trusts "Clients" with another key than the one that signed the certificate.`},
 		116: {failure.MissingClientCert, "with its intermediates in cert_file"},
 	} {
 		s := tlsfarm.Refusing(root.Issue("x"), clients.Pool(), tls.VersionTLS13, alert)
@@ -252,6 +310,150 @@ func TestRefusalOfAValidClientCertificate(t *testing.T) {
 		assert.Contains(t, f.Cause, valid)
 		assert.Contains(t, f.Fix, c.fix)
 		assert.Equal(t, alert == 45, strings.Contains(f.Cause, "The collector's clock is at "+time.Now().UTC().Format(time.DateOnly)), f.Cause)
+	}
+}
+
+// Some keys cannot make the signature of a handshake, whatever the server accepts.
+func TestClientKeyThatCannotSign(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	require.NoError(t, err)
+	good := clients.Issue("prober")
+	for name, c := range map[string]struct {
+		key      crypto.Signer
+		versions []uint16 // in which it cannot sign
+		says     string
+		fix      string
+	}{
+		"RSA 512":  {shortRSA(t, 512), []uint16{tls.VersionTLS12, tls.VersionTLS13}, "It has an RSA key of 512 bits. The collector cannot sign with RSA keys of less than 1024 bits.", "an RSA key of at least 2048 bits"},
+		"RSA 768":  {shortRSA(t, 768), []uint16{tls.VersionTLS12, tls.VersionTLS13}, "It has an RSA key of 768 bits. The collector cannot sign with RSA keys of less than 1024 bits.", "an RSA key of at least 2048 bits"},
+		"RSA 1000": {shortRSA(t, 1000), []uint16{tls.VersionTLS12, tls.VersionTLS13}, "It has an RSA key of 1000 bits.", "an RSA key of at least 2048 bits"},
+		"P-224":    {p224, []uint16{tls.VersionTLS13}, "It has an ECDSA key on the curve P-224, with which TLS 1.3 has no signatures, and which many servers refuse in TLS 1.2.", "an ECDSA key on P-256"},
+	} {
+		for _, version := range c.versions {
+			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
+				config := healthy()
+				config.MaxVersion, config.ClientAuth, config.ClientCAs = version, tls.RequireAndVerifyClientCert, clients.Pool()
+				tt := serve(t, config)
+				presentTo(tt, clients.Issue("prober", tlsfarm.Key(c.key)))
+				f := probeOnce(t, tt).Failure
+				require.NotNil(t, f)
+				assert.Equal(t, failure.UnsupportedCertificate, f.Type)
+				assert.Equal(t, []failure.Type{failure.UnsupportedCertificate}, f.Reasons)
+				assert.Equal(t, failure.ClientAuth, f.Step)
+				assert.Contains(t, f.Cause, `the collector could not sign it with the key of the client certificate of "prober". `+c.says)
+				assert.Contains(t, f.Fix, c.fix)
+
+				presentTo(tt, good)
+				assert.Nil(t, probeOnce(t, tt).Failure)
+			})
+		}
+	}
+	config := healthy()
+	config.MaxVersion, config.ClientAuth, config.ClientCAs = tls.VersionTLS12, tls.RequireAndVerifyClientCert, clients.Pool()
+	tt := serve(t, config)
+	presentTo(tt, clients.Issue("prober", tlsfarm.Key(p224)))
+	o := probeOnce(t, tt)
+	assert.Nil(t, o.Failure, "Go accepts it in TLS 1.2")
+	assert.Equal(t, []failure.Type{failure.UnsupportedCertificate}, failure.ClientCertWarnings(o.Handshake.ClientCertProblems))
+}
+
+// shortRSA returns an RSA key that crypto/rsa would not make.
+func shortRSA(t *testing.T, bits int) *rsa.PrivateKey {
+	t.Helper()
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	require.NoError(t, err)
+	t.Setenv("GODEBUG", "")
+	return key
+}
+
+// A server without a list of CAs may lack an intermediate that is not sent. One with a list may have any number of names, and
+// not all of them can be read.
+func TestAcceptedCAsOfRefusal(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	lone := clients.Intermediate("Client Issuer").Issue("prober")
+	lone.Certificate = lone.Certificate[:1]
+	nameless := tlsfarm.NewAuthority("", func(c *x509.Certificate) { c.RawSubject = []byte{0x30, 0} })
+	nameless.Certificate.SubjectKeyId = nil
+	refused := func(pool *x509.CertPool, c tls.Certificate) *failure.Failure {
+		s := tlsfarm.Refusing(root.Issue("x"), pool, tls.VersionTLS13, 48)
+		t.Cleanup(s.Close)
+		tt := newTarget(t, s.Endpoint())
+		presentTo(tt, c)
+		f := probeOnce(t, tt).Failure
+		require.NotNil(t, f)
+		assert.Equal(t, failure.UnknownCA, f.Type)
+		return f
+	}
+	f := refused(nil, lone)
+	assert.Contains(t, f.Cause, `the server's clock, trust or rules are at fault, unless the server lacks the certificate of "Client Issuer", which is not in cert_file.`)
+	assert.Contains(t, f.Fix, `If "Client Issuer" is an intermediate, add its certificate to the end of cert_file, as PEM.`)
+	assert.NotContains(t, refused(nil, tlsfarm.SelfSigned("prober")).Cause, "unless")
+
+	many := x509.NewCertPool()
+	for i := range 301 {
+		many.AddCert(tlsfarm.NewAuthority(fmt.Sprint("CA ", i)).Certificate)
+	}
+	f = refused(many, lone)
+	assert.Regexp(t, `The server accepts certificates from CN=CA 0,O=Farm, CN=CA 1,O=Farm, CN=CA 2,O=Farm and 298 more\.`, f.Cause)
+
+	f = refused(nameless.Pool(), lone)
+	assert.Contains(t, f.Cause, "The server's list of the CAs that it accepts has no readable name.")
+	assert.NotContains(t, f.Cause, "accepts certificates from")
+
+	f = refused(clients.Pool(), nameless.Issue("prober"))
+	assert.Contains(t, f.Cause, `The list of CAs that the server accepts does not include a CA without a name, and the certificate names no issuer.`)
+	assert.Contains(t, f.Cause, `issued by a CA without a name.`)
+	assert.Equal(t, "Use a certificate from a CA that the server accepts.", f.Fix)
+}
+
+// The path of a client certificate is judged only once, and forgotten with the certificate.
+func TestClientChainIsJudgedOnce(t *testing.T) {
+	p := &Prober{}
+	load := func() *tls.Certificate {
+		c := tlsfarm.NewAuthority("Clients").Issue("prober")
+		return &c
+	}
+	held := load()
+	first := p.clientChain(held)
+	assert.Same(t, first, p.clientChain(held))
+	renewed := load()
+	assert.NotSame(t, first, p.clientChain(renewed))
+	entries := func() (n int) {
+		p.clientChains.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+	assert.Equal(t, 2, entries())
+	runtime.KeepAlive(held)
+	for range 1000 {
+		if entries() == 1 {
+			break
+		}
+		runtime.GC() // which starts the cleanup
+		runtime.Gosched()
+	}
+	assert.Equal(t, 1, entries())
+	runtime.KeepAlive(renewed)
+}
+
+// A certificate that Go cannot read may be the issuer.
+func TestUnreadableCertificateInClientChain(t *testing.T) {
+	clients := tlsfarm.NewAuthority("Clients")
+	c := clients.Intermediate("Client Issuer").Issue("prober")
+	block, _ := pem.Decode(tlsfarm.Unreadable(tls.Certificate{Certificate: c.Certificate[1:]}))
+	c.Certificate = [][]byte{c.Certificate[0], block.Bytes}
+	for _, pool := range []*x509.CertPool{nil, clients.Pool()} {
+		s := tlsfarm.Refusing(root.Issue("x"), pool, tls.VersionTLS13, 48)
+		t.Cleanup(s.Close)
+		tt := newTarget(t, s.Endpoint())
+		presentTo(tt, c)
+		o := probeOnce(t, tt)
+		require.NotNil(t, o.Failure)
+		assert.Empty(t, o.Handshake.ClientCertProblems)
+		assert.Equal(t, failure.BadCertificate, o.Failure.Type)
+		assert.Equal(t, uint8(50), o.Failure.Alert, "a server in Go cannot read it either")
+		assert.NotContains(t, o.Failure.Cause, "not in cert_file")
 	}
 }
 

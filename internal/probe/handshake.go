@@ -3,10 +3,11 @@ package probe
 import (
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net/netip"
+	"runtime"
 	"time"
+	"weak"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
@@ -68,7 +69,7 @@ func (r *run) clientConfig(name string) *tls.Config {
 	}
 	cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		r.Handshake.ClientCertRequested = true
-		r.Handshake.AcceptableCAs = distinguishedNames(info.AcceptableCAs)
+		r.acceptable, r.Handshake.AcceptableCAs = len(info.AcceptableCAs), distinguishedNames(info.AcceptableCAs)
 		if r.clientCert == nil {
 			return &tls.Certificate{}, nil // none
 		}
@@ -107,16 +108,23 @@ func (r *run) judgeClientCert(accepted [][]byte, now time.Time) {
 	if leaf == nil {
 		return
 	}
-	chain := []*x509.Certificate{leaf}
-	for _, der := range r.clientCert.Certificate[1:] {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			accepted = nil // perhaps one of them issued it
-			continue
-		}
-		chain = append(chain, c)
+	chain := r.prober.clientChain(r.clientCert)
+	r.clientTop = chain.Top()
+	r.Handshake.ClientCertProblems = failure.ClientCertProblems(leaf, chain, accepted, now, r.Target.ExpiryWarning.Near(leaf, now))
+}
+
+// clientChain returns the chain of a client certificate, which is judged only once after it was loaded. The entry goes when
+// nothing else uses the certificate any more.
+func (p *Prober) clientChain(c *tls.Certificate) *certs.ClientChain {
+	key := weak.Make(c)
+	if chain, ok := p.clientChains.Load(key); ok {
+		return chain.(*certs.ClientChain)
 	}
-	r.Handshake.ClientCertProblems = failure.ClientCertProblems(chain, accepted, now, r.Target.ExpiryWarning.Near(leaf, now))
+	chain, loaded := p.clientChains.LoadOrStore(key, certs.NewClientChain(c.Leaf, c.Certificate[1:]))
+	if !loaded {
+		runtime.AddCleanup(c, func(key weak.Pointer[tls.Certificate]) { p.clientChains.Delete(key) }, key)
+	}
+	return chain.(*certs.ClientChain)
 }
 
 // awaitRefusal waits for the server to refuse the client certificate. In TLS 1.3 the client's handshake is complete before

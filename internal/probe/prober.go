@@ -22,6 +22,7 @@ type Prober struct {
 	Resolver *net.Resolver
 
 	histories     sync.Map // *target.Target to *history
+	clientChains  sync.Map // weak.Pointer[tls.Certificate] to *certs.ClientChain
 	intermediates certs.Intermediates
 	names         resolve.Cache
 }

@@ -581,7 +581,7 @@ func TestEveryAlertThatRefusesTheClientCertificate(t *testing.T) {
 		46:  {failure.CertificateUnknown, failure.CertificateUnknown},
 		48:  {failure.UnknownCA, failure.UnknownCA},
 		49:  {failure.AccessDenied, failure.AccessDenied},
-		50:  {failure.MalformedHandshake, failure.MissingClientCert},
+		50:  {failure.BadCertificate, failure.MissingClientCert},
 		116: {failure.MissingClientCert, failure.MissingClientCert},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

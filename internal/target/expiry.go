@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
 // ExpiryWarning is the remaining validity below which a certificate is near its expiry. It is a duration, or a share of
@@ -22,8 +24,8 @@ func WarnBefore(left time.Duration) ExpiryWarning { return ExpiryWarning{left: l
 func WarnAtShare(left float64) ExpiryWarning { return ExpiryWarning{share: left} }
 
 // UnmarshalText parses a duration such as 720h, or a percentage such as 33%.
-func (w *ExpiryWarning) UnmarshalText(text []byte) error {
-	s := string(text)
+func (w *ExpiryWarning) UnmarshalText(data []byte) error {
+	s := string(data)
 	if percent, ok := strings.CutSuffix(s, "%"); ok {
 		n, err := strconv.ParseFloat(percent, 64)
 		if err != nil || !(n >= 0 && n <= 100) {
@@ -50,10 +52,10 @@ func (w ExpiryWarning) MarshalText() ([]byte, error) {
 
 // Near reports whether c has not expired at now but has too little validity left.
 func (w ExpiryWarning) Near(c *x509.Certificate, now time.Time) bool {
-	left := c.NotAfter.Sub(now)
-	limit := w.left
+	left := text.Seconds(now, c.NotAfter)
+	limit := w.left.Seconds()
 	if w.share > 0 {
-		limit = time.Duration(w.share * float64(c.NotAfter.Sub(c.NotBefore)))
+		limit = w.share * text.Seconds(c.NotBefore, c.NotAfter)
 	}
 	return left >= 0 && left < limit
 }

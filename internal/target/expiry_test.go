@@ -37,6 +37,10 @@ func TestExpiryWarning(t *testing.T) {
 		assert.False(t, w.Near(c.far, now), text)
 		assert.False(t, w.Near(valid(day, -time.Second), now), "an expired certificate is not near its expiry")
 	}
+	// Shares are those of the real validity, which time.Time.Sub cannot return if it is longer than 292 years.
+	long := &x509.Certificate{NotBefore: now, NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
+	assert.True(t, WarnAtShare(0.1).Near(long, now.AddDate(7500, 0, 0)))
+	assert.False(t, WarnAtShare(0.1).Near(long, now.AddDate(7000, 0, 0)))
 	for _, text := range []string{"", "soon", "-1h", "30", "101%", "-1%", "x%", "NaN%", "%"} {
 		var w ExpiryWarning
 		assert.ErrorContains(t, w.UnmarshalText([]byte(text)), "33%", text)

@@ -3,6 +3,7 @@ package text
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -41,6 +42,25 @@ func Day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // Moment returns t in UTC to the second, such as 2026-11-17 07:57:24 UTC.
 func Moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
+
+// Seconds returns the time from one moment to another in seconds. It is right for centuries too: Time.Sub cannot return more
+// than 292 years, and certificates may be valid until the year 9999 (RFC 5280, section 4.1.2.5).
+func Seconds(from, to time.Time) float64 {
+	d := to.Sub(from)
+	if d == math.MaxInt64 || d == math.MinInt64 {
+		return float64(to.Unix() - from.Unix())
+	}
+	return d.Seconds()
+}
+
+// Between returns the time from one moment to a later one, as Duration does.
+func Between(from, to time.Time) string {
+	const day = 24 * 60 * 60
+	if s := Seconds(from, to); s >= 2*day {
+		return fmt.Sprintf("%d days", int64(s)/day)
+	}
+	return Duration(to.Sub(from))
+}
 
 // Duration returns d rounded down in days, hours, minutes or seconds: the largest unit of which d has at least two, such as
 // "3 days" or "47 hours".

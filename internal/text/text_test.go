@@ -55,6 +55,19 @@ func TestTimes(t *testing.T) {
 	assert.Equal(t, "2026-11-18 01:57:24 UTC", Moment(at))
 }
 
+// No time is too long. time.Time.Sub has a limit of 292 years.
+func TestTimeBetweenCenturies(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	last := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	assert.Equal(t, "2912118 days", Between(now, last))
+	assert.Equal(t, "4007 days", Between(now, now.AddDate(0, 0, 4007)))
+	assert.Equal(t, "47 hours", Between(now, now.Add(48*time.Hour-1)))
+	assert.Equal(t, "1 second", Between(now, now.Add(1999*time.Millisecond)))
+	assert.Equal(t, 251607038399.0, Seconds(now, last))
+	assert.Equal(t, -Seconds(now, last), Seconds(last, now))
+	assert.Equal(t, 1.5, Seconds(now, now.Add(1500*time.Millisecond)))
+}
+
 func assertClean(t *testing.T, s string, limit int) {
 	t.Helper()
 	assert.True(t, utf8.ValidString(s), "%q", s)

@@ -253,14 +253,14 @@ func (w *eventWriter) writeExpiry() {
 				w.logsBuilder.RecordTLSCertificateExpiredEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256, w.identity...)
 				w.write(plog.SeverityNumberError, w.putTargetAttributes,
 					"%s %s a certificate that expired on %s, %s ago: subject %s, issuer %s. Renew it, then reload the service that uses it.",
-					w.name, w.verb(), text.Moment(d.NotAfter), text.Duration(w.about.End.Sub(d.NotAfter)), quoted(d.Subject), quoted(d.issuer))
+					w.name, w.verb(), text.Moment(d.NotAfter), text.Between(d.NotAfter, w.about.End), quoted(d.Subject), quoted(d.issuer))
 			}
 		case expiringSoon:
 			if d := announceCertificate(w.state, "expiring_soon", c); d != nil {
 				w.logsBuilder.RecordTLSCertificateExpiringSoonEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256, w.identity...)
 				w.write(plog.SeverityNumberWarn, w.putTargetAttributes,
 					"%s %s a certificate that expires on %s, in %s: subject %s, issuer %s. Renew it, then reload the service that uses it.",
-					w.name, w.verb(), text.Moment(d.NotAfter), text.Duration(d.NotAfter.Sub(w.about.End)), quoted(d.Subject), quoted(d.issuer))
+					w.name, w.verb(), text.Moment(d.NotAfter), text.Between(w.about.End, d.NotAfter), quoted(d.Subject), quoted(d.issuer))
 			}
 		}
 	}
@@ -276,14 +276,14 @@ func (w *eventWriter) writeClientCertExpiry(c *x509.Certificate) {
 			w.logsBuilder.RecordTLSClientCertificateExpiredEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256)
 			w.write(plog.SeverityNumberError, none,
 				"The client certificate that the collector presents to servers expired on %s, %s ago: subject %s, issuer %s. Renew the certificate in tls cert_file. Servers that require it refuse the collector.",
-				text.Moment(d.NotAfter), text.Duration(w.about.End.Sub(d.NotAfter)), quoted(d.Subject), quoted(d.issuer))
+				text.Moment(d.NotAfter), text.Between(d.NotAfter, w.about.End), quoted(d.Subject), quoted(d.issuer))
 		}
 	case expiringSoon:
 		if d := announceCertificate(w.clientCerts, "expiring_soon", c); d != nil {
 			w.logsBuilder.RecordTLSClientCertificateExpiringSoonEvent(w.ctx, w.ts, d.Subject, d.issuer, attributes.RFC3339(d.NotAfter), d.serial, d.SHA256)
 			w.write(plog.SeverityNumberWarn, none,
 				"The client certificate that the collector presents to servers expires on %s, in %s: subject %s, issuer %s. Renew the certificate in tls cert_file.",
-				text.Moment(d.NotAfter), text.Duration(d.NotAfter.Sub(w.about.End)), quoted(d.Subject), quoted(d.issuer))
+				text.Moment(d.NotAfter), text.Between(w.about.End, d.NotAfter), quoted(d.Subject), quoted(d.issuer))
 		}
 	}
 }

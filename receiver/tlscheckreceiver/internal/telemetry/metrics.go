@@ -123,7 +123,7 @@ func (r *Recorder) recordAttempt(about *probe.About, attempt *probe.Attempt, ts 
 		r.recordHandshake(about, h, ts, s)
 	}
 	if c := attempt.ClientCert; c != nil {
-		r.metricsBuilder.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(c.NotAfter.Sub(about.End)),
+		r.metricsBuilder.RecordTLSClientCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(about.End, c.NotAfter),
 			text.Clean(certs.SubjectName(c), attributes.MaxName), text.Clean(certs.IssuerName(c), attributes.MaxName), s.identity...)
 	}
 }
@@ -155,7 +155,7 @@ func (r *Recorder) recordTimeLeft(o probe.Outcome, ts pcommon.Timestamp) {
 		for _, n := range names[:cap(sans)] {
 			sans = append(sans, text.Clean(n, attributes.MaxName))
 		}
-		r.metricsBuilder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(c.NotAfter.Sub(about.End).Seconds())),
+		r.metricsBuilder.RecordTlscheckTimeLeftDataPoint(ts, int64(math.Floor(text.Seconds(about.End, c.NotAfter))),
 			text.Clean(certs.IssuerDN(c), attributes.MaxName), text.Clean(c.Subject.CommonName, attributes.MaxName), sans)
 	}
 	resource := metadata.NewResourceBuilder(r.resourceAttributes)
@@ -209,15 +209,15 @@ func (r *Recorder) recordCertificates(about *probe.About, chain []*x509.Certific
 			r.emit(about)
 		}
 		subject, issuer := text.Clean(certs.SubjectName(c), attributes.MaxName), text.Clean(certs.IssuerName(c), attributes.MaxName)
-		depth, left := int64(i), c.NotAfter.Sub(now)
+		depth := int64(i)
 		if depths != nil {
 			depth = int64(depths[i])
 		}
-		b.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(left), subject, issuer, depth, s.identity...)
+		b.RecordTLSCertificateDaysUntilExpiryDataPoint(ts, attributes.Days(now, c.NotAfter), subject, issuer, depth, s.identity...)
 		b.RecordTLSCertificateNotAfterDataPoint(ts, float64(c.NotAfter.Unix()), subject, issuer, depth, s.identity...)
 		b.RecordTLSCertificateNotBeforeDataPoint(ts, float64(c.NotBefore.Unix()), subject, issuer, depth, s.identity...)
-		if whole := c.NotAfter.Sub(c.NotBefore); whole > 0 {
-			b.RecordTLSCertificateLifetimeRemainingDataPoint(ts, left.Seconds()/whole.Seconds(), subject, issuer, depth, s.identity...)
+		if whole := text.Seconds(c.NotBefore, c.NotAfter); whole > 0 {
+			b.RecordTLSCertificateLifetimeRemainingDataPoint(ts, text.Seconds(now, c.NotAfter)/whole, subject, issuer, depth, s.identity...)
 		}
 		if r.info {
 			b.RecordTLSCertificateInfoDataPoint(ts, 1, subject, issuer, depth, attributes.Serial(c), attributes.Hex(attributes.Fingerprint(c)),

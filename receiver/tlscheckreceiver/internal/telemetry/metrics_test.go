@@ -105,6 +105,43 @@ func TestTimeLeftOfHostileCertificate(t *testing.T) {
 }
 
 // The builder is emptied several times for one outcome.
+// A certificate without a well-defined expiry is valid until the end of the year 9999 (RFC 5280, section 4.1.2.5).
+func TestCertificateUntil9999(t *testing.T) {
+	begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	c := issue(func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = begin, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	})
+	r := newTestRecorder(t, nil, withMetrics, withTraces, func(_ *testRecorder, cfg *Config, _ *Consumers) {
+		cfg.Metrics.TlscheckTimeLeft.Enabled = true
+	})
+	o := handshakeAt(now, c)
+	o.ClientCert = c
+	r.record(o)
+	const days, whole = 2912118, 2921939
+	want := map[string]float64{
+		"tls.certificate.days_until_expiry": days, "tls.client_certificate.days_until_expiry": days,
+		"tls.certificate.lifetime.remaining": float64(days) / whole, "tlscheck.time_left": days * 24 * 60 * 60,
+	}
+	for _, rm := range r.metrics.AllMetrics()[0].ResourceMetrics().All() {
+		for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
+			if value, ok := want[m.Name()]; ok {
+				p := m.Gauge().DataPoints().At(0)
+				assert.InEpsilon(t, value, p.DoubleValue()+float64(p.IntValue()), 1e-12, m.Name())
+				delete(want, m.Name())
+			}
+		}
+	}
+	assert.Empty(t, want)
+	for _, s := range r.sentSpans().All() {
+		for _, key := range []string{"tls.cert.days_until_expiry", "tls.client_cert.days_until_expiry"} {
+			if v, ok := s.Attributes().Get(key); ok {
+				assert.Equal(t, int64(days), v.Int(), key)
+			}
+		}
+	}
+}
+
 func TestManyCertificatesInFile(t *testing.T) {
 	var bundle []*x509.Certificate
 	for range 250 {

@@ -144,7 +144,7 @@ func addExpiryEvents(span ptrace.Span, about *probe.About, attempt *probe.Attemp
 		e := span.Events().AppendEmpty()
 		e.SetName(name)
 		e.SetTimestamp(span.EndTimestamp())
-		e.Attributes().PutInt("days_remaining", attributes.WholeDays(c.NotAfter.Sub(about.End)))
+		e.Attributes().PutInt("days_remaining", attributes.WholeDays(about.End, c.NotAfter))
 	}
 	for _, w := range attempt.Handshake.Warnings {
 		if w == failure.NearExpiry {
