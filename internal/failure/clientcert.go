@@ -178,7 +178,8 @@ func issuerNotAccepted(p *ClientCertProblem, top *x509.Certificate) {
 	case namelessIssuer(top):
 		p.words = "does not include a CA without a name, and the certificate names no issuer."
 	case isRoot(top):
-		p.words, p.fix = fmt.Sprintf("does not include %s.", issuer), otherClientCert+orAdd(issuer)
+		p.words = fmt.Sprintf("does not include %s.", issuer)
+		p.fix = fmt.Sprintf("%s, or add %s to the client CAs of the server.", otherClientCert, issuer)
 	}
 }
 
@@ -192,16 +193,13 @@ func addIssuer(top *x509.Certificate, below string) string {
 	if url := downloadURL(top); url != "" {
 		fix += fmt.Sprintf(" It can be downloaded from %s, according to the certificate that it issued.", url)
 	}
-	return fix + " Otherwise use a certificate from a CA that the server accepts" + orAdd(issuer)
-}
-
-func orAdd(issuer string) string {
-	return fmt.Sprintf(", or add %s to the client CAs of the server.", issuer)
+	// Most servers accept only roots, even if an intermediate is among their client CAs.
+	return fix + fmt.Sprintf(" Otherwise use a certificate from a CA that the server accepts, or add %s, and the CAs above it up to their root, to the client CAs of the server.", issuer)
 }
 
 // namelessIssuer reports whether nothing in c identifies its issuer.
 func namelessIssuer(c *x509.Certificate) bool {
-	return c.Issuer.String() == "" && len(c.AuthorityKeyId) == 0
+	return certs.IssuerDN(c) == "" && len(c.AuthorityKeyId) == 0
 }
 
 func isRoot(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
@@ -210,7 +208,8 @@ func isRoot(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIs
 // certificate comes before what the alert says, because most servers have one alert for many reasons. The type is:
 //   - client_cert_revoked if the server says so, as only the server knows,
 //   - client_cert_expired if the server says so and we find nothing wrong with the dates: one of the clocks is wrong,
-//   - unknown_ca if the server says so and we find only a weak key or signature, for which no server says that,
+//   - unknown_ca or access_denied if the server says so and we find only a weak key or signature, for which no server says
+//     that,
 //   - what the alert says, if the certificate does have that problem,
 //   - the first problem of the certificate,
 //   - what the alert says.
@@ -219,7 +218,7 @@ func refusalType(alert Type, problems []ClientCertProblem) Type {
 	switch {
 	case alert == ClientCertRevoked,
 		alert == ClientCertExpired && !wrongDates(problems),
-		alert == UnknownCA && !slices.ContainsFunc(problems, func(p ClientCertProblem) bool { return !p.weak() && p.Type != NearExpiry }),
+		(alert == UnknownCA || alert == AccessDenied) && onlyWeak(problems),
 		slices.Contains(known, alert),
 		len(known) == 0:
 		return alert
@@ -229,6 +228,11 @@ func refusalType(alert Type, problems []ClientCertProblem) Type {
 
 func (p *ClientCertProblem) weak() bool {
 	return p.Type == Type(certs.WeakKey) || p.Type == Type(certs.WeakSignature)
+}
+
+// onlyWeak reports whether no problem is worse than a weak key or signature, which many servers accept.
+func onlyWeak(problems []ClientCertProblem) bool {
+	return !slices.ContainsFunc(problems, func(p ClientCertProblem) bool { return !p.weak() && p.Type != NearExpiry })
 }
 
 // wrongDates reports whether a certificate has expired or is not valid yet, by our clock.
@@ -278,8 +282,11 @@ func (e *Evidence) knownRefusal() (problems, fixes string) {
 // known problems, they are the cause. Otherwise otherwise is the fix.
 func explainClientCert(e *Evidence, refused, otherwise string) (cause, fix string) {
 	why, fix := e.knownRefusal()
-	if why == "" {
+	switch {
+	case why == "":
 		why, fix = nothingWrong(e), otherwise
+	case onlyWeak(e.ClientCertProblems):
+		fix += " If the server accepts that: " + otherwise
 	}
 	return refused + " " + why + " " + acceptedCAs(e), fix
 }
@@ -375,7 +382,7 @@ func clientCertRevoked(_ *Failure, e *Evidence) (cause, fix string) {
 
 func accessDenied(_ *Failure, e *Evidence) (cause, fix string) {
 	return refusedClientCert(e,
-		"Allow the certificate's subject in the server's access rules. GnuTLS servers also report this when they do not trust the certificate: check which client CAs the server trusts, and its clock.")
+		"Allow the certificate's subject in the server's access rules. GnuTLS servers also report this when they do not trust the certificate, or when their list of revoked certificates (CRL) has it: check which client CAs the server trusts, its clock and its CRL.")
 }
 
 func unsupportedCertificate(_ *Failure, e *Evidence) (cause, fix string) {
