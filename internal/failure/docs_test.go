@@ -263,6 +263,8 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	behaves, _ := missingClientCert(nil, &e)
 	e.CertificateType = "rsa"
 	typed, _ := noSuchCertificate(&e)
+	late := Explain(Evidence{Step: Handshake, Err: &AlertError{Number: 40, Err: io.EOF}, CertificateType: "rsa", Verdict: &certs.Verdict{}})
+	assert.Equal(t, HandshakeFailure, late.Type, "not a lack of certificates")
 	nothing := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 	refused := &AlertError{Number: 40, Err: io.EOF}
 	everything := (&Asked{}).everything(tls.VersionTLS13)
@@ -274,6 +276,7 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 		"could not read what the collector sent in the handshake":                                       unread,
 		"speaks only TLS 1.0":                                                                           refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
 		"refuses clients that also offer TLS 1.3":                                                       refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),
+		"after it had sent its certificate":                                                             late.Cause,
 		"has no certificate for its clients":                                                            refined(tls.VersionTLS13, tls.VersionTLS12, 0x006c),
 		"A ClientHello of another kind is not refused":                                                  refined(tls.VersionTLS13, tls.VersionTLS12, ecdhe),
 		"refuses clients that accept only an RSA certificate":                                           typed,

@@ -77,6 +77,10 @@ func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
 		return explainClientCert(e, fmt.Sprintf("%s refused the handshake after it had received the client certificate of %s.",
 			e.Endpoint, quoted(certs.SubjectName(e.ClientCert))), checkServersRule)
 	}
+	if e.Verdict != nil {
+		return fmt.Sprintf("%s refused the handshake after it had sent its certificate.", e.Endpoint),
+			"Check the server's log. The TLS version, the cipher suite and the name are not the reason, as the server had accepted them."
+	}
 	return fmt.Sprintf("%s refused the handshake.", e.Endpoint),
 		fmt.Sprintf("If explain.when is never, set it to on_change: the probe then asks the server what it would accept. Otherwise check the server's log: it may have no certificate for %s, or a rule that refuses this client.", e.ServerName)
 }

@@ -45,7 +45,7 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 		return
 	}
 	if t := asked.acceptsAny(tries); t != nil {
-		f.lacksCertificate(asked, t, endpoint)
+		f.lacksCertificate(t)
 		return
 	}
 	first := worked[0]
@@ -60,6 +60,8 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 			f.Cause += " A client that sends no name is not refused."
 		}
 		f.Fix = serveName(serverName)
+	case inRange < 0 && !asked.demanded(first.Choice):
+		f.lacksCertificate(&first)
 	case inRange < 0:
 		f.speaksOnly(asked, tries, worked, endpoint)
 	default:
@@ -80,8 +82,14 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 			all = append(all, name)
 		}
 	}
-	if asked.CertificateType != "" { // TLS 1.3 was not offered
-		all[len(all)-1] += fmt.Sprintf(" with clients that accept only an %s certificate", strings.ToUpper(asked.CertificateType))
+	kind := strings.ToUpper(asked.CertificateType)
+	switch {
+	case kind != "" && best.Choice.Version == tls.VersionTLS13:
+		f.Cause = fmt.Sprintf("%s uses its %s certificate only in TLS 1.3. The collector can ask for one type of certificate only in TLS 1.2.", endpoint, kind)
+		f.Fix = fmt.Sprintf("Enable TLS 1.2 on the server, with ECDHE suites for an %s certificate, or remove %s from certificate_types.", kind, asked.CertificateType)
+		return
+	case kind != "":
+		all[len(all)-1] += fmt.Sprintf(" with clients that accept only an %s certificate", kind)
 	}
 	f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint, strings.Join(all, " and "),
 		versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
@@ -93,30 +101,35 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 	f.Fix = asked.asItIs(best)
 	switch {
 	case best.Choice.Version >= tls.VersionTLS12:
-	case asked.CertificateType != "":
+	case kind != "":
 		f.Fix = "Enable TLS 1.2 on the server. " + f.Fix
 	default:
 		f.Fix = "Enable TLS 1.2 or 1.3 on the server. " + f.Fix
 	}
 }
 
-// lacksCertificate explains a server that refuses every suite for certificates of the type, and did not refuse t, which
-// accepts any certificate.
-func (f *Failure) lacksCertificate(asked *Asked, t *Try, endpoint string) {
-	kind, key := strings.ToUpper(asked.CertificateType), t.Choice.Key
-	hasType := key == "RSA" && asked.CertificateType == "rsa" || strings.HasPrefix(key, "EC ") && asked.CertificateType == "ecdsa"
+// demanded reports whether a server's key may be of the type that was asked for. Some servers ignore the signature schemes.
+func (a *Asked) demanded(c *Choice) bool {
 	switch {
-	case hasType && t.Choice.Version == tls.VersionTLS13:
-		f.Type = ProtocolMismatch
-		f.Cause = fmt.Sprintf("%s uses its %s certificate only in TLS 1.3. The collector can ask for one type of certificate only in TLS 1.2.", endpoint, kind)
-		f.Fix = fmt.Sprintf("Enable TLS 1.2 on the server, with ECDHE suites for an %s certificate, or remove %s from certificate_types.", kind, asked.CertificateType)
-	case !t.Choice.Retry:
-		f.Cause += fmt.Sprintf(" A client that accepts any certificate is not refused: the server chose %s", describe(t.Choice))
-		if key != "" {
-			f.Cause += ", and has a key of the kind " + key
-		}
-		f.Cause += "."
+	case c.Key == "":
+	case a.CertificateType == "rsa":
+		return c.Key == "RSA"
+	case a.CertificateType == "ecdsa":
+		return strings.HasPrefix(c.Key, "E") // also Ed25519 and Ed448, which have the same suites
 	}
+	return true
+}
+
+// lacksCertificate explains a server that has no certificate of the type that was asked for. It did not refuse t.
+func (f *Failure) lacksCertificate(t *Try) {
+	if t.Choice.Retry {
+		return
+	}
+	f.Cause += fmt.Sprintf(" A client that accepts any certificate is not refused: the server chose %s", describe(t.Choice))
+	if t.Choice.Key != "" {
+		f.Cause += ", and has a key of the kind " + t.Choice.Key
+	}
+	f.Cause += "."
 }
 
 // lack is something that the server chose and the failed handshake did not offer.

@@ -26,7 +26,7 @@ type Try struct {
 	Same                    bool // the same handshake again: the failure may come and go
 	MinVersion, MaxVersion  uint16
 	suites, groups, schemes extent
-	certificateType         string // the only one that the suites allow; empty if they allow any
+	certificateType         string // the only one that suites and schemes allow; empty if they allow any
 	WithoutSNI              bool   // sends no server name
 
 	Err    error   // nil if it worked
@@ -70,11 +70,12 @@ type Asked struct {
 	CertificateType   string // the only one that both accept, ecdsa or rsa; empty if they accept any
 }
 
-// suitesFor match the suites of servers with a certificate of a type, and nothing else.
-var suitesFor = map[string]*regexp.Regexp{
+// names match the suites and signature schemes with which only a certificate of a type can be used. Before TLS 1.3 the suites
+// determine the type, in TLS 1.3 the schemes. Ed25519 and Ed448 are used with the suites for ECDSA (RFC 8422, section 5.10).
+var names = map[string]*regexp.Regexp{
 	"":      regexp.MustCompile(""),
-	"ecdsa": regexp.MustCompile("^TLS_ECDHE?_ECDSA_(WITH|EXPORT)"),
-	"rsa":   regexp.MustCompile("^TLS_(ECDHE_|DHE_)?RSA_(WITH|EXPORT)"),
+	"ecdsa": regexp.MustCompile("^(TLS_ECDHE?_ECDSA_(WITH|EXPORT)|TLS_(AES|CHACHA20|SM4)_|ecdsa_|ed)"),
+	"rsa":   regexp.MustCompile("^(TLS_(ECDHE_|DHE_)?RSA_(WITH|EXPORT)|TLS_(AES|CHACHA20|SM4)_|rsa_)"),
 }
 
 // try returns a try that offers as much of everything as x says.
@@ -95,6 +96,11 @@ func (t *Try) Offer(a *Asked) clienthello.Offer {
 	o.Suites = t.suites.of(o.Suites, a.Possible.Suites, t.knownSuites)
 	o.Groups = t.groups.of(o.Groups, a.Possible.Groups, clienthello.Groups)
 	o.Schemes = t.schemes.of(o.Schemes, a.Possible.Schemes, clienthello.Schemes)
+	if t.schemes == allKnown {
+		o.Schemes = slices.DeleteFunc(o.Schemes, func(id uint16) bool {
+			return !names[t.certificateType].MatchString(clienthello.SchemeName(id))
+		})
+	}
 	if t.WithoutSNI {
 		o.ServerName = ""
 	}
@@ -104,7 +110,7 @@ func (t *Try) Offer(a *Asked) clienthello.Offer {
 // knownSuites returns every suite for certificates of the type.
 func (t *Try) knownSuites() []uint16 {
 	return slices.DeleteFunc(clienthello.Suites(), func(id uint16) bool {
-		return !suitesFor[t.certificateType].MatchString(clienthello.SuiteName(id))
+		return !names[t.certificateType].MatchString(clienthello.SuiteName(id))
 	})
 }
 
@@ -277,8 +283,7 @@ func widen(asked *Asked, tries []Try) *Try {
 		anyType.everything(clienthello.TLS12), // some servers and middleboxes choke on the ClientHello of TLS 1.3
 	}
 	if asked.CertificateType != "" {
-		// Only before TLS 1.3 do the suites determine the type.
-		all = []*Try{asked.everything(clienthello.TLS12), all[0]}
+		all = []*Try{asked.everything(clienthello.TLS13), all[0]}
 	}
 	for _, t := range all {
 		if !slices.ContainsFunc(tries, t.like) {

@@ -172,6 +172,11 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, retries: true},
 			HandshakeFailure, "answered a ClientHello of another kind with a HelloRetryRequest. What it would do next is not known.", "", 0,
 		},
+		"a HelloRetryRequest, and a signature": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, retries: true, needs: 0x0808},
+			HandshakeFailure, "answered a ClientHello of another kind with a HelloRetryRequest. What it would do next is not known.", "", 0,
+		},
 		"a HelloRetryRequest, and a group": {
 			HandshakeFailure,
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{p521}, retries: true},
@@ -292,4 +297,11 @@ func TestChoiceIsBounded(t *testing.T) {
 	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): it does not have the structure of a certificate; ")
 	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): it does not have the structure of a certificate; 2 more.")
 	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
+
+	c = NewChoice(&clienthello.Answer{Version: tls.VersionTLS12, Suite: 5, Certificates: slices.Repeat([][]byte{nil}, clienthello.MaxCertificates)})
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Contains(t, f.Cause, "certificate 1 of at least 1000 (the server's own)")
+	f.Message, f.Cause = "tls: handshake message of length 300000 bytes exceeds maximum of 262144 bytes", "Too large."
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Equal(t, "Too large. It has at least 1000 certificates.", f.Cause)
 }
