@@ -305,3 +305,22 @@ func TestChoiceIsBounded(t *testing.T) {
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
 	assert.Equal(t, "Too large. It has at least 1000 certificates.", f.Cause)
 }
+
+// A server that ignores the signature schemes of the client does not show that it has a certificate of a type.
+func TestCertificateOfAnotherType(t *testing.T) {
+	a := asked()
+	a.CertificateType, a.Offered.MaxVersion = "rsa", tls.VersionTLS12
+	for key, typ := range map[string]Type{"RSA": ProtocolMismatch, "": ProtocolMismatch, "EC P-256": CipherMismatch, "Ed25519": CipherMismatch} {
+		chose := a.everything(tls.VersionTLS13)
+		chose.Choice = &Choice{Version: tls.VersionTLS13, Suite: tls.TLS_AES_128_GCM_SHA256, Key: key, SupportedKey: true}
+		f := &Failure{Type: CipherMismatch, Reasons: []Type{CipherMismatch}, Cause: "It refuses."}
+		f.Refine(a, []Try{{Same: true, Err: io.EOF}, *chose}, "a:1", "a")
+		assert.Equal(t, typ, f.Type, key)
+		if typ == CipherMismatch {
+			assert.Equal(t, "It refuses. A client that accepts any certificate is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, and has a key of the kind "+key+".", f.Cause)
+		}
+	}
+	a.CertificateType = "ecdsa"
+	assert.True(t, a.demanded(&Choice{Key: "Ed25519"}))
+	assert.False(t, a.demanded(&Choice{Key: "RSA"}))
+}
