@@ -17,11 +17,7 @@ type Answer struct {
 	Group          uint16   // of the key exchange; 0 if there is none, or a finite field without a number
 	Scheme         uint16   // of the server's signature; 0 before TLS 1.2, which has no schemes
 	Retry          bool     // whether it is a HelloRetryRequest, after which nothing more can be known
-	Certificates   [][]byte // DER, as the server sent them; at most 1,000
-
-	// CertificateSize is the length of the certificate message in bytes. It is set even if the message is too long to be
-	// read.
-	CertificateSize int
+	Certificates   [][]byte // DER, as the server sent them; at most MaxCertificates
 }
 
 // Alert is the error of a server that refuses an Offer.
@@ -47,12 +43,12 @@ const (
 	typeFinished          = 20
 )
 
-// maxCertificates is how many certificates of a list are read. Each takes at least three bytes.
-const maxCertificates = 1000
+// MaxCertificates is how many certificates of a list are read. Each takes at least three bytes.
+const MaxCertificates = 1000
 
 // Ask sends a ClientHello and reads the answer, up to what the server signs. It reads at most 512 KiB. The connection must
-// have a deadline; it cannot be used for anything else afterwards. If the server sends an alert, the error is an Alert. If
-// the server refuses after it has chosen a version and a suite, Ask returns both the Answer and the error.
+// have a deadline; it cannot be used for anything else afterwards. If the server refuses, be it after it has chosen a version
+// and a suite, the Answer is nil. If it sends an alert, the error is an Alert.
 func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 	shares, err := newKeyShares(o.Groups)
 	if err != nil {
@@ -64,7 +60,7 @@ func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 	}
 	var b cryptobyte.Builder
 	b.AddUint8(recordHandshake)
-	b.AddUint16(min(o.MaxVersion, TLS10)) // servers are to ignore it, and some insist on the lowest (RFC 8446, section 5.1)
+	b.AddUint16(min(o.MaxVersion, TLS10)) // servers must ignore it, but some insist on the lowest (RFC 8446, section 5.1)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(hello) })
 	record, err := b.Bytes()
 	if err != nil {
@@ -96,7 +92,7 @@ func Ask(conn io.ReadWriter, o Offer) (*Answer, error) {
 	noGroup := errors.Is(err, io.EOF) && a.Group == 0 && strings.HasPrefix(SuiteName(a.Suite), "TLS_ECDHE_")
 	var alert Alert
 	if errors.As(err, &alert) || noGroup {
-		return a, err
+		return nil, err
 	}
 	return a, nil
 }
@@ -155,9 +151,6 @@ func (a *Answer) chosenFrom(o *Offer) bool {
 func (a *Answer) readFlight(in *reader) error {
 	for {
 		typ, body, err := in.message()
-		if typ == typeCertificate && a.CertificateSize == 0 {
-			a.CertificateSize = in.length
-		}
 		if err != nil {
 			return err
 		}
@@ -184,7 +177,7 @@ func (a *Answer) readCertificates(s cryptobyte.String) bool {
 	if a.Version == TLS13 && !s.ReadUint8LengthPrefixed(&context) || !s.ReadUint24LengthPrefixed(&list) {
 		return false
 	}
-	for !list.Empty() && len(a.Certificates) < maxCertificates {
+	for !list.Empty() && len(a.Certificates) < MaxCertificates {
 		var der cryptobyte.String
 		if !list.ReadUint24LengthPrefixed(&der) || a.Version == TLS13 && !list.ReadUint16LengthPrefixed(&ignored) {
 			return false

@@ -66,15 +66,16 @@ func TestAnswers(t *testing.T) {
 		max    uint16   // of the server
 		want   Answer
 	}{
-		"P-256":          {cert: rsa, groups: []tls.CurveID{tls.CurveP256}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 23, Scheme: 0x0804}},
-		"P-384":          {cert: rsa, groups: []tls.CurveID{tls.CurveP384}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 24, Scheme: 0x0804}},
-		"P-521":          {cert: nist, groups: []tls.CurveID{tls.CurveP521}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 25, Scheme: 0x0603}},
-		"X25519":         {cert: edwards, groups: []tls.CurveID{tls.X25519}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 29, Scheme: 0x0807}},
-		"hybrid":         {cert: nist, groups: []tls.CurveID{tls.X25519MLKEM768}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 4588, Scheme: 0x0603}},
-		"AES-256":        {cert: nist, suites: []uint16{0x1302}, want: Answer{Version: TLS13, Suite: 0x1302, Group: 4588, Scheme: 0x0603}},
-		"ChaCha20":       {cert: rsa, suites: []uint16{0x1303}, want: Answer{Version: TLS13, Suite: 0x1303, Group: 4588, Scheme: 0x0804}},
-		"another hybrid": {cert: rsa, groups: []tls.CurveID{tls.SecP256r1MLKEM768}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 4587, Retry: true}},
-		"TLS 1.2":        {cert: edwards, max: tls.VersionTLS12, groups: []tls.CurveID{tls.CurveP384}, want: Answer{Version: TLS12, Suite: 0xc02b, Group: 24, Scheme: 0x0807}},
+		"P-256":        {cert: rsa, groups: []tls.CurveID{tls.CurveP256}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 23, Scheme: 0x0804}},
+		"P-384":        {cert: rsa, groups: []tls.CurveID{tls.CurveP384}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 24, Scheme: 0x0804}},
+		"P-521":        {cert: nist, groups: []tls.CurveID{tls.CurveP521}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 25, Scheme: 0x0603}},
+		"X25519":       {cert: edwards, groups: []tls.CurveID{tls.X25519}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 29, Scheme: 0x0807}},
+		"hybrid":       {cert: nist, groups: []tls.CurveID{tls.X25519MLKEM768}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 4588, Scheme: 0x0603}},
+		"AES-256":      {cert: nist, suites: []uint16{0x1302}, want: Answer{Version: TLS13, Suite: 0x1302, Group: 4588, Scheme: 0x0603}},
+		"ChaCha20":     {cert: rsa, suites: []uint16{0x1303}, want: Answer{Version: TLS13, Suite: 0x1303, Group: 4588, Scheme: 0x0804}},
+		"P-256 hybrid": {cert: rsa, groups: []tls.CurveID{tls.SecP256r1MLKEM768}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 4587, Scheme: 0x0804}},
+		"P-384 hybrid": {cert: nist, groups: []tls.CurveID{tls.SecP384r1MLKEM1024}, want: Answer{Version: TLS13, Suite: 0x1301, Group: 4589, Scheme: 0x0603}},
+		"TLS 1.2":      {cert: edwards, max: tls.VersionTLS12, groups: []tls.CurveID{tls.CurveP384}, want: Answer{Version: TLS12, Suite: 0xc02b, Group: 24, Scheme: 0x0807}},
 		"RSA key exchange": {
 			cert: rsa, max: tls.VersionTLS12, suites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}, want: Answer{Version: TLS12, Suite: 0x002f},
 		},
@@ -94,13 +95,26 @@ func TestAnswers(t *testing.T) {
 				CipherSuites: c.suites,
 			}), o)
 			require.NoError(t, err)
-			if !c.want.Retry {
-				assert.True(t, slices.EqualFunc(c.cert.Certificate, a.Certificates, bytes.Equal))
-				assert.Greater(t, a.CertificateSize, len(slices.Concat(a.Certificates...)))
-				a.Certificates, a.CertificateSize = nil, 0
-			}
+			assert.True(t, slices.EqualFunc(c.cert.Certificate, a.Certificates, bytes.Equal))
+			a.Certificates = nil
 			assert.Equal(t, c.want, *a)
 		})
+	}
+}
+
+// A server that chooses a group of crypto/tls needs no HelloRetryRequest.
+func TestSharesOfAllGroupsOfCryptoTLS(t *testing.T) {
+	var groups []tls.CurveID
+	s := tlsfarm.TLS(&tls.Config{GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
+		groups = info.SupportedCurves
+		return nil, errors.New("seen")
+	}})
+	t.Cleanup(s.Close)
+	_, err := tls.Dial("tcp", s.Endpoint(), &tls.Config{InsecureSkipVerify: true})
+	require.Error(t, err)
+	assert.Greater(t, len(groups), 5)
+	for _, g := range groups {
+		assert.Contains(t, curves, uint16(g), g)
 	}
 }
 
@@ -172,13 +186,17 @@ func TestRecordedAnswers(t *testing.T) {
 		"ECDHE, pre-shared key": {slices.Concat(serverHello(TLS12, 0xc035), handshake(12, []byte{0, 1, 'h', 3, 0, 30, 1, 0})), Answer{Version: TLS12, Suite: 0xc035, Group: 30}},
 		"empty certificates": {
 			slices.Concat(serverHello(TLS12, 0x9c), handshake(11, append([]byte{0, 0x2e, 0xe0}, make([]byte, 12_000)...))),
-			Answer{Version: TLS12, Suite: 0x9c, Certificates: slices.Repeat([][]byte{{}}, maxCertificates), CertificateSize: 12_003},
+			Answer{Version: TLS12, Suite: 0x9c, Certificates: slices.Repeat([][]byte{{}}, MaxCertificates)},
+		},
+		"HelloRetryRequest": {
+			handshake(typeServerHello, slices.Concat([]byte{3, 3}, helloRetryRequest[:], []byte{0, 0x13, 1, 0, 0, 12, 0, 43, 0, 2, 3, 4, 0, 51, 0, 2, 0, 30})),
+			Answer{Version: TLS13, Suite: 0x1301, Group: 30, Retry: true},
 		},
 		"explicit curve":     {slices.Concat(serverHello(TLS12, 0xc02f), handshake(12, []byte{1, 0, 30, 1, 0})), Answer{Version: TLS12, Suite: 0xc02f}},
 		"garbage after it":   {slices.Concat(serverHello(TLS12, 0xc02f), []byte("garbage, not TLS")), Answer{Version: TLS12, Suite: 0xc02f}},
-		"a list that is cut": {slices.Concat(serverHello(TLS12, 0xc02f), handshake(11, []byte{0, 0, 9, 0, 0, 1, 'x'})), Answer{Version: TLS12, Suite: 0xc02f, CertificateSize: 7}},
+		"a list that is cut": {slices.Concat(serverHello(TLS12, 0xc02f), handshake(11, []byte{0, 0, 9, 0, 0, 1, 'x'})), Answer{Version: TLS12, Suite: 0xc02f}},
 		"a list that is too long": {
-			slices.Concat(serverHello(TLS12, 0xc02f), []byte{22, 3, 3, 0, 4, 11, 255, 255, 255}), Answer{Version: TLS12, Suite: 0xc02f, CertificateSize: 1<<24 - 1},
+			slices.Concat(serverHello(TLS12, 0xc02f), []byte{22, 3, 3, 0, 4, 11, 255, 255, 255}), Answer{Version: TLS12, Suite: 0xc02f},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

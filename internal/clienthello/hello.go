@@ -6,6 +6,7 @@
 package clienthello
 
 import (
+	"crypto"
 	"crypto/ecdh"
 	"crypto/mlkem"
 	"crypto/rand"
@@ -116,19 +117,20 @@ func addList(b *cryptobyte.Builder, list []uint16) {
 	})
 }
 
-// keyShare is our half of a key exchange.
+// keyShare is our half of a key exchange. In a hybrid group it has a key of an elliptic curve and one of ML-KEM.
 type keyShare struct {
 	group uint16
 	key   *ecdh.PrivateKey
-	kem   *mlkem.DecapsulationKey768 // only of X25519MLKEM768
+	kem   crypto.Decapsulator // nil if the group is not hybrid
 }
 
 const groupX25519MLKEM768 = 4588
 
-// curves are the groups of which keys are cheap to make. Whatever the server prefers among them, it can answer without a
-// HelloRetryRequest.
+// curves are all groups that crypto/tls has, and their curves. Whatever the server prefers among them, it can answer without
+// a HelloRetryRequest.
 var curves = map[uint16]ecdh.Curve{
-	23: ecdh.P256(), 24: ecdh.P384(), 25: ecdh.P521(), 29: ecdh.X25519(), groupX25519MLKEM768: ecdh.X25519(),
+	23: ecdh.P256(), 24: ecdh.P384(), 25: ecdh.P521(), 29: ecdh.X25519(),
+	4587: ecdh.P256(), groupX25519MLKEM768: ecdh.X25519(), 4589: ecdh.P384(),
 }
 
 // newKeyShares returns a share for each of the groups that is in curves, in the same order (RFC 8446, section 4.2.8).
@@ -142,10 +144,14 @@ func newKeyShares(groups []uint16) (shares []keyShare, err error) {
 		if s.key, err = curve.GenerateKey(rand.Reader); err != nil {
 			return nil, err
 		}
-		if g == groupX25519MLKEM768 {
-			if s.kem, err = mlkem.GenerateKey768(); err != nil {
-				return nil, err
-			}
+		switch g {
+		case 4587, groupX25519MLKEM768:
+			s.kem, err = mlkem.GenerateKey768()
+		case 4589:
+			s.kem, err = mlkem.GenerateKey1024()
+		}
+		if err != nil {
+			return nil, err
 		}
 		shares = append(shares, s)
 	}
@@ -153,27 +159,45 @@ func newKeyShares(groups []uint16) (shares []keyShare, err error) {
 }
 
 func (s *keyShare) public() []byte {
-	if s.kem != nil {
-		return append(s.kem.EncapsulationKey().Bytes(), s.key.PublicKey().Bytes()...)
+	point := s.key.PublicKey().Bytes()
+	if s.kem == nil {
+		return point
 	}
-	return s.key.PublicKey().Bytes()
+	return s.join(point, s.kem.Encapsulator().Bytes())
+}
+
+// join returns the two parts of a hybrid share or secret in the order of the group: only X25519MLKEM768 has that of ML-KEM
+// first (draft-ietf-tls-ecdhe-mlkem, section 4).
+func (s *keyShare) join(curve, kem []byte) []byte {
+	if s.group == groupX25519MLKEM768 {
+		return slices.Concat(kem, curve)
+	}
+	return slices.Concat(curve, kem)
 }
 
 // agree returns the secret that is shared with the server.
-func (s *keyShare) agree(peer []byte) (secret []byte, err error) {
+func (s *keyShare) agree(peer []byte) ([]byte, error) {
+	point, ciphertext := peer, []byte(nil)
 	if s.kem != nil {
-		if len(peer) < mlkem.CiphertextSize768 {
+		size := len(s.key.PublicKey().Bytes())
+		if len(peer) < size {
 			return nil, errMalformed
 		}
-		if secret, err = s.kem.Decapsulate(peer[:mlkem.CiphertextSize768]); err != nil {
-			return nil, err
+		if s.group == groupX25519MLKEM768 {
+			size = len(peer) - size
+			ciphertext, point = peer[:size], peer[size:]
+		} else {
+			point, ciphertext = peer[:size], peer[size:]
 		}
-		peer = peer[mlkem.CiphertextSize768:]
 	}
-	public, err := s.key.Curve().NewPublicKey(peer)
+	public, err := s.key.Curve().NewPublicKey(point)
 	if err != nil {
 		return nil, err
 	}
-	shared, err := s.key.ECDH(public)
-	return append(secret, shared...), err
+	secret, err := s.key.ECDH(public)
+	if err != nil || s.kem == nil {
+		return secret, err
+	}
+	second, err := s.kem.Decapsulate(ciphertext)
+	return s.join(secret, second), err
 }

@@ -35,7 +35,6 @@ type reader struct {
 	left    int    // how many bytes may still be read
 	pending []byte // of messages that are not complete
 	last    []byte // the message that was read last, with its header
-	length  int    // that of the latest message according to its header
 
 	// Of TLS 1.3 after the ServerHello.
 	aead     cipher.AEAD // nil before
@@ -43,22 +42,21 @@ type reader struct {
 	sequence uint64
 }
 
-// message returns the next handshake message. If it is too long, it returns its type and errTooLong.
+// message returns the next handshake message.
 func (r *reader) message() (typ uint8, body cryptobyte.String, err error) {
 	for {
 		if len(r.pending) >= 4 {
-			typ = r.pending[0]
-			r.length = int(r.pending[1])<<16 | int(r.pending[2])<<8 | int(r.pending[3])
-			switch end := 4 + r.length; {
+			end := 4 + (int(r.pending[1])<<16 | int(r.pending[2])<<8 | int(r.pending[3]))
+			switch {
 			case end <= len(r.pending):
 				r.last, r.pending = r.pending[:end:end], r.pending[end:]
-				return typ, r.last[4:], nil
+				return r.last[0], r.last[4:], nil
 			case end-len(r.pending) > r.left:
-				return typ, nil, errTooLong
+				return 0, nil, errTooLong
 			}
 		}
 		if err := r.record(); err != nil {
-			return typ, nil, err
+			return 0, nil, err
 		}
 	}
 }

@@ -15,9 +15,6 @@ import (
 // versions are the values of min_version and max_version, in order.
 var versions = []string{"1.0", "1.1", "1.2", "1.3"}
 
-// curves are the values of curve_preferences.
-var curves = []string{"P256", "P384", "P521", "X25519", "X25519MLKEM768"}
-
 // check returns what is wrong with a tls block, except for its CAs. It replaces the files of the client certificate and its
 // key by their contents. configtls would find the same, but its errors do not
 // name the key, its value, and a valid value.
@@ -32,8 +29,8 @@ func check(c *configtls.ClientConfig) (errs []error) {
 		checkSuite(s, c.IncludeInsecureCipherSuites, errorf)
 	}
 	for _, s := range c.CurvePreferences {
-		if !slices.Contains(curves, s) {
-			errorf("curve_preferences: %q is not known; use %s", s, strings.Join(curves, ", "))
+		if !slices.Contains(target.Curves, s) {
+			errorf("curve_preferences: %q is not known; use %s", s, strings.Join(target.Curves, ", "))
 		}
 	}
 	if _, err := target.ParseServerName(c.ServerName); err != nil && c.ServerName != "" {

@@ -41,7 +41,7 @@ func alertType(number uint8, e *Evidence) Type {
 	if e.sentClientCert() && (types[a.typ].step == ClientAuth && a.typ != MissingClientCert || a.typ == HandshakeFailure) {
 		return refusalType(a.typ, e.ClientCertProblems)
 	}
-	if a.typ == HandshakeFailure && e.CertificateType != "" && !e.ClientCertRequested {
+	if a.typ == HandshakeFailure && e.CertificateType != "" && e.Verdict == nil {
 		return CipherMismatch // only the suites for that kind of certificate were offered
 	}
 	return a.typ

@@ -39,34 +39,47 @@ func refusedByCryptoTLS(err error) bool {
 	return errors.As(err, &header) || strings.HasPrefix(err.Error(), "tls: ") || strings.HasPrefix(err.Error(), "x509: ")
 }
 
-// words are the prefixes of the crypto/tls errors that have no type of their own, but mean something other than a
-// malformed handshake. TestWords fails if Go rewords one.
-var words = []struct {
-	text string
-	typ  Type
-}{
-	{"tls: server selected unsupported protocol version", ProtocolMismatch},
-	{"tls: no supported versions satisfy MinVersion and MaxVersion", ProtocolMismatch},
-	{"tls: server chose an unconfigured cipher suite", CipherMismatch},
-	{"tls: server selected unsupported group", GroupMismatch},
-	{"tls: server selected unsupported curve", GroupMismatch},
-	{"tls: server selected unoffered curve", GroupMismatch},
-	{"tls: certificate used with invalid signature algorithm", SignatureMismatch},
-	{"tls: server selected unadvertised ALPN protocol", ALPNMismatch},
-	{"tls: failed to parse certificate from server", Type(certs.Malformed)},
-	{"tls: server sent certificate containing RSA key larger than", Type(certs.Malformed)},
-	{"tls: server's certificate contains an unsupported type of public key", SignatureMismatch},
-	{"tls: peer doesn't support any of the certificate's signature algorithms", UnsupportedCertificate},
+// meaning is what an error of crypto/tls means.
+type meaning struct {
+	text      string // its prefix
+	typ       Type
+	sslReason string // OpenSSL's for the same answer of a server; empty if it is that of the type
 }
 
-func typeFromWords(err error) (t Type, ok bool) {
+// words are the crypto/tls errors that have no type of their own, but mean something other than a malformed handshake.
+// TestWords fails if Go rewords one.
+var words = []meaning{
+	{"tls: server selected unsupported protocol version", ProtocolMismatch, ""},
+	{"tls: no supported versions satisfy MinVersion and MaxVersion", ProtocolMismatch, ""},
+	{"tls: server chose an unconfigured cipher suite", CipherMismatch, "WRONG_CIPHER_RETURNED"},
+	{"tls: server selected unsupported group", GroupMismatch, "BAD_KEY_SHARE"},
+	{"tls: server selected unsupported curve", GroupMismatch, "WRONG_CURVE"},
+	{"tls: server selected unoffered curve", GroupMismatch, "WRONG_CURVE"},
+	{"tls: certificate used with invalid signature algorithm", SignatureMismatch, "WRONG_SIGNATURE_TYPE"},
+	{"tls: server selected unadvertised ALPN protocol", ALPNMismatch, ""},
+	{"tls: failed to parse certificate from server", Type(certs.Malformed), ""},
+	{"tls: server sent certificate containing RSA key larger than", Type(certs.Malformed), ""},
+	{"tls: server's certificate contains an unsupported type of public key", SignatureMismatch, ""},
+	{"tls: peer doesn't support any of the certificate's signature algorithms", UnsupportedCertificate, ""},
+}
+
+// findWords returns the meaning of an error of crypto/tls, if its words are known. err may be nil.
+func findWords(err error) (m meaning, ok bool) {
+	if err == nil {
+		return m, false
+	}
 	text := err.Error()
 	for _, w := range words {
 		if strings.HasPrefix(text, w.text) {
-			return w.typ, true
+			return w, true
 		}
 	}
-	return "", false
+	return m, false
+}
+
+func typeFromWords(err error) (t Type, ok bool) {
+	m, ok := findWords(err)
+	return m.typ, ok
 }
 
 // ownKeyRefused reports whether crypto/tls did not sign the handshake with our own key. The reasons are that its kind of key

@@ -41,11 +41,11 @@ func TestWords(t *testing.T) {
 	assert.Contains(t, source.String(), `"tls: handshake message of length %d bytes exceeds maximum of %d bytes"`)
 	for _, w := range words {
 		assert.Contains(t, source.String(), `"`+w.text, "crypto/tls no longer says this")
-		typ, ok := typeFromWords(errors.New(w.text + " and what follows"))
+		found, ok := findWords(errors.New(w.text + " and what follows"))
 		assert.True(t, ok)
-		assert.Equal(t, w.typ, typ)
+		assert.Equal(t, w, found)
 	}
-	_, ok := typeFromWords(errors.New("tls: something new"))
+	_, ok := findWords(errors.New("tls: something new"))
 	assert.False(t, ok)
 }
 

@@ -263,13 +263,35 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 		return f.Cause
 	}
 	behaves, _ := missingClientCert(nil, &e)
+	e.CertificateType = "rsa"
+	typed, _ := noSuchCertificate(&e)
+	late := Explain(Evidence{Step: Handshake, Err: &AlertError{Number: 40, Err: io.EOF}, CertificateType: "rsa", Verdict: &certs.Verdict{}})
+	assert.Equal(t, HandshakeFailure, late.Type, "not a lack of certificates")
+	asks := &Asked{CertificateType: "rsa", Offered: clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}}
+	later := asks.everything(tls.VersionTLS13)
+	later.Choice = &Choice{Version: tls.VersionTLS13, Suite: tls.TLS_AES_128_GCM_SHA256}
+	only13 := &Failure{Type: CipherMismatch, Reasons: []Type{CipherMismatch}}
+	only13.Refine(asks, []Try{{Same: true, Err: io.EOF}, *later}, "api.example:4317", "api.example")
+	retried := &Failure{Type: HandshakeFailure}
+	retried.acceptsAnother(&Asked{}, &Choice{Retry: true}, "api.example:4317")
+	nothing := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
+	refused := &AlertError{Number: 40, Err: io.EOF}
+	everything := (&Asked{}).everything(tls.VersionTLS13)
+	everything.Err = refused
+	nothing.Refine(&Asked{}, []Try{{Same: true, Err: refused}, *everything}, "api.example:4317", "api.example")
 	unread, _ := malformedHandshake(&Failure{HasAlert: true}, &e)
 	for quotation, sentence := range map[string]string{
-		"The server behaves as if none had been sent":             behaves,
-		"could not read what the collector sent in the handshake": unread,
-		"speaks only TLS 1.0":                                     refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
-		"refuses clients that also offer TLS 1.3":                 refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),
-		"has no certificate for its clients":                      refined(tls.VersionTLS13, tls.VersionTLS12, 0x006c),
+		"The server behaves as if none had been sent":                                                   behaves,
+		"could not read what the collector sent in the handshake":                                       unread,
+		"speaks only TLS 1.0":                                                                           refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
+		"refuses clients that also offer TLS 1.3":                                                       refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),
+		"uses its RSA certificate only in TLS 1.3":                                                      only13.Cause,
+		"answered a ClientHello of another kind with a HelloRetryRequest":                               retried.Cause,
+		"after it had sent its certificate":                                                             late.Cause,
+		"has no certificate for its clients":                                                            refined(tls.VersionTLS13, tls.VersionTLS12, 0x006c),
+		"A ClientHello of another kind is not refused":                                                  refined(tls.VersionTLS13, tls.VersionTLS12, ecdhe),
+		"refuses clients that accept only an RSA certificate":                                           typed,
+		"most likely has no certificate, or none that its cipher suites and signature algorithms allow": nothing.Cause,
 	} {
 		assert.Contains(t, words, `"`+quotation)
 		assert.Contains(t, sentence, quotation)

@@ -107,7 +107,11 @@ func Explain(e Evidence) *Failure {
 		f.VerifyCode, f.VerifyMessage = types[f.Type].verifyCode, types[f.Type].verifyMessage
 	}
 	f.Category = category(f.Step, e.Transport)
-	if f.SSLReason = types[f.Type].sslReason; f.HasAlert {
+	f.SSLReason = types[f.Type].sslReason
+	if m, _ := findWords(e.Err); m.sslReason != "" {
+		f.SSLReason = m.sslReason
+	}
+	if f.HasAlert {
 		f.SSLReason = alerts[f.Alert].sslReason
 	}
 

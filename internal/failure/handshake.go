@@ -77,15 +77,19 @@ func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
 		return explainClientCert(e, fmt.Sprintf("%s refused the handshake after it had received the client certificate of %s.",
 			e.Endpoint, quoted(certs.SubjectName(e.ClientCert))), checkServersRule)
 	}
+	if e.Verdict != nil {
+		return fmt.Sprintf("%s refused the handshake after it had sent its certificate.", e.Endpoint),
+			"Check the server's log. The TLS version, the cipher suite and the name are not the reason, as the server had accepted them."
+	}
 	return fmt.Sprintf("%s refused the handshake.", e.Endpoint),
-		"Check the server's log. Usual reasons: no cipher suite or key exchange group in common, a name that the server does not serve, or a missing client certificate."
+		fmt.Sprintf("If explain.when is never, set it to on_change: the probe then asks the server what it would accept. Otherwise check the server's log: it may have no certificate for %s, or a rule that refuses this client.", e.ServerName)
 }
 
 // noSuchCertificate explains the failure of a server that was asked for one kind of certificate and refused.
 func noSuchCertificate(e *Evidence) (cause, fix string) {
 	kind := strings.ToUpper(e.CertificateType)
 	return fmt.Sprintf("%s refuses clients that accept only an %s certificate.", e.Endpoint, kind),
-		fmt.Sprintf("Configure an %s certificate for %s on the server, or remove %s from certificate_types. Also enable TLS 1.2 on the server: only there can the collector ask for one kind of certificate.", kind, e.ServerName, e.CertificateType)
+		fmt.Sprintf("Configure an %s certificate for %s on the server, and enable TLS 1.2 with ECDHE suites for it: only in TLS 1.2 can the collector ask for one type of certificate. Or remove %s from certificate_types.", kind, e.ServerName, e.CertificateType)
 }
 
 func alpnMismatch(_ *Failure, e *Evidence) (cause, fix string) {

@@ -4,10 +4,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
+	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
@@ -39,7 +41,11 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 		}
 	}
 	if len(worked) == 0 {
-		f.nothingWorked(tries, serverName)
+		f.nothingWorked(asked, tries, serverName)
+		return
+	}
+	if t := asked.acceptsAny(tries); t != nil {
+		f.lacksCertificate(t)
 		return
 	}
 	first := worked[0]
@@ -50,14 +56,16 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 		f.Cause = fmt.Sprintf("%s refuses the name %s.", endpoint, serverName)
 		if first.Choice.Leaf != "" {
 			f.Cause += fmt.Sprintf(" A client that sends no name gets the certificate of %s.", quoted(first.Choice.Leaf))
-		} else {
+		} else if !first.Choice.Retry {
 			f.Cause += " A client that sends no name is not refused."
 		}
 		f.Fix = serveName(serverName)
+	case inRange < 0 && !asked.demanded(first.Choice):
+		f.lacksCertificate(&first)
 	case inRange < 0:
 		f.speaksOnly(asked, tries, worked, endpoint)
 	default:
-		f.lacks(asked, tries, worked, inRange, endpoint)
+		f.choseAnother(asked, tries, worked, inRange, endpoint)
 	}
 }
 
@@ -74,36 +82,97 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 			all = append(all, name)
 		}
 	}
+	kind := strings.ToUpper(asked.CertificateType)
+	switch {
+	case kind != "" && best.Choice.Version == tls.VersionTLS13:
+		f.Cause = fmt.Sprintf("%s uses its %s certificate only in TLS 1.3. The collector can ask for one type of certificate only in TLS 1.2.", endpoint, kind)
+		f.Fix = fmt.Sprintf("Enable TLS 1.2 on the server, with ECDHE suites for an %s certificate, or remove %s from certificate_types.", kind, asked.CertificateType)
+		return
+	case kind != "":
+		all[len(all)-1] += fmt.Sprintf(" with clients that accept only an %s certificate", kind)
+	}
 	f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint, strings.Join(all, " and "),
 		versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
-	refused := slices.IndexFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*everything(clienthello.TLS13)) })
+	refused := slices.IndexFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*asked.everything(clienthello.TLS13)) })
 	if refused >= 0 && best.MaxVersion < clienthello.TLS13 {
 		f.Cause = fmt.Sprintf("%s refuses clients that offer TLS 1.3. Of the older versions, it chose %s with %s.", endpoint,
 			versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
 	}
 	f.Fix = asked.asItIs(best)
-	if best.Choice.Version < tls.VersionTLS12 {
+	switch {
+	case best.Choice.Version >= tls.VersionTLS12:
+	case kind != "":
+		f.Fix = "Enable TLS 1.2 on the server. " + f.Fix
+	default:
 		f.Fix = "Enable TLS 1.2 or 1.3 on the server. " + f.Fix
 	}
 }
 
-// lacks explains a server that supports a version that was offered. The try at index offered everything in such versions.
-func (f *Failure) lacks(asked *Asked, tries, worked []Try, index int, endpoint string) {
-	first, shown, best := worked[index], worked[index], worked[index]
+// demanded reports whether a server's key may be of the type that was asked for. Some servers ignore the signature schemes.
+func (a *Asked) demanded(c *Choice) bool {
+	switch {
+	case c.Key == "":
+	case a.CertificateType == "rsa":
+		return c.Key == "RSA"
+	case a.CertificateType == "ecdsa":
+		return strings.HasPrefix(c.Key, "E") // also Ed25519 and Ed448, which have the same suites
+	}
+	return true
+}
+
+// lacksCertificate explains a server that has no certificate of the type that was asked for. It did not refuse t.
+func (f *Failure) lacksCertificate(t *Try) {
+	if t.Choice.Retry {
+		return
+	}
+	f.Cause += fmt.Sprintf(" A client that accepts any certificate is not refused: the server chose %s", describe(t.Choice))
+	if t.Choice.Key != "" {
+		f.Cause += ", and has a key of the kind " + t.Choice.Key
+	}
+	f.Cause += "."
+}
+
+// lack is something that the server chose and the failed handshake did not offer.
+type lack struct {
+	typ         Type
+	offered     string // what was offered instead: "cipher suites"
+	every       string // what was offered next, after "every"
+	chose       string // what the server chose then, in a sentence
+	unsupported string // the same after "does not support"
+	fix         string
+}
+
+// lacks returns what the failed handshake lacked. If nothing is missing in what can be seen of the server's choice, that is
+// a signature algorithm.
+func (a *Asked) lacks(c *Choice, missing gap) (all []lack) {
+	if missing.suite {
+		suite := clienthello.SuiteName(c.Suite)
+		all = append(all, lack{CipherMismatch, "cipher suites", "suite" + forCertificate(a.CertificateType), suite, suite, suiteFix(c)})
+	}
+	if missing.group {
+		group := clienthello.GroupName(c.Group)
+		all = append(all, lack{GroupMismatch, "key exchange groups", "group", "the group " + group, group, "Enable the group X25519 or P-256 on the server."})
+	}
+	if missing.signature || missing.none() {
+		l := lack{typ: SignatureMismatch, offered: "signature algorithms", every: "algorithm"}
+		l.chose, l.unsupported, l.fix = signature(c)
+		all = append(all, l)
+	}
+	return all
+}
+
+// choseAnother explains a server that supports a version that was offered. The try at index offered everything in such versions.
+func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, endpoint string) {
+	first, shown := worked[index], worked[index]
 	for _, t := range worked[index+1:] {
 		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
 		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Choice).suite {
 			shown = t
 		}
 	}
-	for _, t := range append(worked, shown) {
-		if asked.able(t) {
-			best = t
-		}
-	}
 	missing := missingIn(&asked.Offered, shown.Choice)
 	needsAlgorithm := slices.ContainsFunc(tries, func(t Try) bool {
-		return t.Err != nil && t.Suites == Everything && t.Groups == Everything && t.Schemes == Offered
+		return t.Err != nil && t.suites == allKnown && t.groups == allKnown && t.schemes == onlyOffered
 	})
 	switch {
 	case missing.none() && first.MaxVersion < asked.Offered.MaxVersion:
@@ -112,67 +181,71 @@ func (f *Failure) lacks(asked *Asked, tries, worked []Try, index int, endpoint s
 			versionName(first.Choice.Version), clienthello.SuiteName(first.Choice.Suite))
 		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(first)
 		return
-	case missing.none() && !needsAlgorithm:
-		f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(shown.Choice))
+	case missing.none() && (!needsAlgorithm || shown.Choice.Retry):
+		f.acceptsAnother(asked, shown.Choice, endpoint)
 		return
 	}
 
-	a := shown.Choice
-	var none, every, chose, unsupported, fixes []string
-	suite, group := clienthello.SuiteName(a.Suite), clienthello.GroupName(a.Group)
-	if missing.suite {
-		f.Type = CipherMismatch
-		none, every = append(none, "cipher suites"), append(every, "suite")
-		chose, unsupported = append(chose, suite), append(unsupported, suite)
-		fixes = append(fixes, suiteFix(a))
-	}
-	if missing.group {
-		none, every = append(none, "key exchange groups"), append(every, "group")
-		chose, unsupported = append(chose, "the group "+group), append(unsupported, group)
-		fixes = append(fixes, "Enable the group X25519 or P-256 on the server.")
-	}
-	if missing.signature || missing.none() {
-		what, algorithm, fix := signature(a)
-		none, every = append(none, "signature algorithms"), append(every, "algorithm")
-		chose, unsupported = append(chose, what), append(unsupported, algorithm)
-		fixes = append(fixes, fix)
-	}
-	switch {
-	case missing.suite:
-	case missing.group:
-		f.Type = GroupMismatch
-	default:
-		f.Type = SignatureMismatch
-	}
-	refuses, what := "supports none of", strings.Join(every, " and ")
+	all := asked.lacks(shown.Choice, missing)
+	refuses, what := "supports none of", join(all, func(l lack) string { return l.every }, " and ")
 	last := slices.IndexFunc(tries, func(t Try) bool { return t.Choice == first.Choice })
 	switch {
 	case !slices.ContainsFunc(tries[last+1:], func(t Try) bool { return t.Err != nil }): // there was no time to try
 		refuses = "refuses"
-	case len(none) > 1:
+	case len(all) > 1:
 		refuses = "supports no combination of"
 	}
-	if shown.Suites == Possible || shown.Groups == Possible || shown.Schemes == Possible {
+	if shown.suites == allPossible || shown.groups == allPossible || shown.schemes == allPossible {
 		what += " that the collector has"
 	}
+	f.Type = all[0].typ
 	f.Cause = fmt.Sprintf("%s %s the offered %s. When every %s was offered, it chose %s.", endpoint, refuses,
-		strings.Join(none, " and "), what, strings.Join(chose, " and "))
+		join(all, func(l lack) string { return l.offered }, " and "), what, join(all, func(l lack) string { return l.chose }, " and "))
+	suite := clienthello.SuiteName(shown.Choice.Suite)
 	if kind := withoutCertificate(suite); missing.suite && kind != "" {
 		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)
 	}
-	f.Fix = strings.Join(fixes, " ")
-	if asked.able(best) {
-		if best.Choice != shown.Choice {
-			what := "less"
-			if best.MaxVersion > shown.MaxVersion {
-				what = versionName(best.Choice.Version)
-			}
-			f.Cause += fmt.Sprintf(" When %s was offered, it chose %s in %s.", what, clienthello.SuiteName(best.Choice.Suite), versionName(best.Choice.Version))
-		}
-		f.Fix += " " + asked.asItIs(best)
-	} else {
-		f.Fix += fmt.Sprintf(" The collector does not support %s, other clients may.", strings.Join(unsupported, " or "))
+	f.Fix = join(all, func(l lack) string { return l.fix }, " ")
+	f.addSettings(asked, worked, shown, join(all, func(l lack) string { return l.unsupported }, " or "))
+}
+
+// acceptsAnother explains a server that does not refuse a ClientHello from which it chose only what the failed handshake had
+// also offered.
+func (f *Failure) acceptsAnother(asked *Asked, c *Choice, endpoint string) {
+	if asked.CertificateType != "" { // it has such a certificate
+		f.Type, f.Cause = HandshakeFailure, endpoint+" refused the handshake."
 	}
+	if c.Retry {
+		f.Cause += " The server answered a ClientHello of another kind with a HelloRetryRequest. What it would do next is not known."
+		return
+	}
+	f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(c))
+	if f.Type == HandshakeFailure || f.Type == ConnectionClosed {
+		f.Fix = "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello."
+	}
+}
+
+// addSettings adds to the fix the settings with which the collector gets through, or that there are none, as it does not
+// support what was shown.
+func (f *Failure) addSettings(asked *Asked, worked []Try, shown Try, unsupported string) {
+	best := shown
+	for _, t := range append(worked, shown) {
+		if asked.able(t) {
+			best = t
+		}
+	}
+	if !asked.able(best) {
+		f.Fix += " " + asked.unsupported(unsupported)
+		return
+	}
+	if best.Choice != shown.Choice {
+		what := "less"
+		if best.MaxVersion > shown.MaxVersion {
+			what = versionName(best.Choice.Version)
+		}
+		f.Cause += fmt.Sprintf(" When %s was offered, it chose %s in %s.", what, clienthello.SuiteName(best.Choice.Suite), versionName(best.Choice.Version))
+	}
+	f.Fix += " " + asked.asItIs(best)
 }
 
 // withoutCertificate says what a suite has in place of a certificate. It is empty for most.
@@ -205,6 +278,8 @@ func suiteFix(a *Choice) string {
 		return "Configure an RSA certificate on the server, and e" + enable
 	case strings.Contains(suite, "_DSS_"), strings.Contains(suite, "GOST"), strings.Contains(suite, "_ECDH_"):
 		return "Use an RSA certificate for signatures, and e" + enable
+	case strings.HasPrefix(suite, "TLS_RSA_WITH_"): // the key exchange without a signature
+		return "E" + enable + " If it has one, enable the signature algorithm rsa_pss_rsae_sha256."
 	}
 	return "E" + enable
 }
@@ -216,8 +291,8 @@ func signature(a *Choice) (what, algorithm, fix string) {
 	algorithm = clienthello.SchemeName(a.Scheme)
 	what, fix = "the signature algorithm "+algorithm, "Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server."
 	switch {
-	case a.Scheme == 0 && supported: // it was encrypted
-		return "another one", "what it chose", fix
+	case a.Scheme == 0 && supported:
+		return "one that cannot be seen, as it is encrypted", "the algorithm that it chose", fix
 	case a.Scheme == 0:
 		return "a key of the kind " + key, key, fix
 	case key == "RSA-PSS":
@@ -233,8 +308,22 @@ func signature(a *Choice) (what, algorithm, fix string) {
 	return what, algorithm, fix
 }
 
-// able reports whether the collector could be set to get what the server chose.
-func (a *Asked) able(t Try) bool { return t.Err == nil && missingIn(&a.Possible, t.Choice).none() }
+// able reports whether other settings would get the collector what the server chose.
+func (a *Asked) able(t Try) bool {
+	if t.Err != nil || !missingIn(&a.Possible, t.Choice).none() {
+		return false
+	}
+	return t.MaxVersion < a.Offered.MaxVersion || !missingIn(&a.Offered, t.Choice).none()
+}
+
+// unsupported says that no settings help.
+func (a *Asked) unsupported(what string) string {
+	collector := "The collector"
+	if a.CertificateType != "" {
+		collector = "With certificate_types, the collector"
+	}
+	return fmt.Sprintf("%s does not support %s, other clients may.", collector, what)
+}
 
 // asItIs returns the settings with which the collector's handshake would have the result of t.
 func (a *Asked) asItIs(t Try) string {
@@ -243,7 +332,7 @@ func (a *Asked) asItIs(t Try) string {
 	case answer.Version == clienthello.SSL30:
 		return "The collector does not support SSL 3.0, other clients may."
 	case !a.able(t):
-		return fmt.Sprintf("The collector does not support %s with %s, other clients may.", versionName(answer.Version), clienthello.SuiteName(answer.Suite))
+		return a.unsupported(versionName(answer.Version) + " with " + clienthello.SuiteName(answer.Suite))
 	}
 	var set []string
 	missing := missingIn(&a.Offered, answer)
@@ -259,7 +348,7 @@ func (a *Asked) asItIs(t Try) string {
 	}
 	remove := ""
 	if missing.group {
-		if name := curves[tls.CurveID(answer.Group)]; name != "" {
+		if name := strings.TrimPrefix(tls.CurveID(answer.Group).String(), "Curve"); slices.Contains(target.Curves, name) {
 			set = append(set, fmt.Sprintf("curve_preferences: [%s]", name))
 		} else {
 			remove = "remove tls curve_preferences"
@@ -274,25 +363,26 @@ func (a *Asked) asItIs(t Try) string {
 	return fmt.Sprintf("To probe it as it is, %s, and set tls %s.", remove, strings.Join(set, ", "))
 }
 
-// curves are the groups that curve_preferences can have, by number.
-var curves = map[tls.CurveID]string{
-	tls.CurveP256: "P256", tls.CurveP384: "P384", tls.CurveP521: "P521", tls.X25519: "X25519", tls.X25519MLKEM768: "X25519MLKEM768",
-}
-
-func (f *Failure) nothingWorked(tries []Try, serverName string) {
+func (f *Failure) nothingWorked(asked *Asked, tries []Try, serverName string) {
 	f.Cause += fmt.Sprintf(" Also tried, without success: %s.", join(tries, Try.String, "; "))
 	refused := !slices.ContainsFunc(tries, func(t Try) bool { _, alert := alertOf(t.Err); return !alert })
-	everythingTried := slices.ContainsFunc(tries, func(t Try) bool { return t.Suites == Everything })
-	if refused && everythingTried && f.Type == HandshakeFailure {
-		f.Cause += " It refuses even a client that offers every TLS version, cipher suite, group and signature algorithm, so it most likely has no certificate."
-		f.Fix = fmt.Sprintf("Configure a certificate and its key for %s on the server, with cipher suites for that kind of key. If it has one, check the server's log for rules that refuse this client.", serverName)
+	everythingTried := slices.ContainsFunc(tries, (&Asked{}).everything(clienthello.TLS13).like)
+	if !refused || !everythingTried {
+		return
+	}
+	if asked.CertificateType != "" && f.Type == CipherMismatch {
+		f.Type = HandshakeFailure // it refuses clients that accept any certificate as well
+	}
+	if f.Type == HandshakeFailure {
+		f.Cause += " It refuses even a client that offers every TLS version, cipher suite, group and signature algorithm, so it most likely has no certificate, or none that its cipher suites and signature algorithms allow."
+		f.Fix = fmt.Sprintf("Configure a certificate and its key for %s on the server, with cipher suites and signature algorithms for that kind of key. If it has one, check the server's log for rules that refuse this client.", serverName)
 	}
 }
 
-func join(tries []Try, text func(Try) string, separator string) string {
-	s := make([]string, len(tries))
-	for i, t := range tries {
-		s[i] = text(t)
+func join[T any](list []T, text func(T) string, separator string) string {
+	s := make([]string, len(list))
+	for i, v := range list {
+		s[i] = text(v)
 	}
 	return strings.Join(s, separator)
 }
@@ -304,8 +394,12 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 		return
 	}
 	c := tries[i].Choice
+	number := strconv.Itoa(c.Certificates)
+	if c.Certificates == clienthello.MaxCertificates {
+		number = "at least " + number
+	}
 	if _, _, tooLong := tooLong(f.Message); tooLong {
-		f.Cause += fmt.Sprintf(" It has %d certificates.", c.Certificates)
+		f.Cause += fmt.Sprintf(" It has %s certificates.", number)
 		return
 	}
 	if len(c.Unreadable) == 0 {
@@ -313,7 +407,7 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 	}
 	var what, fixes []string
 	for _, u := range c.Unreadable {
-		which := fmt.Sprintf("certificate %d of %d", u.Index+1, c.Certificates)
+		which := fmt.Sprintf("certificate %d of %s", u.Index+1, number)
 		if u.Index == 0 {
 			which += " (the server's own"
 		} else {

@@ -2,6 +2,7 @@ package failure
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -10,13 +11,13 @@ import (
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/text"
 )
 
-// Extent says how much of something a try offers.
-type Extent uint8
+// extent says how much of something a try offers.
+type extent uint8
 
 const (
-	Offered    Extent = iota // what the failed handshake offered
-	Possible                 // also what the collector could be set to offer
-	Everything               // also what crypto/tls does not support
+	onlyOffered extent = iota // what the failed handshake offered
+	allPossible               // also what the collector could be set to offer
+	allKnown                  // also what crypto/tls does not support
 )
 
 // Try is what was tried after a handshake had failed, and its result. All but the first ask the server with a ClientHello
@@ -24,8 +25,9 @@ const (
 type Try struct {
 	Same                    bool // the same handshake again: the failure may come and go
 	MinVersion, MaxVersion  uint16
-	Suites, Groups, Schemes Extent
-	WithoutSNI              bool // sends no server name
+	suites, groups, schemes extent
+	certificateType         string // the only one that suites and schemes allow; empty if they allow any
+	WithoutSNI              bool   // sends no server name
 
 	Err    error   // nil if it worked
 	Choice *Choice // nil if the server chose nothing
@@ -35,8 +37,9 @@ type Try struct {
 // long as the server fails. Its texts are clean.
 type Choice struct {
 	Version, Suite, Group, Scheme uint16 // as in clienthello.Answer
+	Retry                         bool   // likewise: it may still refuse
 
-	Certificates int    // how many it sent
+	Certificates int    // how many it sent, up to clienthello.MaxCertificates
 	Leaf         string // the subject of the first
 	Key          string // the kind of its key; empty if it is not known
 	SupportedKey bool   // whether crypto/tls can check its signatures
@@ -47,7 +50,7 @@ type Choice struct {
 // NewChoice returns what is to be kept of an answer.
 func NewChoice(a *clienthello.Answer) *Choice {
 	c := &Choice{
-		Version: a.Version, Suite: a.Suite, Group: a.Group, Scheme: a.Scheme,
+		Version: a.Version, Suite: a.Suite, Group: a.Group, Scheme: a.Scheme, Retry: a.Retry,
 		Certificates: len(a.Certificates), Unreadable: certs.FindUnreadable(a.Certificates),
 	}
 	if len(a.Certificates) > 0 {
@@ -64,7 +67,24 @@ func NewChoice(a *clienthello.Answer) *Choice {
 // Asked is what the failed handshake offered, and what the collector could be set to offer.
 type Asked struct {
 	Offered, Possible clienthello.Offer
+	CertificateType   string // the only one that both accept, ecdsa or rsa; empty if they accept any
 }
+
+// names match the suites and signature schemes with which only a certificate of a type can be used. Before TLS 1.3 the suites
+// determine the type, in TLS 1.3 the schemes. Ed25519 and Ed448 are used with the suites for ECDSA (RFC 8422, section 5.10).
+var names = map[string]*regexp.Regexp{
+	"":      regexp.MustCompile(""),
+	"ecdsa": regexp.MustCompile("^(TLS_ECDHE?_ECDSA_(WITH|EXPORT)|TLS_(AES|CHACHA20|SM4)_|ecdsa_|ed)"),
+	"rsa":   regexp.MustCompile("^(TLS_(ECDHE_|DHE_)?RSA_(WITH|EXPORT)|TLS_(AES|CHACHA20|SM4)_|rsa_)"),
+}
+
+// try returns a try that offers as much of everything as x says.
+func (a *Asked) try(lowest, highest uint16, x extent) *Try {
+	return &Try{MinVersion: lowest, MaxVersion: highest, suites: x, groups: x, schemes: x, certificateType: a.CertificateType}
+}
+
+// everything returns a try that offers all that there is up to a version.
+func (a *Asked) everything(version uint16) *Try { return a.try(clienthello.SSL30, version, allKnown) }
 
 // maxTries is the number of connections with which a failure is explained.
 const maxTries = 4
@@ -73,17 +93,29 @@ const maxTries = 4
 func (t *Try) Offer(a *Asked) clienthello.Offer {
 	o := a.Offered
 	o.MinVersion, o.MaxVersion = t.MinVersion, t.MaxVersion
-	o.Suites = t.Suites.of(o.Suites, a.Possible.Suites, clienthello.Suites)
-	o.Groups = t.Groups.of(o.Groups, a.Possible.Groups, clienthello.Groups)
-	o.Schemes = t.Schemes.of(o.Schemes, a.Possible.Schemes, clienthello.Schemes)
+	o.Suites = t.suites.of(o.Suites, a.Possible.Suites, t.knownSuites)
+	o.Groups = t.groups.of(o.Groups, a.Possible.Groups, clienthello.Groups)
+	o.Schemes = t.schemes.of(o.Schemes, a.Possible.Schemes, clienthello.Schemes)
+	if t.schemes == allKnown {
+		o.Schemes = slices.DeleteFunc(o.Schemes, func(id uint16) bool {
+			return !names[t.certificateType].MatchString(clienthello.SchemeName(id))
+		})
+	}
 	if t.WithoutSNI {
 		o.ServerName = ""
 	}
 	return o
 }
 
+// knownSuites returns every suite for certificates of the type.
+func (t *Try) knownSuites() []uint16 {
+	return slices.DeleteFunc(clienthello.Suites(), func(id uint16) bool {
+		return !names[t.certificateType].MatchString(clienthello.SuiteName(id))
+	})
+}
+
 // of returns the lists, one after the other, so that a server that follows the client's order prefers what was offered.
-func (x Extent) of(offered, possible []uint16, everything func() []uint16) []uint16 {
+func (x extent) of(offered, possible []uint16, everything func() []uint16) []uint16 {
 	list := slices.Clone(offered)
 	add := func(more []uint16) {
 		for _, v := range more {
@@ -92,10 +124,10 @@ func (x Extent) of(offered, possible []uint16, everything func() []uint16) []uin
 			}
 		}
 	}
-	if x >= Possible {
+	if x >= allPossible {
 		add(possible)
 	}
-	if x >= Everything {
+	if x >= allKnown {
 		add(everything())
 	}
 	return list
@@ -107,24 +139,24 @@ func (t Try) String() string {
 	switch {
 	case t.Same:
 		what = "the same again"
-	case t.Suites == Everything && t.Groups == Everything && t.Schemes == Everything:
-		what += " with everything"
-	case t.Suites == Possible && t.Groups == Possible && t.Schemes == Possible:
-		what += " with all that the collector supports"
-	case t.Suites == Everything || t.Groups == Everything || t.Schemes == Everything:
+	case t.suites == allKnown && t.groups == allKnown && t.schemes == allKnown:
+		what += " with everything" + forCertificate(t.certificateType)
+	case t.suites == allPossible && t.groups == allPossible && t.schemes == allPossible:
+		what += " with all that the collector supports" + forCertificate(t.certificateType)
+	case t.suites == allKnown || t.groups == allKnown || t.schemes == allKnown:
 		var kept []string
 		for _, dim := range []struct {
-			extent Extent
+			extent extent
 			name   string
-		}{{t.Suites, "suites"}, {t.Groups, "groups"}, {t.Schemes, "signature algorithms"}} {
+		}{{t.suites, "suites"}, {t.groups, "groups"}, {t.schemes, "signature algorithms"}} {
 			switch dim.extent {
-			case Offered:
+			case onlyOffered:
 				kept = append(kept, "the same "+dim.name)
-			case Possible:
+			case allPossible:
 				kept = append(kept, "the collector's "+dim.name)
 			}
 		}
-		what += " with everything but " + strings.Join(kept, " and ")
+		what += " with everything" + forCertificate(t.certificateType) + " but " + strings.Join(kept, " and ")
 	}
 	if t.WithoutSNI {
 		what += " without SNI"
@@ -143,6 +175,14 @@ func (t Try) String() string {
 		return what + ": closed"
 	}
 	return what + ": failed"
+}
+
+// forCertificate says which type of certificate suites allow, with a space before it. It is empty if they allow any.
+func forCertificate(typ string) string {
+	if typ == "" {
+		return ""
+	}
+	return fmt.Sprintf(" for an %s certificate", strings.ToUpper(typ))
 }
 
 // describe returns what a server chose.
@@ -188,7 +228,7 @@ func NextTry(t Type, asked *Asked, tries []Try) *Try {
 		return nil
 	}
 	o := &asked.Offered
-	again := &Try{MinVersion: o.MinVersion, MaxVersion: o.MaxVersion}
+	again := asked.try(o.MinVersion, o.MaxVersion, onlyOffered)
 	var next *Try
 	switch {
 	case len(tries) == 0:
@@ -201,12 +241,12 @@ func NextTry(t Type, asked *Asked, tries []Try) *Try {
 	case len(tries) == 1 && (t == UnrecognizedName || t == ServerInternalError) && o.ServerName != "":
 		again.WithoutSNI = true
 		next = again
-	case slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI && t.Err == nil }):
+	case slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI && t.Err == nil }), asked.acceptsAny(tries) != nil:
 		return nil
-	case lastEverything(tries) >= 0:
+	case lastEverything(asked, tries) >= 0:
 		next = narrow(asked, tries)
 	default:
-		next = widen(o, tries)
+		next = widen(asked, tries)
 	}
 	if next == nil || slices.ContainsFunc(tries, next.like) {
 		return nil
@@ -214,15 +254,21 @@ func NextTry(t Type, asked *Asked, tries []Try) *Try {
 	return next
 }
 
-// everything returns a try that offers all that there is up to a version.
-func everything(version uint16) *Try {
-	return &Try{MinVersion: clienthello.SSL30, MaxVersion: version, Suites: Everything, Groups: Everything, Schemes: Everything}
+// acceptsAny returns the try that worked because it accepts any type of certificate, unlike the failed handshake. It
+// returns nil if there is none.
+func (a *Asked) acceptsAny(tries []Try) *Try {
+	for i, t := range tries {
+		if t.Err == nil && !t.WithoutSNI && t.certificateType != a.CertificateType {
+			return &tries[i]
+		}
+	}
+	return nil
 }
 
 // lastEverything returns the index of the last try that offered everything and worked, or -1 if none did.
-func lastEverything(tries []Try) int {
+func lastEverything(asked *Asked, tries []Try) int {
 	for i, t := range slices.Backward(tries) {
-		if t.Err == nil && t.like(*everything(t.MaxVersion)) {
+		if t.Err == nil && t.like(*asked.everything(t.MaxVersion)) {
 			return i
 		}
 	}
@@ -230,19 +276,24 @@ func lastEverything(tries []Try) int {
 }
 
 // widen returns the next try while none has worked.
-func widen(o *clienthello.Offer, tries []Try) *Try {
-	for _, t := range []*Try{
-		everything(clienthello.TLS13),
-		everything(clienthello.TLS12), // some servers and middleboxes choke on the ClientHello of TLS 1.3
-	} {
+func widen(asked *Asked, tries []Try) *Try {
+	anyType := &Asked{}
+	all := []*Try{
+		anyType.everything(clienthello.TLS13),
+		anyType.everything(clienthello.TLS12), // some servers and middleboxes choke on the ClientHello of TLS 1.3
+	}
+	if asked.CertificateType != "" {
+		all = []*Try{asked.everything(clienthello.TLS13), all[0]}
+	}
+	for _, t := range all {
 		if !slices.ContainsFunc(tries, t.like) {
 			return t
 		}
 	}
-	if o.ServerName == "" || slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI }) {
+	if asked.Offered.ServerName == "" || slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI }) {
 		return nil
 	}
-	nameless := everything(clienthello.TLS13)
+	nameless := anyType.everything(clienthello.TLS13)
 	nameless.WithoutSNI = true
 	return nameless
 }
@@ -251,60 +302,57 @@ func widen(o *clienthello.Offer, tries []Try) *Try {
 // and whether there are settings with which the collector gets through.
 func narrow(asked *Asked, tries []Try) *Try {
 	o := &asked.Offered
-	last := lastEverything(tries)
+	last := lastEverything(asked, tries)
 	worked, narrowed := &tries[last], tries[last+1:]
 	a := worked.Choice
 	missing, able := missingIn(o, a), missingIn(&asked.Possible, a).none()
-	possible := &Try{MinVersion: clienthello.TLS10, Suites: Possible, Groups: Possible, Schemes: Possible}
 	switch {
 	case a.Version > o.MaxVersion: // does it support an older version as well?
-		return everything(o.MaxVersion)
+		return asked.everything(o.MaxVersion)
 	case a.Version < o.MinVersion && !able && a.Version > clienthello.SSL30:
-		possible.MaxVersion = a.Version
-		return possible
+		return asked.try(clienthello.TLS10, a.Version, allPossible)
 	case a.Version < o.MinVersion:
 		if a.Version == clienthello.SSL30 {
 			return nil
 		}
-		return everything(a.Version - 1)
+		return asked.everything(a.Version - 1)
 	case missing.none() && worked.MaxVersion < o.MaxVersion:
 		return nil // TLS 1.3 is the problem
 	case missing.none():
 		// All that can be seen was offered. In TLS 1.3 the signature cannot always be seen.
 		t := *worked
-		t.Schemes, t.Choice = Offered, nil
+		t.schemes, t.Choice = onlyOffered, nil
 		return &t
 	case len(narrowed) == 0:
 		t := *worked
 		t.Choice = nil
-		level := Possible
+		level := allPossible
 		if able {
-			level = Offered
+			level = onlyOffered
 		}
 		if missing.suite {
-			t.Suites = level
+			t.suites = level
 		}
 		if missing.group {
-			t.Groups = level
+			t.groups = level
 		}
 		if missing.signature {
-			t.Schemes = level
+			t.schemes = level
 		}
 		return &t
 	case missing.suite && (missing.group || missing.signature) && narrowed[0].Err != nil && (able || a.Version < clienthello.TLS13):
 		// Several differ, and one of them may be only what the server prefers.
 		t := *worked
-		t.Suites, t.Choice = Offered, nil
+		t.suites, t.Choice = onlyOffered, nil
 		return &t
 	case !able && a.Version == clienthello.TLS13 && o.MinVersion <= clienthello.TLS12 && narrowed[0].Err != nil:
-		possible.MaxVersion = clienthello.TLS12
-		return possible
+		return asked.try(clienthello.TLS10, clienthello.TLS12, allPossible)
 	}
 	return nil
 }
 
 // like reports whether t offers the same as u.
 func (t *Try) like(u Try) bool {
-	return t.Same == u.Same && t.MinVersion == u.MinVersion && t.MaxVersion == u.MaxVersion && t.Suites == u.Suites &&
-		t.Groups == u.Groups && t.Schemes == u.Schemes && t.WithoutSNI == u.WithoutSNI
+	return t.Same == u.Same && t.MinVersion == u.MinVersion && t.MaxVersion == u.MaxVersion && t.suites == u.suites &&
+		t.groups == u.groups && t.schemes == u.schemes && t.certificateType == u.certificateType && t.WithoutSNI == u.WithoutSNI
 }

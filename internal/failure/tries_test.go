@@ -34,6 +34,8 @@ type rules struct {
 	versions, suites, groups []uint16
 	scheme                   uint16 // 0 if it is not seen
 	needs                    uint16 // the scheme that a client must offer; 0 if any
+	key                      string // the kind of its key, which crypto/tls does not support; may be empty
+	retries                  bool   // sends a HelloRetryRequest before it looks at the schemes
 	without13                bool   // refuses clients that offer TLS 1.3
 	name                     string // the only one that it refuses
 }
@@ -48,7 +50,7 @@ func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
 		}
 		return 0
 	}
-	a := &Choice{Scheme: r.scheme, Group: choose(r.groups, o.Groups)}
+	a := &Choice{Scheme: r.scheme, Key: r.key, Retry: r.retries, Group: choose(r.groups, o.Groups)}
 	for _, v := range r.versions {
 		if v <= o.MaxVersion && v >= o.MinVersion {
 			a.Version = v
@@ -140,7 +142,50 @@ func TestTriesFindTheCause(t *testing.T) {
 		"signature that is not seen": {
 			HandshakeFailure,
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, needs: 0x0808},
-			SignatureMismatch, "supports none of the offered signature algorithms. When every algorithm was offered, it chose another one.", "ECDSA P-256", 0,
+			SignatureMismatch, "supports none of the offered signature algorithms. When every algorithm was offered, it chose one that cannot be seen, as it is encrypted.",
+			"Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server. The collector does not support the algorithm that it chose, other clients may.", 0,
+		},
+		"ML-DSA": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, scheme: 0x0905, needs: 0x0905, key: "ML-DSA-65"},
+			SignatureMismatch, "supports none of the offered signature algorithms. When every algorithm was offered, it chose the signature algorithm mldsa65 with a key of the kind ML-DSA-65.",
+			"Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server. The collector does not support mldsa65 with such a key, other clients may.", 0,
+		},
+		"brainpool in TLS 1.3": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{31}},
+			GroupMismatch, "When every group was offered, it chose the group brainpoolP256r1tls13.", "Enable the group X25519 or P-256 on the server. The collector does not support brainpoolP256r1tls13, other clients may.", 0,
+		},
+		"brainpool in TLS 1.3, for the key too": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{33}, scheme: 0x081c, needs: 0x081c, key: "EC brainpoolP512r1"},
+			GroupMismatch, "supports no combination of the offered key exchange groups and signature algorithms. When every group and algorithm was offered, it chose the group brainpoolP512r1tls13 and the signature algorithm ecdsa_brainpoolP512r1tls13_sha512 with a key of the kind EC brainpoolP512r1.",
+			"Enable the group X25519 or P-256 on the server. Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server. The collector does not support brainpoolP512r1tls13 or ecdsa_brainpoolP512r1tls13_sha512 with such a key, other clients may.", 0,
+		},
+		"brainpool in TLS 1.3, for the key": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, scheme: 0x081a, needs: 0x081a, key: "EC brainpoolP256r1"},
+			SignatureMismatch, "it chose the signature algorithm ecdsa_brainpoolP256r1tls13_sha256 with a key of the kind EC brainpoolP256r1.", "The collector does not support ecdsa_brainpoolP256r1tls13_sha256 with such a key, other clients may.", 0,
+		},
+		"a HelloRetryRequest": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, retries: true},
+			HandshakeFailure, "answered a ClientHello of another kind with a HelloRetryRequest. What it would do next is not known.", "", 0,
+		},
+		"a HelloRetryRequest, and a signature": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, retries: true, needs: 0x0808},
+			HandshakeFailure, "answered a ClientHello of another kind with a HelloRetryRequest. What it would do next is not known.", "", 0,
+		},
+		"a HelloRetryRequest, and a group": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{p521}, retries: true},
+			GroupMismatch, "it chose the group secp521r1.", "To probe it as it is, set tls curve_preferences: [P521].", 0,
+		},
+		"a HelloRetryRequest, and a name": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x448}, retries: true, name: "api.example"},
+			UnrecognizedName, "refuses the name api.example.", "server_name_override", 0,
 		},
 		"TLS 1.0 with DHE only": {
 			ProtocolMismatch,
@@ -175,10 +220,10 @@ func TestTriesFindTheCause(t *testing.T) {
 		"nothing that can be seen": {
 			HandshakeFailure,
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}},
-			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "", 0,
+			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello.", 0,
 		},
 		"everything": {
-			HandshakeFailure, rules{}, HandshakeFailure, "so it most likely has no certificate.", "Configure a certificate and its key for api.example", 0,
+			HandshakeFailure, rules{}, HandshakeFailure, "so it most likely has no certificate, or none that its cipher suites and signature algorithms allow.", "Configure a certificate and its key for api.example on the server, with cipher suites and signature algorithms for that kind of key.", 0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,6 +232,11 @@ func TestTriesFindTheCause(t *testing.T) {
 			assert.Equal(t, c.typ, f.Type, f.Cause)
 			assert.Contains(t, f.Cause, c.cause)
 			assert.Contains(t, f.Fix, c.fix)
+			assert.NotRegexp(t, "set tls[ ,]*\\.", f.Fix, "no settings")
+			assert.NotContains(t, f.Fix, "The collector does not support , ")
+			if c.server.retries {
+				assert.NotContains(t, f.Cause, "not refused")
+			}
 			for i, try := range tries {
 				assert.False(t, slices.ContainsFunc(tries[:i], try.like), "tried twice: %s", try)
 				assert.Less(t, len(try.String()), 200)
@@ -214,10 +264,10 @@ func TestTryInWords(t *testing.T) {
 	for want, try := range map[string]Try{
 		"the same again: closed":                                                                       {Same: true, Err: io.EOF},
 		"TLS 1.2 to 1.3 without SNI: alert 40, handshake_failure":                                      {MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, WithoutSNI: true, Err: alert},
-		"SSL 3.0 to TLS 1.2 with everything: failed":                                                   {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS12, Suites: Everything, Groups: Everything, Schemes: Everything, Err: errors.New("x")},
-		"SSL 3.0 to TLS 1.3 with everything but the same suites and the collector's groups: no answer": {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS13, Groups: Possible, Schemes: Everything, Err: errTimeout{}},
+		"SSL 3.0 to TLS 1.2 with everything: failed":                                                   {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS12, suites: allKnown, groups: allKnown, schemes: allKnown, Err: errors.New("x")},
+		"SSL 3.0 to TLS 1.3 with everything but the same suites and the collector's groups: no answer": {MinVersion: clienthello.SSL30, MaxVersion: tls.VersionTLS13, groups: allPossible, schemes: allKnown, Err: errTimeout{}},
 		"TLS 1.0 to 1.2 with all that the collector supports: chose TLS 1.2 and TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, x448, ed448": {
-			MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, Suites: Possible, Groups: Possible, Schemes: Possible,
+			MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, suites: allPossible, groups: allPossible, schemes: allPossible,
 			Choice: &Choice{Version: tls.VersionTLS12, Suite: 0x9e, Group: 30, Scheme: 0x0808},
 		},
 	} {
@@ -247,4 +297,30 @@ func TestChoiceIsBounded(t *testing.T) {
 	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): it does not have the structure of a certificate; ")
 	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): it does not have the structure of a certificate; 2 more.")
 	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
+
+	c = NewChoice(&clienthello.Answer{Version: tls.VersionTLS12, Suite: 5, Certificates: slices.Repeat([][]byte{nil}, clienthello.MaxCertificates)})
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Contains(t, f.Cause, "certificate 1 of at least 1000 (the server's own)")
+	f.Message, f.Cause = "tls: handshake message of length 300000 bytes exceeds maximum of 262144 bytes", "Too large."
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Equal(t, "Too large. It has at least 1000 certificates.", f.Cause)
+}
+
+// A server that ignores the signature schemes of the client does not show that it has a certificate of a type.
+func TestCertificateOfAnotherType(t *testing.T) {
+	a := asked()
+	a.CertificateType, a.Offered.MaxVersion = "rsa", tls.VersionTLS12
+	for key, typ := range map[string]Type{"RSA": ProtocolMismatch, "": ProtocolMismatch, "EC P-256": CipherMismatch, "Ed25519": CipherMismatch} {
+		chose := a.everything(tls.VersionTLS13)
+		chose.Choice = &Choice{Version: tls.VersionTLS13, Suite: tls.TLS_AES_128_GCM_SHA256, Key: key, SupportedKey: true}
+		f := &Failure{Type: CipherMismatch, Reasons: []Type{CipherMismatch}, Cause: "It refuses."}
+		f.Refine(a, []Try{{Same: true, Err: io.EOF}, *chose}, "a:1", "a")
+		assert.Equal(t, typ, f.Type, key)
+		if typ == CipherMismatch {
+			assert.Equal(t, "It refuses. A client that accepts any certificate is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, and has a key of the kind "+key+".", f.Cause)
+		}
+	}
+	a.CertificateType = "ecdsa"
+	assert.True(t, a.demanded(&Choice{Key: "Ed25519"}))
+	assert.False(t, a.demanded(&Choice{Key: "RSA"}))
 }

@@ -59,7 +59,7 @@ var types = map[Type]struct {
 	// for a warning: the probe succeeds, so there is nothing to explain.
 	explain func(f *Failure, e *Evidence) (cause, fix string)
 
-	sslReason     string // OpenSSL's reason if no alert gives one
+	sslReason     string // OpenSSL's reason if neither an alert nor an error of crypto/tls gives one
 	verifyCode    int    // OpenSSL's X509_V_ERR number; see the func verifyCode for exceptions
 	verifyMessage string // OpenSSL's message for it in 3.0. Other releases word it differently, but have the same number.
 }{
@@ -85,9 +85,9 @@ var types = map[Type]struct {
 	HandshakeTimeout:    {step: Handshake, explain: handshakeTimeout},
 	ConnectionClosed:    {explain: connectionClosed},
 	ProtocolMismatch:    {step: Handshake, explain: protocolMismatch, sslReason: "TLSV1_ALERT_PROTOCOL_VERSION"},
-	CipherMismatch:      {step: Handshake, explain: cipherMismatch, sslReason: "WRONG_CIPHER_RETURNED"},
-	GroupMismatch:       {step: Handshake, explain: groupMismatch, sslReason: "WRONG_CURVE"},
-	SignatureMismatch:   {step: Handshake, explain: signatureMismatch, sslReason: "WRONG_SIGNATURE_TYPE"},
+	CipherMismatch:      {step: Handshake, explain: cipherMismatch},
+	GroupMismatch:       {step: Handshake, explain: groupMismatch},
+	SignatureMismatch:   {step: Handshake, explain: signatureMismatch},
 	ALPNMismatch:        {step: Handshake, explain: alpnMismatch},
 	UnrecognizedName:    {step: Handshake, explain: unrecognizedName},
 	HandshakeFailure:    {step: Handshake, explain: handshakeFailure},

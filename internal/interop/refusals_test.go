@@ -46,8 +46,10 @@ type row struct {
 
 // unexplained are the rows that may end at handshake_failure or other, with the reason.
 var unexplained = map[string]string{
-	"no certificate":          noCertificate,
-	"no certificate, TLS 1.2": noCertificate,
+	"no certificate":                                     noCertificate,
+	"no certificate, TLS 1.2":                            noCertificate,
+	"no certificate, of which a type is demanded":        noCertificate,
+	"GnuTLS, no signature algorithm for its certificate": noCertificate,
 }
 
 const noCertificate = "such a server answers anything with the same alert, so the cause can only say what is likely"
@@ -474,6 +476,7 @@ func versionRefusals() []row {
 // certificateRefusals are of servers that have no certificate, or one that crypto/tls does not accept.
 func certificateRefusals() []row {
 	const weak = " -cipher DEFAULT:@SECLEVEL=0"
+	const gnutls = "gnutls-serv rsa --disable-client-cert --priority NORMAL"
 	weakKey, malformed := failure.Type(certs.WeakKey), failure.Type(certs.Malformed)
 	return []row{
 		{
@@ -494,7 +497,52 @@ func certificateRefusals() []row {
 		},
 		{
 			name: "a kind of certificate, TLS 1.3 only", server: "s_server -tls1_3", config: "certificate_types: [rsa]", serve: "s_server",
-			set: "certificate_types: []", step: failure.Handshake, typ: failure.ProtocolMismatch, texts: []string{"enable TLS 1.2 on the server"},
+			set: "certificate_types: []", step: failure.Handshake, typ: failure.ProtocolMismatch, texts: []string{"uses its RSA certificate only in TLS 1.3", "Enable TLS 1.2 on the server"},
+		},
+		{
+			name: "no certificate, of which a type is demanded", server: "s_server -nocert", config: "certificate_types: [rsa]", serve: "s_server",
+			step: failure.Handshake, typ: failure.HandshakeFailure, texts: []string{"so it most likely has no certificate", "Configure a certificate and its key"},
+		},
+		{
+			name: "GnuTLS, no signature algorithm for its certificate", server: gnutls + ":-RSA:-SIGN-ALL:+SIGN-ECDSA-SHA256", serve: gnutls + ":-RSA",
+			step: failure.Handshake, typ: failure.HandshakeFailure, texts: []string{"or none that its cipher suites and signature algorithms allow", "and signature algorithms for that kind of key"},
+		},
+		{
+			name: "GnuTLS, RSA key exchange, and no signature algorithm for its certificate", server: gnutls + ":-SIGN-ALL:+SIGN-ECDSA-SHA256",
+			serve: gnutls + ":-SIGN-ALL:+SIGN-ECDSA-SHA256:+SIGN-RSA-PSS-RSAE-SHA256", step: failure.Handshake, typ: failure.CipherMismatch,
+			texts: []string{"If it has one, enable the signature algorithm rsa_pss_rsae_sha256."},
+			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}`,
+		},
+		{
+			name: "a kind of certificate, DHE only", server: "s_server -cipher DHE-RSA-AES128-GCM-SHA256", config: "certificate_types: [rsa]",
+			serve: "s_server -cipher DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256", step: failure.Handshake, typ: failure.CipherMismatch,
+			texts: []string{"When every suite for an RSA certificate was offered, it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256.", "the collector does not support TLS_DHE_RSA_WITH_AES_128_GCM_SHA256"},
+		},
+		{
+			name: "a kind of certificate, RSA key exchange only", server: "s_server -cipher AES128-GCM-SHA256", config: "certificate_types: [rsa]",
+			serve: "s_server -cipher AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256", step: failure.Handshake, typ: failure.CipherMismatch,
+			texts: []string{"With certificate_types, the collector does not support TLS_RSA_WITH_AES_128_GCM_SHA256"},
+		},
+		{
+			name: "a kind of certificate, CBC with SHA-256 only", server: "s_server -cipher ECDHE-RSA-AES128-SHA256", config: "certificate_types: [rsa]",
+			serve: "s_server -cipher ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES128-GCM-SHA256", step: failure.Handshake, typ: failure.CipherMismatch,
+			texts: []string{"TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256"},
+			set:   "tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256], include_insecure_cipher_suites: true}",
+		},
+		{
+			name: "a kind of certificate, X448 only", server: "s_server -cipher ECDHE -groups X448", config: "certificate_types: [rsa]",
+			serve: "s_server -cipher ECDHE -groups X448:X25519", step: failure.Handshake, typ: failure.GroupMismatch,
+			texts: []string{"it chose the group x448", "Enable the group X25519 or P-256 on the server."},
+		},
+		{
+			name: "a kind of certificate, TLS 1.0 only", server: "s_server -tls1 -cipher ALL:@SECLEVEL=0", config: "certificate_types: [rsa]", serve: "s_server",
+			step: failure.Handshake, typ: failure.ProtocolMismatch,
+			texts: []string{"speaks only TLS 1.0 with clients that accept only an RSA certificate.", "Enable TLS 1.2 on the server."},
+			set:   `tls: {min_version: "1.0", max_version: "1.0"}`,
+		},
+		{
+			name: "a kind of certificate, unknown name", server: "haproxy", port: 1, config: "{certificate_types: [rsa], tls: {server_name_override: zzz.test}}",
+			set: "tls: {server_name_override: b.test}", step: failure.Handshake, typ: failure.UnrecognizedName, texts: []string{"server_name_override"},
 		},
 		{
 			name: "RSA key of 512 bits", server: "s_server -tls1_2 -cert rsa-512.pem -key rsa-512.key" + weak, serve: "s_server -tls1_2",

@@ -8,9 +8,9 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/otel-tlscheck/otelcol-tlscheck/internal/certs"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/clienthello"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/failure"
 	"github.com/otel-tlscheck/otelcol-tlscheck/internal/target"
@@ -62,11 +62,9 @@ func (r *run) explainFailure(ctx context.Context) {
 }
 
 // shouldExplain reports whether further handshakes could show why this one failed. A server that has sent its certificate
-// has accepted the version, the cipher suites and the name. If a certificate type was requested, the server most likely has
-// no certificate of that type.
+// has accepted the version, the cipher suites and the name.
 func (r *run) shouldExplain() bool {
-	return r.Target.Explain == target.ExplainOnChange && r.Handshake != nil && r.Handshake.Leaf() == nil &&
-		(r.Target.CertificateType == "" || r.Failure.Type == failure.Type(certs.Malformed))
+	return r.Target.Explain == target.ExplainOnChange && r.Handshake != nil && r.Handshake.Leaf() == nil
 }
 
 // tryVariants makes up to four connections. The first makes the same handshake as the one that failed. The others ask the
@@ -131,10 +129,16 @@ func (r *run) asked() failure.Asked {
 	cfg.InsecureSkipVerify = true
 	cfg.ServerName = r.Target.ServerName()
 	cfg.MinVersion, cfg.MaxVersion = r.Handshake.MinVersion, r.Handshake.MaxVersion
-	a := failure.Asked{Offered: offerOf(cfg)}
+	a := failure.Asked{Offered: offerOf(cfg), CertificateType: r.Target.CertificateType}
 	cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS13
 	a.Offered.Groups = offerOf(cfg).Groups // some are only for TLS 1.3, and no setting keeps them back
 	cfg.CipherSuites, cfg.CurvePreferences = everySuite(), nil
+	if a.CertificateType != "" {
+		cfg.MaxVersion = tls.VersionTLS12
+		cfg.CipherSuites = slices.DeleteFunc(cfg.CipherSuites, func(id uint16) bool {
+			return !strings.HasPrefix(tls.CipherSuiteName(id), "TLS_ECDHE_"+strings.ToUpper(a.CertificateType)+"_")
+		})
+	}
 	a.Possible = offerOf(cfg)
 	return a
 }

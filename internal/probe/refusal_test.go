@@ -2,11 +2,13 @@ package probe
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -256,6 +258,123 @@ func TestCertificatesThatAreTooLarge(t *testing.T) {
 
 			config.Certificates[0].Certificate = list[:1]
 			assert.Nil(t, probeOnce(t, tt).Failure)
+		})
+	}
+}
+
+func TestHelloRetryRequest(t *testing.T) {
+	random := sha256.Sum256([]byte("HelloRetryRequest")) // RFC 8446, section 4.1.3
+	retry := slices.Concat([]byte{22, 3, 3, 0, 60, 2, 0, 0, 56, 3, 3}, random[:],
+		[]byte{0, 0x13, 1, 0, 0, 16, 0, 43, 0, 2, 3, 4, 0, 44, 0, 6, 0, 4, 'c', 'o', 'o', 'k'}) // a cookie, and any group
+	var connections atomic.Int32
+	s := tlsfarm.Serve(func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 1<<14))
+		if connections.Add(1) > 2 {
+			_, _ = conn.Write(retry)
+		} else {
+			_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 40})
+		}
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	t.Cleanup(s.Close)
+	tt := newTarget(t, s.Endpoint())
+	tt.Explain = target.ExplainOnChange
+	o := probeOnce(t, tt)
+	require.NotNil(t, o.Failure)
+	assert.Equal(t, failure.HandshakeFailure, o.Failure.Type)
+	assert.Contains(t, o.Failure.Cause, "answered a ClientHello of another kind with a HelloRetryRequest. What it would do next is not known.")
+}
+
+// A HelloRetryRequest is no sign that the server accepts a ClientHello.
+func TestHybridGroupAndSignature(t *testing.T) {
+	sha1 := root.Issue("sha1", tlsfarm.Key(tlsfarm.RSAKey(2048)))
+	sha1.SupportedSignatureAlgorithms = []tls.SignatureScheme{tls.PKCS1WithSHA1}
+	for _, group := range []tls.CurveID{tls.SecP256r1MLKEM768, tls.SecP384r1MLKEM1024} {
+		t.Run(group.String(), func(t *testing.T) {
+			config := &tls.Config{Certificates: []tls.Certificate{sha1}, CurvePreferences: []tls.CurveID{group}}
+			tt, _ := serveCounting(t, config)
+			o := probeOnce(t, tt)
+			require.NotNil(t, o.Failure)
+			assert.Equal(t, failure.HandshakeFailure, o.Failure.Type)
+			assert.NotContains(t, o.Failure.Cause, "not refused")
+			assert.Contains(t, o.Failure.Cause, "so it most likely has no certificate, or none that its cipher suites and signature algorithms allow.")
+			assert.Contains(t, o.Failure.Fix, "with cipher suites and signature algorithms for that kind of key")
+
+			config.Certificates[0].SupportedSignatureAlgorithms = nil
+			assert.Nil(t, probeOnce(t, tt).Failure)
+		})
+	}
+}
+
+// A server with a certificate of the type that the target demands is not told to get one.
+func TestCertificateType(t *testing.T) {
+	rsa, ecdsa := root.Issue("typed", tlsfarm.Key(tlsfarm.RSAKey(2048))), root.Issue("typed")
+	for name, c := range map[string]struct {
+		server     *tls.Config
+		cert, more tls.Certificate
+		typ        failure.Type
+		cause, fix string
+		tries      int
+	}{
+		"another certificate": {
+			server: &tls.Config{}, cert: ecdsa, typ: failure.CipherMismatch, tries: 3,
+			cause: "refuses clients that accept only an RSA certificate. A client that accepts any certificate is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, X25519MLKEM768, ecdsa_secp256r1_sha256, and has a key of the kind EC P-256.",
+			fix:   "Configure an RSA certificate for localhost on the server, and enable TLS 1.2 with ECDHE suites for it: only in TLS 1.2 can the collector ask for one type of certificate. Or remove rsa from certificate_types.",
+		},
+		"TLS 1.3 only": {
+			server: &tls.Config{MinVersion: tls.VersionTLS13}, cert: rsa, typ: failure.ProtocolMismatch, tries: 3,
+			cause: "uses its RSA certificate only in TLS 1.3. The collector can ask for one type of certificate only in TLS 1.2.",
+			fix:   "Enable TLS 1.2 on the server, with ECDHE suites for an RSA certificate, or remove rsa from certificate_types.",
+		},
+		"TLS 1.3 only, with another certificate too": {
+			server: &tls.Config{MinVersion: tls.VersionTLS13}, cert: ecdsa, more: rsa, typ: failure.ProtocolMismatch, tries: 3,
+			cause: "uses its RSA certificate only in TLS 1.3.", fix: "Enable TLS 1.2 on the server, with ECDHE suites for an RSA certificate",
+		},
+		"a suite that could be set": {
+			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA}}, cert: rsa,
+			typ: failure.CipherMismatch, tries: 3,
+			cause: "supports none of the offered cipher suites. When every suite for an RSA certificate was offered, it chose TLS_ECDHE_RSA_WITH_RC4_128_SHA.",
+			fix:   "To probe it as it is, set tls cipher_suites: [TLS_ECDHE_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true.",
+		},
+		"a suite with which no type can be demanded": {
+			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, cert: rsa,
+			typ: failure.CipherMismatch, tries: 3,
+			cause: "When every suite for an RSA certificate was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.",
+			fix:   "With certificate_types, the collector does not support TLS_RSA_WITH_AES_128_GCM_SHA256, other clients may.",
+		},
+		"a rule about the ClientHello": {
+			server: &tls.Config{GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
+				if len(info.CipherSuites) < 10 {
+					return &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, Certificates: []tls.Certificate{rsa}}, nil
+				}
+				return nil, nil
+			}}, cert: rsa, typ: failure.HandshakeFailure, tries: 4,
+			cause: "refused the handshake. A ClientHello of another kind is not refused: the server chose TLS 1.2 and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+			fix:   "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello.",
+		},
+		"no suite for its certificate": {
+			server: &tls.Config{CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, MaxVersion: tls.VersionTLS12}, cert: rsa,
+			typ: failure.HandshakeFailure, tries: 4,
+			cause: "so it most likely has no certificate, or none that its cipher suites and signature algorithms allow", fix: "Configure a certificate and its key for localhost",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.server.Certificates = []tls.Certificate{c.cert}
+			if c.more.Certificate != nil {
+				c.server.Certificates = append(c.server.Certificates, c.more)
+			}
+			tt, _ := serveCounting(t, c.server)
+			block := clienttls.NewBlocks(time.Hour, zap.NewNop()).Get("", &clienttls.Config{})
+			tt.CertificateType, tt.TLS = "rsa", block.With(clienttls.NewOffer(nil, "rsa")).Config.Clone()
+			tt.TLS.RootCAs = root.Pool()
+			o := probeOnce(t, tt)
+			require.NotNil(t, o.Failure)
+			assert.Equal(t, c.typ, o.Failure.Type, o.Failure.Cause)
+			assert.Contains(t, o.Failure.Cause, c.cause)
+			assert.Contains(t, o.Failure.Fix, c.fix)
+			assert.Len(t, o.Explanation.Tries, c.tries)
+			t.Log(o.Explanation.Tries)
 		})
 	}
 }
