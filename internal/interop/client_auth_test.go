@@ -30,7 +30,7 @@ var clientProblems = map[string]struct {
 	"old-ca":      {failure.ClientCertExpired, []string{`The CA certificate "Old Issuer" in cert_file expired on`, "Replace that CA certificate"}},
 	"near":        {failure.NearExpiry, nil},
 	// These depend on the list of CAs that the server sends.
-	"stranger": {failure.UnknownCA, []string{`does not include "Strangers"`, `or add "Strangers" to the client CAs of the server`}},
+	"stranger": {failure.UnknownCA, []string{`does not include "Strangers"`, `or add "Strangers", and the CAs above it up to their root, to the client CAs of the server`}},
 	"lone":     {failure.UnknownCA, []string{`cert_file does not have the certificate of "Client Issuer"`, "add its certificate to the end of cert_file"}},
 }
 

@@ -44,6 +44,7 @@ var (
 	//	clients issuer                  the root that servers trust for client certificates, and their issuer
 	//	client client-ed25519 client-rsa  client certificates
 	//	stranger expired revoked        client certificates that servers refuse
+	//	foreign                         another one, without its intermediate; foreign-cas are its CAs
 	//	server-only early weak old-ca   more of them: not yet valid, RSA with 1024 bits, from a CA that has expired
 	//	client-rsa-768 client-p224      client certificates with keys that are too short, or on a curve that TLS 1.3 does not have
 	//	client-critical any-usage       with an unknown critical extension, for anyExtendedKeyUsage only
@@ -158,6 +159,11 @@ func writePKI(dir string) (err error) {
 	namesake.Certificate.SubjectKeyId = nil
 	issue(namesake, "by-namesake", "ecdsa")
 	clientCerts["stranger"] = issue(tlsfarm.NewAuthority("Strangers"), "stranger", "ecdsa")
+	foreignRoot := tlsfarm.NewAuthority("Foreign Root")
+	foreignIssuer := foreignRoot.Intermediate("Foreign Issuer")
+	foreign := issue(foreignIssuer, "foreign", "ecdsa")
+	writePEM("foreign.pem", "CERTIFICATE", foreign.Certificate[0]) // without its intermediate
+	write("foreign-cas.pem", slices.Concat(foreignIssuer.PEM(), foreignRoot.PEM()))
 
 	writeChains(root)
 

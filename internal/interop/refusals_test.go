@@ -668,6 +668,12 @@ func clientCertificateRefusals() []row {
 		{name: "OpenSSL, client certificate of another CA", server: openSSL, config: with("stranger"), typ: failure.UnknownCA, texts: []string{clients, "stranger"}},
 		{name: "GnuTLS, client certificate of another CA", server: gnutls, config: with("stranger"), typ: failure.UnknownCA, texts: []string{clients, "stranger"}},
 		{name: "NSS, client certificate of another CA", server: nss, config: with("stranger"), typ: failure.UnknownCA, texts: []string{clients, "stranger"}},
+		{
+			name: "OpenSSL, client certificate of another CA, which the server then trusts", server: openSSL, config: with("foreign"),
+			serve: "s_server -Verify 3 -verify_return_error -CAfile foreign-cas.pem",
+			typ:   failure.UnknownCA, texts: []string{`or add "Foreign Issuer", and the CAs above it up to their root, to the client CAs of the server`},
+		},
+		{name: "GnuTLS, revoked client certificate", server: gnutls + " --x509crlfile crl.pem", config: with("revoked"), typ: failure.AccessDenied, texts: []string{"list of revoked certificates (CRL)"}},
 		{name: "OpenSSL, client certificate without its intermediate", server: openSSL, config: with("lone"), typ: failure.UnknownCA, texts: []string{"Client Issuer", "intermediate"}, set: with("completed")},
 		{name: "GnuTLS, client certificate without its intermediate", server: gnutls, config: with("lone"), typ: failure.UnknownCA, texts: []string{"Client Issuer", "intermediate"}, set: with("completed")},
 		{name: "OpenSSL, expired client certificate", server: openSSL, config: with("expired"), typ: failure.ClientCertExpired, texts: []string{"Renew"}},

@@ -166,7 +166,7 @@ func sign(template *x509.Certificate, issuer *Authority, edits []Edit) (*x509.Ce
 func Unreadable(c tls.Certificate) []byte {
 	der := bytes.Clone(c.Certificate[0])
 	serial := bytes.Index(der, []byte{0xa0, 3, 2, 1, 2, 2}) + 7 // after the version
-	der[serial] = 0x80 | der[serial]&0x3f // never 0xff, which DER does not allow before a negative byte
+	der[serial] = 0x80 | der[serial]&0x3f                       // never 0xff, which DER does not allow before a negative byte
 	return pemBlock("CERTIFICATE", der)
 }
 
