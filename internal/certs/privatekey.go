@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"slices"
 	"strings"
 
@@ -231,9 +230,6 @@ func parseKey(element []byte) (*comparedKey, *KeyError) {
 			unknown = "it is a key of the kind DSA"
 		}
 	}
-	if err == nil {
-		defer forget(key)
-	}
 	signer, ok := key.(interface{ Public() crypto.PublicKey })
 	switch {
 	case err == nil && ok:
@@ -268,26 +264,6 @@ func curveProblem(parameters cryptobyte.String) string {
 		return ""
 	}
 	return "it is on " + unknownCurve(kind)
-}
-
-// forget clears the secret numbers of a key that crypto/x509 has parsed. It cannot reach the copies that Go's cryptography
-// keeps for itself. The garbage collector frees these.
-func forget(key any) {
-	clearAll := func(numbers ...*big.Int) {
-		for _, n := range numbers {
-			if n != nil {
-				clear(n.Bits())
-			}
-		}
-	}
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		clearAll(append(k.Primes, k.D, k.Precomputed.Dp, k.Precomputed.Dq, k.Precomputed.Qinv)...)
-	case *ecdsa.PrivateKey:
-		clearAll(k.D)
-	case ed25519.PrivateKey:
-		clear(k)
-	}
 }
 
 func newComparedKey(key crypto.PublicKey, isPSS bool) *comparedKey {

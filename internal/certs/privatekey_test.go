@@ -12,7 +12,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -280,21 +279,6 @@ func TestKeyFileIsCleared(t *testing.T) {
 		_, _ = parseKeyFile(data)
 		assert.Equal(t, make([]byte, len(data)), data)
 	}
-}
-
-func TestSecretNumbersAreCleared(t *testing.T) {
-	rsaKey, ecKey := must(rsa.GenerateKey(rand.Reader, 2048)), must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	_, edKey, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	secrets := [][]big.Word{rsaKey.D.Bits(), rsaKey.Primes[0].Bits(), rsaKey.Primes[1].Bits(), rsaKey.Precomputed.Dp.Bits(), rsaKey.Precomputed.Dq.Bits(), rsaKey.Precomputed.Qinv.Bits(), ecKey.D.Bits()}
-	forget(rsaKey)
-	forget(ecKey)
-	forget(edKey)
-	for i, s := range secrets {
-		assert.NotEmpty(t, s)
-		assert.Equal(t, make([]big.Word, len(s)), s, i)
-	}
-	assert.Equal(t, make(ed25519.PrivateKey, ed25519.PrivateKeySize), edKey)
 }
 
 // TestKeysAreCheap checks the largest key that is read.
