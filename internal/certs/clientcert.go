@@ -184,8 +184,8 @@ func issuedByOneOf(path []*x509.Certificate, names [][]byte) bool {
 	return slices.ContainsFunc(names, func(name []byte) bool { return slices.Contains(issuers, foldName(name)) })
 }
 
-// foldName returns a string that is the same for two DER names that differ only in case, white space and string types. If
-// der is not a name, it returns der as it is.
+// foldName returns a string that is the same for two DER names that differ only in case, white space and string types that
+// encode ASCII alike, as UTF8String and PrintableString do. If der is not a name, it returns der as it is.
 func foldName(der []byte) string {
 	var b strings.Builder
 	var name, rdn, attribute cryptobyte.String

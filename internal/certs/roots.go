@@ -34,7 +34,7 @@ type UnusableRoot struct {
 	KeySupported bool
 	// Constraints reports whether it is the name constraints that crypto/x509 cannot read.
 	Constraints bool
-	Err         error // the error of crypto/x509
+	Err         error // why it cannot be read, in words
 
 	// ca has what can be read of the certificate: its subject, key identifier and key. The key is nil if Go has none of its
 	// kind.
@@ -117,20 +117,20 @@ func (r *Roots) parseBlock(data []byte, decoded map[string]bool) (*x509.Certific
 	if err == nil {
 		return c, nil
 	}
-	err = cleanError(err)
 	loose, ok := parseLoosely(block.Bytes)
 	if !ok {
-		return nil, err
+		return nil, cleanError(err)
 	}
+	why := errors.New(text.Clean(loose.why(err), maxWhy))
 	u := &UnusableRoot{
 		Name: loose.subject(), Key: loose.keyKind(), KeySupported: slices.Contains(supportedKeys, loose.keyKind()),
-		Constraints: aboutNameConstraints(err), Err: err, ca: loose.asIssuer(),
+		Constraints: aboutNameConstraints(err), Err: why, ca: loose.asIssuer(),
 	}
 	if r.unusable == nil {
 		r.unusable = make(map[string][]*UnusableRoot)
 	}
 	r.unusable[string(u.ca.RawSubject)] = append(r.unusable[string(u.ca.RawSubject)], u)
-	return nil, fmt.Errorf("%w (%s, key of the kind %s)", err, namedInLog(u.Name), u.Key)
+	return nil, fmt.Errorf("%w (%s, key of the kind %s)", why, namedInLog(u.Name), u.Key)
 }
 
 // aboutNameConstraints reports whether an error of x509.ParseCertificate is about name constraints. There is only its text.

@@ -49,8 +49,8 @@ type Reason struct {
 
 // Verdict is the result of verifying a chain.
 type Verdict struct {
-	// Chain goes from the leaf towards a root. Of several, it is the one that is nearest to a valid one: rather one to a
-	// trusted root than another, then the one with the fewest faults and, among those, the one that expires last.
+	// Chain goes from the leaf towards a root. Of several, it is the one that is nearest to a valid one: one to a trusted
+	// root comes first, then the one with the fewest faults and, among those, the one that expires last.
 	Chain []*x509.Certificate
 	// Rooted reports whether Chain ends in a trusted root. It may still be invalid, even because of its signatures.
 	Rooted bool

@@ -78,7 +78,7 @@ func TestDroppedCACertificatesAreLogged(t *testing.T) {
 	third := 1 + strings.Count(string(good)+string(pem[:strings.LastIndex(string(pem), "-----BEGIN")]), "\n")
 	assert.Equal(t, fmt.Sprintf("Some CA certificates in %q cannot be used, and chains under them are invalid.", path), lines[0].Message)
 	assert.Equal(t, map[string]any{"dropped": []any{
-		fmt.Sprintf(`PEM block 3 at line %d cannot be read: x509: unsupported elliptic curve (subject "Brainpool Root", key of the kind EC brainpoolP256r1)`, third),
+		fmt.Sprintf(`PEM block 3 at line %d cannot be read: its key is on a curve that Go does not have (brainpoolP256r1) (subject "Brainpool Root", key of the kind EC brainpoolP256r1)`, third),
 	}}, lines[0].ContextMap())
 
 	block := blocks.Get("key", &c)
@@ -121,7 +121,7 @@ func TestCAFileOfWhichNothingCanBeUsed(t *testing.T) {
 	require.NoError(t, err)
 	text := string(pem[strings.LastIndex(string(pem), "-----BEGIN"):])
 	for content, want := range map[string]string{
-		text:            `ca_pem: has no certificate that can be used: PEM block 1 at line 1 cannot be read: x509: unsupported elliptic curve (subject "Brainpool Root", key of the kind EC brainpoolP256r1)`,
+		text:            `ca_pem: has no certificate that can be used: PEM block 1 at line 1 cannot be read: its key is on a curve that Go does not have (brainpoolP256r1) (subject "Brainpool Root", key of the kind EC brainpoolP256r1)`,
 		text[:100]:      "ca_pem: has no certificate that can be used: PEM block 1 at line 1 cannot be read: it is malformed",
 		"no PEM at all": "ca_pem: has no valid certificate; it must have PEM blocks of type CERTIFICATE",
 	} {

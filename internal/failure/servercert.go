@@ -196,7 +196,7 @@ func whoseKeyID(id []byte) string {
 	return ", whose subject key identifier is " + certs.KeyID(id)
 }
 
-// issuerOfLeaf returns the cause if the server did not send the certificate of its own one's issuer.
+// issuerOfLeaf returns the cause if the server did not send the certificate of the CA that issued its own.
 func issuerOfLeaf(e *Evidence) string {
 	issuer := apposed("its issuer", e.Verdict.Chain[0])
 	sent, own := len(e.Verdict.Presented), 0
@@ -419,7 +419,7 @@ func malformedCertificate(f *Failure, e *Evidence) (cause, fix string) {
 	case errors.As(primary.Err, new(*certs.Unexplained)):
 		return unexplained(e)
 	case errors.Is(primary.Err, certs.ErrNameEncoding):
-		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but the string types of its name are others there than in the certificate that it issued. The collector compares names byte by byte, other clients may not.", atFault(e), issuerOf(primary.Cert)),
+		return fmt.Sprintf("%s was issued by %s. The CA's certificate is in ca_file, but its name has other string types there than in the certificate that it issued. The collector compares names byte by byte, other clients may not.", atFault(e), issuerOf(primary.Cert)),
 			"Reissue the CA's certificate with the same key, and with its name encoded as in the certificates that it issues, and replace it in ca_file."
 	case errors.Is(primary.Err, x509.ErrUnsupportedAlgorithm):
 		cause = fmt.Sprintf("%s has a signature of a kind that the collector cannot check (%v). Other clients may be able to.", atFault(e), primary.Err)
