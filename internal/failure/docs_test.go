@@ -283,6 +283,7 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":                                                   behaves,
 		"could not read what the collector sent in the handshake":                                       unread,
+		"this failure comes and goes":                                                                   comesAndGoes([]Try{{Same: true}}),
 		"speaks only TLS 1.0":                                                                           refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
 		"refuses clients that also offer TLS 1.3":                                                       refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),
 		"uses its RSA certificate only in TLS 1.3":                                                      only13.Cause,

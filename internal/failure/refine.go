@@ -18,9 +18,10 @@ import (
 func (f *Failure) Refine(asked *Asked, tries []Try, endpoint, serverName string) {
 	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // it is added again at the end
 	was := f.Type
+	unsteady := comesAndGoes(tries)
 	switch {
-	case tries[0].Err == nil: // the same handshake
-		f.Cause += " The same handshake succeeded when it was tried again immediately, so this failure comes and goes."
+	case unsteady != "":
+		f.Cause += unsteady
 		f.Fix = "Look for one bad server behind a load balancer, a restart, or a limit on connections. " + f.Fix
 	case f.Type == Type(certs.Malformed):
 		f.refineUnreadable(tries, endpoint)
@@ -36,7 +37,7 @@ func (f *Failure) Refine(asked *Asked, tries []Try, endpoint, serverName string)
 func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName string) {
 	var worked []Try
 	for _, t := range tries {
-		if t.Err == nil {
+		if t.Err == nil && !t.repeated {
 			worked = append(worked, t)
 		}
 	}
@@ -54,12 +55,16 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 	case first.WithoutSNI:
 		f.Type = UnrecognizedName
 		f.Cause = fmt.Sprintf("%s refuses the name %s.", endpoint, serverName)
+		f.Fix = serveName(serverName)
+		if len(tries) == maxTries && !tries[maxTries-1].repeated && missingIn(&asked.Offered, first.Choice).none() {
+			f.Cause = fmt.Sprintf("%s refused each client that sent the name %s, and not the one that sent none.", endpoint, serverName)
+			f.Fix += " If it serves this name, look for one bad server behind a load balancer."
+		}
 		if first.Choice.Leaf != "" {
 			f.Cause += fmt.Sprintf(" A client that sends no name gets the certificate of %s.", quoted(first.Choice.Leaf))
 		} else if !first.Choice.Retry {
 			f.Cause += " A client that sends no name is not refused."
 		}
-		f.Fix = serveName(serverName)
 	case inRange < 0 && !asked.demanded(first.Choice):
 		f.lacksCertificate(&first)
 	case inRange < 0:
@@ -181,7 +186,7 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 			versionName(first.Choice.Version), clienthello.SuiteName(first.Choice.Suite))
 		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(first)
 		return
-	case missing.none() && (!needsAlgorithm || shown.Choice.Retry):
+	case missing.none() && (!needsAlgorithm || shown.Choice.Retry || shown.Choice.Scheme != 0): // it signs as it was asked to
 		f.acceptsAnother(asked, shown.Choice, endpoint)
 		return
 	}

@@ -28,6 +28,7 @@ type Try struct {
 	suites, groups, schemes extent
 	certificateType         string // the only one that suites and schemes allow; empty if they allow any
 	WithoutSNI              bool   // sends no server name
+	repeated                bool   // was made before: does it have the same result?
 
 	Err    error   // nil if it worked
 	Choice *Choice // nil if the server chose nothing
@@ -161,6 +162,9 @@ func (t Try) String() string {
 	if t.WithoutSNI {
 		what += " without SNI"
 	}
+	if t.repeated && !t.Same {
+		what += ", once more"
+	}
 	number, alerted := alertOf(t.Err)
 	switch {
 	case t.Err == nil && t.Same:
@@ -241,10 +245,14 @@ func NextTry(t Type, asked *Asked, tries []Try) *Try {
 	case len(tries) == 1 && (t == UnrecognizedName || t == ServerInternalError) && o.ServerName != "":
 		again.WithoutSNI = true
 		next = again
-	case slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI && t.Err == nil }), asked.acceptsAny(tries) != nil:
+	case tries[len(tries)-1].repeated, asked.acceptsAny(tries) != nil:
 		return nil
+	case slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI && t.Err == nil }):
+		next = repeat(asked, tries)
 	case lastEverything(asked, tries) >= 0:
-		next = narrow(asked, tries)
+		if next = narrow(asked, tries); next == nil || slices.ContainsFunc(tries, next.like) {
+			next = repeat(asked, tries)
+		}
 	default:
 		next = widen(asked, tries)
 	}
@@ -273,6 +281,43 @@ func lastEverything(asked *Asked, tries []Try) int {
 		}
 	}
 	return -1
+}
+
+// repeat returns a try that was made before, or nil if the tries do not depend on it. Behind a load balancer, a server that
+// refuses one ClientHello and not another need not be the same server.
+func repeat(asked *Asked, tries []Try) *Try {
+	i := slices.IndexFunc(tries, func(t Try) bool { return t.Err == nil })
+	missing := missingIn(&asked.Offered, tries[i].Choice)
+	t := tries[i]
+	switch {
+	case missing.version:
+		return nil
+	case missing.none() && tries[len(tries)-1].Err == nil && len(tries) > i+1: // nothing that differs was refused
+		t = tries[0]
+	}
+	t.Err, t.Choice, t.repeated = nil, nil, true
+	return &t
+}
+
+// comesAndGoes returns a sentence, with a space before it, if two equal handshakes had different results. It is empty if
+// there were none.
+func comesAndGoes(tries []Try) string {
+	last := tries[len(tries)-1]
+	switch {
+	case tries[0].Err == nil:
+		return " The same handshake succeeded when it was tried again immediately, so this failure comes and goes."
+	case last.repeated && last.Same && last.Err == nil:
+		return " The same handshake failed when it was tried again, and succeeded after that, so this failure comes and goes."
+	case last.repeated && !last.Same && refused(last.Err):
+		return " Of two equal ClientHellos, it refused one and not the other, so this failure comes and goes."
+	}
+	return ""
+}
+
+// refused reports whether a server ended a handshake, with an alert or without.
+func refused(err error) bool {
+	_, alerted := alertOf(err)
+	return alerted || err != nil && !timedOut(err) && disconnected(err)
 }
 
 // widen returns the next try while none has worked.
@@ -353,6 +398,6 @@ func narrow(asked *Asked, tries []Try) *Try {
 
 // like reports whether t offers the same as u.
 func (t *Try) like(u Try) bool {
-	return t.Same == u.Same && t.MinVersion == u.MinVersion && t.MaxVersion == u.MaxVersion && t.suites == u.suites &&
+	return t.Same == u.Same && t.repeated == u.repeated && t.MinVersion == u.MinVersion && t.MaxVersion == u.MaxVersion && t.suites == u.suites &&
 		t.groups == u.groups && t.schemes == u.schemes && t.certificateType == u.certificateType && t.WithoutSNI == u.WithoutSNI
 }

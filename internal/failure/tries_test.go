@@ -38,6 +38,7 @@ type rules struct {
 	retries                  bool   // sends a HelloRetryRequest before it looks at the schemes
 	without13                bool   // refuses clients that offer TLS 1.3
 	name                     string // the only one that it refuses
+	pool                     string // of each connection in turn, whether it reaches a server (+) or one that refuses anything (-)
 }
 
 func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
@@ -81,7 +82,14 @@ func explained(t *testing.T, typ Type, highest uint16, r *rules) (*Failure, []Tr
 		if next == nil {
 			break
 		}
-		if next.Same {
+		bad, good := false, false
+		if r.pool != "" {
+			good = r.pool[(len(tries)+1)%len(r.pool)] == '+' // the failed handshake was the first
+			bad = !good
+		}
+		if next.Same && good {
+			next.Choice = &Choice{}
+		} else if next.Same || bad {
 			next.Err = &AlertError{Number: 40, Err: errors.New("handshake failure")}
 		} else {
 			next.Choice, next.Err = r.answer(next.Offer(a))
@@ -221,6 +229,46 @@ func TestTriesFindTheCause(t *testing.T) {
 			HandshakeFailure,
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}},
 			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello.", 0,
+		},
+		"a load balancer with two bad servers of three": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, scheme: 0x0804, pool: "--+"},
+			HandshakeFailure, "Of two equal ClientHellos, it refused one and not the other, so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"a load balancer with three bad servers of four": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13, gcm}, groups: []uint16{x25519}, pool: "---+"},
+			HandshakeFailure, "Of two equal ClientHellos, it refused one and not the other, so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"a load balancer with four bad servers of five": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, pool: "----+"},
+			UnrecognizedName, "refused each client that sent the name api.example, and not the one that sent none.", "If it serves this name, look for one bad server behind a load balancer.", 0,
+		},
+		"a load balancer with bad servers, of which two were not met": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, pool: "--+++"},
+			HandshakeFailure, "The same handshake failed when it was tried again, and succeeded after that, so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"a load balancer with bad servers, which prefers another suite": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, gcm}, pool: "--+"},
+			HandshakeFailure, "so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"an internal error of some servers": {
+			ServerInternalError,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, pool: "--+"},
+			ServerInternalError, "so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"no TLS 1.3, whatever the server": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm}, groups: []uint16{x25519}, without13: true},
+			ProtocolMismatch, "refuses clients that also offer TLS 1.3.", "Update the server", 0,
+		},
+		"a signature that it has, and refuses": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, scheme: 0x0804, needs: 0x0201},
+			HandshakeFailure, "A ClientHello of another kind is not refused", "Look for a rule on the server", 0,
 		},
 		"everything": {
 			HandshakeFailure, rules{}, HandshakeFailure, "so it most likely has no certificate, or none that its cipher suites and signature algorithms allow.", "Configure a certificate and its key for api.example on the server, with cipher suites and signature algorithms for that kind of key.", 0,

@@ -333,13 +333,13 @@ func TestCertificateType(t *testing.T) {
 		},
 		"a suite that could be set": {
 			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA}}, cert: rsa,
-			typ: failure.CipherMismatch, tries: 3,
+			typ: failure.CipherMismatch, tries: 4,
 			cause: "supports none of the offered cipher suites. When every suite for an RSA certificate was offered, it chose TLS_ECDHE_RSA_WITH_RC4_128_SHA.",
 			fix:   "To probe it as it is, set tls cipher_suites: [TLS_ECDHE_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true.",
 		},
 		"a suite with which no type can be demanded": {
 			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, cert: rsa,
-			typ: failure.CipherMismatch, tries: 3,
+			typ: failure.CipherMismatch, tries: 4,
 			cause: "When every suite for an RSA certificate was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.",
 			fix:   "With certificate_types, the collector does not support TLS_RSA_WITH_AES_128_GCM_SHA256, other clients may.",
 		},
