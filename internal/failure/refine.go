@@ -155,8 +155,7 @@ func (a *Asked) lacks(c *Choice, missing gap) (all []lack) {
 		all = append(all, lack{CipherMismatch, "cipher suites", "suite" + forCertificate(a.CertificateType), suite, suite, suiteFix(c)})
 	}
 	if missing.group {
-		group := clienthello.GroupName(c.Group)
-		all = append(all, lack{GroupMismatch, "key exchange groups", "group", "the group " + group, group, "Enable the group X25519 or P-256 on the server."})
+		all = append(all, a.lackOfGroup(c))
 	}
 	if missing.signature || missing.none() {
 		l := lack{typ: SignatureMismatch, offered: "signature algorithms", every: "algorithm"}
@@ -166,12 +165,56 @@ func (a *Asked) lacks(c *Choice, missing gap) (all []lack) {
 	return all
 }
 
+// lackOfGroup returns the lack of a group, of the curve of the server's key, or of both.
+func (a *Asked) lackOfGroup(c *Choice) lack {
+	l := lack{typ: GroupMismatch, offered: "key exchange groups", every: "group"}
+	names := make([]string, 0, 2)
+	for _, id := range c.groups() {
+		names = append(names, clienthello.GroupName(id))
+	}
+	group, curve := names[0], ""
+	l.chose = "the group " + group
+	if c.Group == 0 {
+		curve = group
+		l.chose = "a key on the curve " + curve
+	} else if len(names) > 1 && !slices.Contains(a.Offered.Groups, c.groups()[1]) {
+		curve = names[1]
+		l.chose += " with a key on the curve " + curve
+	}
+	l.unsupported = group
+	if curve != "" {
+		l.fix = "Use a certificate with an RSA key on the server."
+	}
+	if c.Group != 0 && !slices.Contains(a.Offered.Groups, c.Group) {
+		l.fix = strings.TrimSpace(l.fix + " " + a.groupFix())
+	}
+	return l
+}
+
+// groupFix says which of the offered groups to enable on a server.
+func (a *Asked) groupFix() string {
+	var names []string
+	for id, name := range map[uint16]string{29: "X25519", 23: "P-256"} {
+		if slices.Contains(a.Offered.Groups, id) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 && len(a.Offered.Groups) > 0 {
+		names = []string{clienthello.GroupName(a.Offered.Groups[0])}
+	}
+	slices.Sort(names)
+	slices.Reverse(names) // X25519 is the better one
+	return fmt.Sprintf("Enable the group %s on the server.", strings.Join(names, " or "))
+}
+
 // choseAnother explains a server that supports a version that was offered. The try at index offered everything in such versions.
 func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, endpoint string) {
 	first, shown := worked[index], worked[index]
 	for _, t := range worked[index+1:] {
 		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
-		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Choice).suite {
+		// A curve that its key needs is not the cause if it has another key.
+		anotherKey := t.groups == onlyOffered && missingIn(&asked.Offered, t.Choice).none()
+		if t.MaxVersion == first.MaxVersion && (missingIn(&asked.Offered, first.Choice).suite || anotherKey) {
 			shown = t
 		}
 	}
@@ -353,10 +396,14 @@ func (a *Asked) asItIs(t Try) string {
 	}
 	remove := ""
 	if missing.group {
-		if name := strings.TrimPrefix(tls.CurveID(answer.Group).String(), "Curve"); slices.Contains(target.Curves, name) {
-			set = append(set, fmt.Sprintf("curve_preferences: [%s]", name))
-		} else {
+		var curves []string
+		for _, id := range answer.groups() {
+			curves = append(curves, strings.TrimPrefix(tls.CurveID(id).String(), "Curve"))
+		}
+		if slices.ContainsFunc(curves, func(c string) bool { return !slices.Contains(target.Curves, c) }) {
 			remove = "remove tls curve_preferences"
+		} else {
+			set = append(set, fmt.Sprintf("curve_preferences: [%s]", strings.Join(curves, ", ")))
 		}
 	}
 	switch {

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"crypto/tls"
 	"fmt"
 	"regexp"
 	"slices"
@@ -206,12 +207,25 @@ type gap struct{ version, suite, group, signature bool }
 
 func (g gap) none() bool { return g == gap{} }
 
+// groups returns the group that a server chose and, below TLS 1.3, the curve of its key, which a client must offer as well
+// (RFC 8422, section 5.1).
+func (c *Choice) groups() (all []uint16) {
+	if c.Group != 0 {
+		all = append(all, c.Group)
+	}
+	curve := map[string]uint16{"EC P-256": 23, "EC P-384": 24, "EC P-521": 25}[c.Key]
+	if curve != 0 && curve != c.Group && c.Version < tls.VersionTLS13 {
+		all = append(all, curve)
+	}
+	return all
+}
+
 // missingIn returns what an offer lacks of what the server chose.
 func missingIn(o *clienthello.Offer, a *Choice) gap {
 	g := gap{
 		version: a.Version < o.MinVersion || a.Version > o.MaxVersion,
 		suite:   !slices.Contains(o.Suites, a.Suite),
-		group:   a.Group != 0 && !slices.Contains(o.Groups, a.Group),
+		group:   slices.ContainsFunc(a.groups(), func(id uint16) bool { return !slices.Contains(o.Groups, id) }),
 	}
 	if a.Scheme != 0 {
 		g.signature = !slices.Contains(o.Schemes, a.Scheme)

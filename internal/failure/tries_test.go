@@ -35,6 +35,7 @@ type rules struct {
 	scheme                   uint16 // 0 if it is not seen
 	needs                    uint16 // the scheme that a client must offer; 0 if any
 	key                      string // the kind of its key, which crypto/tls does not support; may be empty
+	curve                    uint16 // of its key, P-256, P-384 or P-521; 0 if it has another key
 	retries                  bool   // sends a HelloRetryRequest before it looks at the schemes
 	without13                bool   // refuses clients that offer TLS 1.3
 	name                     string // the only one that it refuses
@@ -63,6 +64,12 @@ func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
 	}), o.Suites)
 	if a.Suite == tls.TLS_RSA_WITH_AES_128_CBC_SHA { // RSA key exchange has no group
 		a.Group = 0
+	}
+	if r.curve != 0 {
+		a.Key, a.SupportedKey = map[uint16]string{23: "EC P-256", 24: "EC P-384", 25: "EC P-521"}[r.curve], true
+		if a.Version < tls.VersionTLS13 && !slices.Contains(o.Groups, r.curve) {
+			return nil, refusal
+		}
 	}
 	if a.Version == 0 || a.Suite == 0 || r.groups != nil && a.Group == 0 && a.Suite != tls.TLS_RSA_WITH_AES_128_CBC_SHA || r.needs != 0 && !slices.Contains(o.Schemes, r.needs) ||
 		r.without13 && o.MaxVersion == tls.VersionTLS13 || r.name != "" && o.ServerName == r.name {
@@ -268,6 +275,23 @@ func TestTriesFindTheCause(t *testing.T) {
 		"a signature that it has, and refuses": {
 			HandshakeFailure,
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, scheme: 0x0804, needs: 0x0201},
+			HandshakeFailure, "A ClientHello of another kind is not refused", "Look for a rule on the server", 0,
+		},
+		"the curve of its key": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm}, groups: []uint16{x25519}, curve: 25},
+			GroupMismatch, "supports none of the offered key exchange groups. When every group was offered, it chose the group x25519 with a key on the curve secp521r1.",
+			"Use a certificate with an RSA key on the server. To probe it as it is, set tls curve_preferences: [X25519, P521].", 0,
+		},
+		"the curve of its key, and a group": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm}, groups: []uint16{x448}, curve: 25},
+			GroupMismatch, "it chose the group x448 with a key on the curve secp521r1.",
+			"Use a certificate with an RSA key on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
+		},
+		"the curve of its key is no group in TLS 1.3": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, curve: 25},
 			HandshakeFailure, "A ClientHello of another kind is not refused", "Look for a rule on the server", 0,
 		},
 		"everything": {

@@ -350,6 +350,10 @@ func groupRefusals() []row {
 			name: "GnuTLS, P-521 only", server: gnutls + "+GROUP-SECP521R1", config: "tls: {curve_preferences: [X25519, P256]}",
 			set: "tls: {curve_preferences: [P521]}", texts: []string{"P521"},
 		},
+		{
+			name: "curve of the certificate, TLS 1.2", server: "s_server -tls1_2 -cert ecdsa.pem -key ecdsa.key", config: "tls: {curve_preferences: [X25519]}",
+			set: "tls: {curve_preferences: [X25519, P256]}", serve: "s_server -tls1_2", texts: []string{"with a key on the curve secp256r1", "RSA key"},
+		},
 		{name: "Mbed TLS, brainpool only", server: "lighttpd Curves=brainpoolP256r1", serve: "lighttpd", texts: []string{"brainpoolP256r1"}},
 		{
 			name: "Mbed TLS, P-521 only", server: "lighttpd Curves=secp521r1", config: "tls: {curve_preferences: [X25519]}",
