@@ -186,13 +186,13 @@ func (a *Asked) lackOfGroup(c *Choice) lack {
 		l.fix = "Use a certificate with an RSA key on the server."
 	}
 	if c.Group != 0 && !slices.Contains(a.Offered.Groups, c.Group) {
-		l.fix = strings.TrimSpace(l.fix + " " + a.groupFix())
+		l.fix = strings.TrimSpace(l.fix + " " + a.groupFix(c))
 	}
 	return l
 }
 
 // groupFix says which of the offered groups to enable on a server.
-func (a *Asked) groupFix() string {
+func (a *Asked) groupFix(c *Choice) string {
 	var names []string
 	for id, name := range map[uint16]string{29: "X25519", 23: "P-256"} {
 		if slices.Contains(a.Offered.Groups, id) {
@@ -201,6 +201,9 @@ func (a *Asked) groupFix() string {
 	}
 	if len(names) == 0 && len(a.Offered.Groups) > 0 {
 		names = []string{clienthello.GroupName(a.Offered.Groups[0])}
+		if c.Version < tls.VersionTLS13 && strings.Contains(names[0], "MLKEM") { // such groups are only for TLS 1.3
+			return fmt.Sprintf("Enable TLS 1.3 with the group %s on the server.", names[0])
+		}
 	}
 	slices.Sort(names)
 	slices.Reverse(names) // X25519 is the better one

@@ -338,11 +338,11 @@ func groupRefusals() []row {
 		},
 		{
 			name: "no post-quantum group", server: "s_server -tls1_3 -groups X25519:P-256", config: "tls: {curve_preferences: [X25519MLKEM768]}",
-			set: "tls: {curve_preferences: [X25519]}", texts: []string{"X25519"},
+			set: "tls: {curve_preferences: [X25519]}", texts: []string{"Enable the group X25519MLKEM768 on the server."},
 		},
 		{
 			name: "no post-quantum group, TLS 1.2", server: "s_server -tls1_2 -groups X25519:P-256" + ecdhe, config: "tls: {curve_preferences: [X25519MLKEM768]}",
-			set: "tls: {curve_preferences: [X25519]}", texts: []string{"X25519"},
+			set: "tls: {curve_preferences: [X25519]}", texts: []string{"Enable TLS 1.3 with the group X25519MLKEM768 on the server."},
 		},
 		{name: "GnuTLS, ffdhe3072 only", server: gnutls + "+GROUP-FFDHE3072:-VERS-ALL:+VERS-TLS1.3", serve: gnutls + "+GROUP-FFDHE3072:+GROUP-X25519:-VERS-ALL:+VERS-TLS1.3", texts: []string{"ffdhe3072"}},
 		{name: "GnuTLS, X448 only", server: gnutls + "+GROUP-X448", serve: gnutls + "+GROUP-X448:+GROUP-X25519", texts: []string{"x448"}},
