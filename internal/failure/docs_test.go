@@ -279,10 +279,13 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	everything := (&Asked{}).everything(tls.VersionTLS13)
 	everything.Err = refused
 	nothing.Refine(&Asked{}, []Try{{Same: true, Err: refused}, *everything}, "api.example:4317", "api.example")
+	versionless := &Failure{Type: ProtocolMismatch, Reasons: []Type{ProtocolMismatch}}
+	versionless.Refine(&Asked{}, []Try{{Same: true, Err: refused}, *everything}, "api.example:4317", "api.example")
 	unread, _ := malformedHandshake(&Failure{HasAlert: true}, &e)
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":                                                   behaves,
 		"could not read what the collector sent in the handshake":                                       unread,
+		"refuses even a client that offers SSL 3.0 to TLS 1.3":                                          versionless.Cause,
 		"this failure comes and goes":                                                                   comesAndGoes([]Try{{Same: true}}),
 		"speaks only TLS 1.0":                                                                           refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
 		"refuses clients that also offer TLS 1.3":                                                       refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),

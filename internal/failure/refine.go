@@ -42,7 +42,7 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 		}
 	}
 	if len(worked) == 0 {
-		f.nothingWorked(asked, tries, serverName)
+		f.nothingWorked(asked, tries, endpoint, serverName)
 		return
 	}
 	if t := asked.acceptsAny(tries); t != nil {
@@ -314,6 +314,11 @@ func withoutCertificate(suite string) string {
 	return ""
 }
 
+// enableSuite says to enable a suite for this kind of key. The E at the start is left to the caller.
+func enableSuite(key string) string {
+	return fmt.Sprintf("nable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_%s_WITH_AES_128_GCM_SHA256.", key)
+}
+
 // suiteFix says what to enable on a server that supports no suite of the collector's.
 func suiteFix(a *Choice) string {
 	suite := clienthello.SuiteName(a.Suite)
@@ -321,7 +326,7 @@ func suiteFix(a *Choice) string {
 	if strings.Contains(suite, "_ECDSA_") {
 		key = "ECDSA"
 	}
-	enable := fmt.Sprintf("nable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_%s_WITH_AES_128_GCM_SHA256.", key)
+	enable := enableSuite(key)
 	switch {
 	case a.Version == tls.VersionTLS13:
 		return "Enable TLS_AES_128_GCM_SHA256 on the server."
@@ -418,19 +423,39 @@ func (a *Asked) asItIs(t Try) string {
 	return fmt.Sprintf("To probe it as it is, %s, and set tls %s.", remove, strings.Join(set, ", "))
 }
 
-func (f *Failure) nothingWorked(asked *Asked, tries []Try, serverName string) {
+// nothingWorked explains a server that refused all that was tried.
+func (f *Failure) nothingWorked(asked *Asked, tries []Try, endpoint, serverName string) {
+	if f.Type == ProtocolMismatch && asked.CertificateType == "" {
+		f.Cause = endpoint + " refuses the offered TLS versions."
+	}
 	f.Cause += fmt.Sprintf(" Also tried, without success: %s.", join(tries, Try.String, "; "))
-	refused := !slices.ContainsFunc(tries, func(t Try) bool { _, alert := alertOf(t.Err); return !alert })
+	var alerts []uint8
+	for _, t := range tries {
+		if number, ok := alertOf(t.Err); ok {
+			alerts = append(alerts, number)
+		}
+	}
 	everythingTried := slices.ContainsFunc(tries, (&Asked{}).everything(clienthello.TLS13).like)
-	if !refused || !everythingTried {
+	if len(alerts) < len(tries) || !everythingTried {
 		return
 	}
 	if asked.CertificateType != "" && f.Type == CipherMismatch {
 		f.Type = HandshakeFailure // it refuses clients that accept any certificate as well
 	}
-	if f.Type == HandshakeFailure {
+	switch {
+	case f.HasAlert && f.Alert != alerts[0]:
+		f.Cause += fmt.Sprintf(" The same handshake was first refused with alert %d and then with alert %d, as by different servers.", f.Alert, alerts[0])
+		f.Fix = "Look for bad servers behind a load balancer. " + f.Fix
+	case f.Type == HandshakeFailure && slices.Contains(alerts, unknownPSKIdentity):
+		f.Type = CipherMismatch
+		f.Cause += fmt.Sprintf(" With alert %s it refuses clients because of their pre-shared key or their name and password (SRP).", alertName(unknownPSKIdentity))
+		f.Fix = "Configure an RSA certificate on the server, and e" + enableSuite("RSA") + " The collector does not support pre-shared keys and SRP, other clients may."
+	case f.Type == HandshakeFailure && !slices.ContainsFunc(alerts, func(n uint8) bool { return n != handshakeFailureAlert }):
 		f.Cause += " It refuses even a client that offers every TLS version, cipher suite, group and signature algorithm, so it most likely has no certificate, or none that its cipher suites and signature algorithms allow."
 		f.Fix = fmt.Sprintf("Configure a certificate and its key for %s on the server, with cipher suites and signature algorithms for that kind of key. If it has one, check the server's log for rules that refuse this client.", serverName)
+	case f.Type == ProtocolMismatch && asked.CertificateType == "":
+		f.Cause += " It refuses even a client that offers SSL 3.0 to TLS 1.3, so it is not known which versions it speaks."
+		f.Fix = "Check which TLS versions are enabled on the server, and that it has a certificate and cipher suites for them."
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,6 +40,7 @@ type rules struct {
 	retries                  bool   // sends a HelloRetryRequest before it looks at the schemes
 	without13                bool   // refuses clients that offer TLS 1.3
 	name                     string // the only one that it refuses
+	alerts                   string // of each connection in turn, if it refuses anything; separated by spaces
 	pool                     string // of each connection in turn, whether it reaches a server (+) or one that refuses anything (-)
 }
 
@@ -78,6 +80,14 @@ func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
 	return a, nil
 }
 
+// alert returns that of the nth connection.
+func (r *rules) alert(t *testing.T, n int) *AlertError {
+	all := strings.Fields(r.alerts)
+	number, err := strconv.ParseUint(all[n%len(all)], 10, 8)
+	require.NoError(t, err)
+	return &AlertError{Number: uint8(number), Err: errors.New("refused")}
+}
+
 // explained asks the server as a probe does, and returns the failure with what that showed.
 func explained(t *testing.T, typ Type, highest uint16, r *rules) (*Failure, []Try) {
 	t.Helper()
@@ -101,10 +111,16 @@ func explained(t *testing.T, typ Type, highest uint16, r *rules) (*Failure, []Tr
 		} else {
 			next.Choice, next.Err = r.answer(next.Offer(a))
 		}
+		if r.alerts != "" {
+			next.Err = r.alert(t, len(tries)+1)
+		}
 		tries = append(tries, *next)
 		require.LessOrEqual(t, len(tries), 4)
 	}
 	f := &Failure{Type: typ, Reasons: []Type{typ}}
+	if r.alerts != "" {
+		f.HasAlert, f.Alert = true, r.alert(t, 0).Number
+	}
 	f.Refine(a, tries, "api.example:4317", "api.example")
 	assert.Equal(t, []Type{f.Type}, f.Reasons)
 	return f, tries
@@ -294,6 +310,23 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, curve: 25},
 			HandshakeFailure, "A ClientHello of another kind is not refused", "Look for a rule on the server", 0,
 		},
+		"an identity": {
+			HandshakeFailure, rules{alerts: "40 40 115 115 40"},
+			CipherMismatch, "With alert 115, unknown_psk_identity it refuses clients because of their pre-shared key or their name and password (SRP).",
+			"Configure an RSA certificate on the server, and enable an ECDHE suite", 0,
+		},
+		"two alerts in turn": {
+			HandshakeFailure, rules{alerts: "40 80"},
+			HandshakeFailure, "The same handshake was first refused with alert 40 and then with alert 80, as by different servers.", "Look for bad servers behind a load balancer.", 0,
+		},
+		"everything, with several alerts": {
+			HandshakeFailure, rules{alerts: "40 40 80 80 40"},
+			HandshakeFailure, "alert 80, internal_error", "", 0,
+		},
+		"everything, because of the version": {
+			ProtocolMismatch, rules{alerts: "70"},
+			ProtocolMismatch, "refuses the offered TLS versions.", "Check which TLS versions are enabled on the server, and that it has a certificate and cipher suites for them.", 0,
+		},
 		"everything": {
 			HandshakeFailure, rules{}, HandshakeFailure, "so it most likely has no certificate, or none that its cipher suites and signature algorithms allow.", "Configure a certificate and its key for api.example on the server, with cipher suites and signature algorithms for that kind of key.", 0,
 		},
@@ -306,6 +339,10 @@ func TestTriesFindTheCause(t *testing.T) {
 			assert.Contains(t, f.Fix, c.fix)
 			assert.NotRegexp(t, "set tls[ ,]*\\.", f.Fix, "no settings")
 			assert.NotContains(t, f.Fix, "The collector does not support , ")
+			if c.server.alerts != "" {
+				assert.NotContains(t, f.Cause, "no certificate")
+				assert.NotContains(t, f.Fix, "Enable TLS 1.2")
+			}
 			if c.server.retries {
 				assert.NotContains(t, f.Cause, "not refused")
 			}
