@@ -105,6 +105,8 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 	}
 	f.Fix = asked.asItIs(best)
 	switch {
+	case best.Choice.Version >= tls.VersionTLS12 && best.Choice.Version < asked.Offered.MinVersion && !asked.able(best):
+		f.Fix = fmt.Sprintf("Enable %s on the server. %s", versions(asked.Offered.MinVersion, asked.Offered.MaxVersion), f.Fix)
 	case best.Choice.Version >= tls.VersionTLS12:
 	case kind != "":
 		f.Fix = "Enable TLS 1.2 on the server. " + f.Fix
@@ -257,7 +259,7 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)
 	}
 	f.Fix = join(all, func(l lack) string { return l.fix }, " ")
-	f.addSettings(asked, worked, shown, join(all, func(l lack) string { return l.unsupported }, " or "))
+	f.addSettings(asked, worked, shown)
 }
 
 // acceptsAnother explains a server that does not refuse a ClientHello from which it chose only what the failed handshake had
@@ -278,7 +280,7 @@ func (f *Failure) acceptsAnother(asked *Asked, c *Choice, endpoint string) {
 
 // addSettings adds to the fix the settings with which the collector gets through, or that there are none, as it does not
 // support what was shown.
-func (f *Failure) addSettings(asked *Asked, worked []Try, shown Try, unsupported string) {
+func (f *Failure) addSettings(asked *Asked, worked []Try, shown Try) {
 	best := shown
 	for _, t := range append(worked, shown) {
 		if asked.able(t) {
@@ -286,7 +288,7 @@ func (f *Failure) addSettings(asked *Asked, worked []Try, shown Try, unsupported
 		}
 	}
 	if !asked.able(best) {
-		f.Fix += " " + asked.unsupported(unsupported)
+		f.Fix += " " + asked.unsupported(asked.impossible(shown.Choice))
 		return
 	}
 	if best.Choice != shown.Choice {
@@ -372,23 +374,33 @@ func (a *Asked) able(t Try) bool {
 	return t.MaxVersion < a.Offered.MaxVersion || !missingIn(&a.Offered, t.Choice).none()
 }
 
+// impossible returns what the collector lacks of a server's choice, whatever its settings.
+func (a *Asked) impossible(c *Choice) []lack { return a.lacks(c, missingIn(&a.Possible, c)) }
+
 // unsupported says that no settings help.
-func (a *Asked) unsupported(what string) string {
+func (a *Asked) unsupported(lacks []lack) string {
 	collector := "The collector"
 	if a.CertificateType != "" {
 		collector = "With certificate_types, the collector"
 	}
+	what := join(lacks, func(l lack) string { return l.unsupported }, " or ")
 	return fmt.Sprintf("%s does not support %s, other clients may.", collector, what)
 }
 
-// asItIs returns the settings with which the collector's handshake would have the result of t.
+// asItIs returns the settings with which the collector's handshake would have the result of t. If there are none, it returns
+// what to change on the server.
 func (a *Asked) asItIs(t Try) string {
 	answer := t.Choice
 	switch {
 	case answer.Version == clienthello.SSL30:
 		return "The collector does not support SSL 3.0, other clients may."
 	case !a.able(t):
-		return a.unsupported(versionName(answer.Version) + " with " + clienthello.SuiteName(answer.Suite))
+		lacks := a.impossible(answer)
+		fix := join(lacks, func(l lack) string { return l.fix }, " ")
+		if answer.Version > a.Offered.MaxVersion && a.CertificateType == "" {
+			fix += fmt.Sprintf(" Set tls max_version: %q.", strings.TrimPrefix(versionName(answer.Version), "TLS "))
+		}
+		return fix + " " + a.unsupported(lacks)
 	}
 	var set []string
 	missing := missingIn(&a.Offered, answer)

@@ -93,6 +93,7 @@ func explained(t *testing.T, typ Type, highest uint16, r *rules) (*Failure, []Tr
 	t.Helper()
 	a := asked()
 	a.Offered.MaxVersion = cmp.Or(highest, tls.VersionTLS13)
+	a.Offered.MinVersion = min(a.Offered.MinVersion, a.Offered.MaxVersion)
 	var tries []Try
 	for {
 		next := NextTry(typ, a, tries)
@@ -221,7 +222,22 @@ func TestTriesFindTheCause(t *testing.T) {
 		"TLS 1.0 with DHE only": {
 			ProtocolMismatch,
 			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe}},
-			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256.", "Enable TLS 1.2 or 1.3 on the server. The collector does not support TLS 1.0 with TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, other clients may.", 0,
+			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256.", "Enable TLS 1.2 or 1.3 on the server. Enable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256. The collector does not support TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, other clients may.", 0,
+		},
+		"TLS 1.0 with a group": {
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA}, groups: []uint16{x448}},
+			ProtocolMismatch, "In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA.", "Enable TLS 1.2 or 1.3 on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
+		},
+		"a newer version with a group": {
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS13}, suites: []uint16{gcm13}, groups: []uint16{x448}},
+			ProtocolMismatch, "In TLS 1.3 it chose TLS_AES_128_GCM_SHA256.", `Enable the group X25519 or P-256 on the server. Set tls max_version: "1.3". The collector does not support x448, other clients may.`, tls.VersionTLS12,
+		},
+		"a suite that could be set, and a group": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA}, groups: []uint16{x448}},
+			CipherMismatch, "the group x448.", "Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
 		},
 		"TLS 1.0, of which a suite could be set": {
 			ProtocolMismatch,

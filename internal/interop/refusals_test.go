@@ -469,6 +469,18 @@ func versionRefusals() []row {
 			texts: []string{"speaks only TLS 1.2"},
 			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], include_insecure_cipher_suites: true}`,
 		},
+		{
+			name: "TLS 1.0 and X448 only", server: "s_server -tls1 -groups X448 -cipher ECDHE:@SECLEVEL=0", serve: "s_server -groups X448:X25519",
+			texts: []string{"Enable TLS 1.2 or 1.3 on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may."},
+		},
+		{
+			name: "TLS 1.2 and X448 only", server: "s_server -tls1_2 -groups X448 -cipher ECDHE", config: `tls: {min_version: "1.3"}`, serve: "s_server -groups X448:X25519",
+			texts: []string{"Enable TLS 1.3 on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may."},
+		},
+		{
+			name: "TLS 1.2 and Ed448 only", server: "s_server -tls1_2 -cert ed448.pem -key ed448.key", config: `tls: {min_version: "1.3"}`, serve: "s_server -cert ed25519.pem -key ed25519.key",
+			texts: []string{"Enable TLS 1.3 on the server. Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server. The collector does not support ed448 with such a key, other clients may."},
+		},
 		{name: "NSS, SSL 3 only", server: "selfserv -V ssl3:ssl3", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"speaks only SSL 3.0.", "The collector does not support SSL 3.0, other clients may."}},
 	} {
 		r.step, r.typ = failure.Handshake, failure.ProtocolMismatch
