@@ -258,8 +258,10 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}
 		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
+		older := *(&Asked{}).everything(version - 1)
+		older.Err = io.EOF
 		worked := Try{MaxVersion: highest, Choice: &Choice{Version: version, Suite: suite}}
-		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked}, "api.example:4317", "api.example")
+		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked, older}, "api.example:4317", "api.example")
 		return f.Cause
 	}
 	behaves, _ := missingClientCert(nil, &e)

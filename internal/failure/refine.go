@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"slices"
@@ -93,13 +94,21 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 		f.Cause = fmt.Sprintf("%s uses its %s certificate only in TLS 1.3. The collector can ask for one type of certificate only in TLS 1.2.", endpoint, kind)
 		f.Fix = fmt.Sprintf("Enable TLS 1.2 on the server, with ECDHE suites for an %s certificate, or remove %s from certificate_types.", kind, asked.CertificateType)
 		return
-	case kind != "":
-		all[len(all)-1] += fmt.Sprintf(" with clients that accept only an %s certificate", kind)
 	}
-	f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint, strings.Join(all, " and "),
-		versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
-	refused := slices.IndexFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*asked.everything(clienthello.TLS13)) })
-	if refused >= 0 && best.MaxVersion < clienthello.TLS13 {
+	// It chose the newest that it has. Only the older ones may be more.
+	lowest := slices.MinFunc(worked, func(a, b Try) int { return cmp.Compare(a.Choice.Version, b.Choice.Version) }).Choice.Version
+	says := "refuses the offered TLS versions"
+	if lowest == clienthello.SSL30 || slices.ContainsFunc(tries, func(t Try) bool {
+		return refused(t.Err) && !t.repeated && t.like(*asked.everything(lowest - 1))
+	}) {
+		says = "speaks only " + strings.Join(all, " and ")
+	}
+	if kind != "" {
+		says += fmt.Sprintf(" with clients that accept only an %s certificate", kind)
+	}
+	f.Cause = fmt.Sprintf("%s %s. In %s it chose %s.", endpoint, says, versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
+	refuses13 := slices.ContainsFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*asked.everything(clienthello.TLS13)) })
+	if refuses13 && best.MaxVersion < clienthello.TLS13 {
 		f.Cause = fmt.Sprintf("%s refuses clients that offer TLS 1.3. Of the older versions, it chose %s with %s.", endpoint,
 			versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
 	}

@@ -368,7 +368,7 @@ func narrow(asked *Asked, tries []Try) *Try {
 	switch {
 	case a.Version > o.MaxVersion: // does it support an older version as well?
 		return asked.everything(o.MaxVersion)
-	case a.Version < o.MinVersion && !able && a.Version > clienthello.SSL30:
+	case a.Version < o.MinVersion && !able && a.Version > clienthello.SSL30 && len(narrowed) == 0:
 		return asked.try(clienthello.TLS10, a.Version, allPossible)
 	case a.Version < o.MinVersion:
 		if a.Version == clienthello.SSL30 {

@@ -239,6 +239,11 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA}, groups: []uint16{x448}},
 			CipherMismatch, "the group x448.", "Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
 		},
+		"newer versions than were offered, of which one was not tried": {
+			ProtocolMismatch,
+			rules{versions: both, suites: []uint16{gcm13, gcm}, groups: []uint16{x25519}},
+			ProtocolMismatch, "refuses the offered TLS versions. In TLS 1.3 it chose TLS_AES_128_GCM_SHA256.", `set tls min_version: "1.3" and max_version: "1.3".`, tls.VersionTLS11,
+		},
 		"TLS 1.0, of which a suite could be set": {
 			ProtocolMismatch,
 			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe, rsa}},

@@ -466,8 +466,12 @@ func versionRefusals() []row {
 		},
 		{
 			name: "NSS, TLS 1.2 and 3DES only", server: "selfserv -V tls1.0:tls1.2 -c :000A", config: `tls: {min_version: "1.3"}`, serve: "selfserv -V tls1.2:tls1.3",
-			texts: []string{"speaks only TLS 1.2"},
+			texts: []string{"refuses the offered TLS versions. In TLS 1.2 it chose TLS_RSA_WITH_3DES_EDE_CBC_SHA."},
 			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], include_insecure_cipher_suites: true}`,
+		},
+		{
+			name: "TLS 1.2 and 1.3 only", server: "s_server", config: `tls: {min_version: "1.0", max_version: "1.1"}`,
+			texts: []string{"refuses the offered TLS versions. In TLS 1.3 it chose"}, set: only("1.3"),
 		},
 		{
 			name: "TLS 1.0 and X448 only", server: "s_server -tls1 -groups X448 -cipher ECDHE:@SECLEVEL=0", serve: "s_server -groups X448:X25519",
