@@ -260,9 +260,15 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 	if shown.suites == allPossible || shown.groups == allPossible || shown.schemes == allPossible {
 		what += " that the collector has"
 	}
+	offered := join(all, func(l lack) string { return l.offered }, " and ")
+	if slices.ContainsFunc(worked, func(t Try) bool {
+		return t.Choice.Version != shown.Choice.Version && !missingIn(&asked.Offered, t.Choice).version
+	}) {
+		offered += " in " + versionName(shown.Choice.Version)
+	}
 	f.Type = all[0].typ
 	f.Cause = fmt.Sprintf("%s %s the offered %s. When every %s was offered, it chose %s.", endpoint, refuses,
-		join(all, func(l lack) string { return l.offered }, " and "), what, join(all, func(l lack) string { return l.chose }, " and "))
+		offered, what, join(all, func(l lack) string { return l.chose }, " and "))
 	suite := clienthello.SuiteName(shown.Choice.Suite)
 	if kind := withoutCertificate(suite); missing.suite && kind != "" {
 		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)

@@ -244,6 +244,12 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{versions: both, suites: []uint16{gcm13, gcm}, groups: []uint16{x25519}},
 			ProtocolMismatch, "refuses the offered TLS versions. In TLS 1.3 it chose TLS_AES_128_GCM_SHA256.", `set tls min_version: "1.3" and max_version: "1.3".`, tls.VersionTLS11,
 		},
+		"a suite in TLS 1.3, and one that was offered in TLS 1.2": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{ccm, gcm}, groups: []uint16{x25519}},
+			CipherMismatch, "supports none of the offered cipher suites in TLS 1.3. When every suite was offered, it chose TLS_AES_128_CCM_SHA256. When less was offered, it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2.",
+			`Enable TLS_AES_128_GCM_SHA256 on the server. To probe it as it is, set tls min_version: "1.2" and max_version: "1.2".`, 0,
+		},
 		"TLS 1.0, of which a suite could be set": {
 			ProtocolMismatch,
 			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe, rsa}},

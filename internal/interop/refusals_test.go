@@ -291,6 +291,11 @@ func suiteRefusals() []row {
 			set: "tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}", serve: openSSL,
 		},
 		row{
+			name: "CCM in TLS 1.3, and another suite in TLS 1.2", server: "s_server -ciphersuites TLS_AES_128_CCM_SHA256", serve: "s_server -ciphersuites TLS_AES_128_CCM_SHA256:TLS_AES_128_GCM_SHA256",
+			step: failure.Handshake, typ: failure.CipherMismatch, texts: []string{"supports none of the offered cipher suites in TLS 1.3."},
+			set: `tls: {min_version: "1.2", max_version: "1.2"}`,
+		},
+		row{
 			name: "suites for another key", server: openSSL, step: failure.Handshake, typ: failure.CipherMismatch,
 			config: `tls: {max_version: "1.2", cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]}`, texts: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
 			set: "tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}",
