@@ -366,8 +366,12 @@ func narrow(asked *Asked, tries []Try) *Try {
 	a := worked.Choice
 	missing, able := missingIn(o, a), missingIn(&asked.Possible, a).none()
 	switch {
-	case a.Version > o.MaxVersion: // does it support an older version as well?
+	case a.Version > o.MaxVersion && !slices.ContainsFunc(tries, asked.everything(o.MaxVersion).like): // does it support an older version as well?
 		return asked.everything(o.MaxVersion)
+	case a.Version > o.MaxVersion && !able && asked.Possible.MaxVersion > o.MaxVersion: // it may only prefer what the collector does not support
+		return asked.try(clienthello.TLS10, asked.Possible.MaxVersion, allPossible)
+	case a.Version > o.MaxVersion:
+		return nil
 	case a.Version < o.MinVersion && !able && a.Version > clienthello.SSL30 && len(narrowed) == 0:
 		return asked.try(clienthello.TLS10, a.Version, allPossible)
 	case a.Version < o.MinVersion:
@@ -406,6 +410,8 @@ func narrow(asked *Asked, tries []Try) *Try {
 		return &t
 	case !able && a.Version == clienthello.TLS13 && o.MinVersion <= clienthello.TLS12 && narrowed[0].Err != nil:
 		return asked.try(clienthello.TLS10, clienthello.TLS12, allPossible)
+	case !able && narrowed[0].Err == nil && !slices.ContainsFunc(narrowed, asked.able): // likewise
+		return asked.try(clienthello.TLS10, min(worked.MaxVersion, asked.Possible.MaxVersion), allPossible)
 	}
 	return nil
 }

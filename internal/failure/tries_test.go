@@ -62,9 +62,10 @@ func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
 		}
 	}
 	a.Suite = choose(slices.DeleteFunc(slices.Clone(r.suites), func(id uint16) bool {
-		return (id>>8 == 0x13) != (a.Version == tls.VersionTLS13)
+		needsGroup := id>>8 == 0x13 || strings.Contains(clienthello.SuiteName(id), "_ECDHE_")
+		return (id>>8 == 0x13) != (a.Version == tls.VersionTLS13) || needsGroup && r.groups != nil && a.Group == 0
 	}), o.Suites)
-	if a.Suite == tls.TLS_RSA_WITH_AES_128_CBC_SHA { // RSA key exchange has no group
+	if name := clienthello.SuiteName(a.Suite); strings.Contains(name, "_RSA_WITH_") && !strings.Contains(name, "_ECDHE_") { // it has no group
 		a.Group = 0
 	}
 	if r.curve != 0 {
@@ -73,7 +74,7 @@ func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
 			return nil, refusal
 		}
 	}
-	if a.Version == 0 || a.Suite == 0 || r.groups != nil && a.Group == 0 && a.Suite != tls.TLS_RSA_WITH_AES_128_CBC_SHA || r.needs != 0 && !slices.Contains(o.Schemes, r.needs) ||
+	if a.Version == 0 || a.Suite == 0 || r.needs != 0 && !slices.Contains(o.Schemes, r.needs) ||
 		r.without13 && o.MaxVersion == tls.VersionTLS13 || r.name != "" && o.ServerName == r.name {
 		return nil, refusal
 	}
@@ -249,6 +250,16 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{versions: both, suites: []uint16{ccm, gcm}, groups: []uint16{x25519}},
 			CipherMismatch, "supports none of the offered cipher suites in TLS 1.3. When every suite was offered, it chose TLS_AES_128_CCM_SHA256. When less was offered, it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2.",
 			`Enable TLS_AES_128_GCM_SHA256 on the server. To probe it as it is, set tls min_version: "1.2" and max_version: "1.2".`, 0,
+		},
+		"a newer version, with a suite that it does not prefer": {
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, gcm}, groups: []uint16{x25519}},
+			ProtocolMismatch, "In TLS 1.2 it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.", `set tls min_version: "1.2" and max_version: "1.2".`, tls.VersionTLS11,
+		},
+		"a group, then two suites of which it prefers the one that cannot be set": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm, dhe, rsa}, groups: []uint16{x448}},
+			GroupMismatch, "it chose the group x448.", "set tls cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.", 0,
 		},
 		"TLS 1.0, of which a suite could be set": {
 			ProtocolMismatch,

@@ -380,6 +380,11 @@ func groupRefusals() []row {
 			set: "tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}",
 		},
 		row{
+			name: "X448 only, or DHE, or RSA key exchange", server: "s_server -tls1_2 -groups X448 -serverpref -cipher ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256:AES128-GCM-SHA256",
+			serve: "s_server -tls1_2 -groups X448:X25519", step: failure.Handshake, typ: failure.GroupMismatch, texts: []string{"the group x448"},
+			set: "tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}",
+		},
+		row{
 			name: "X448 only, or RSA key exchange in TLS 1.2", server: "s_server -groups X448", serve: "s_server -groups X448:P-256",
 			step: failure.Handshake, typ: failure.GroupMismatch,
 			texts: []string{"When every group was offered, it chose the group x448. When less was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2."},
@@ -477,6 +482,11 @@ func versionRefusals() []row {
 		{
 			name: "TLS 1.2 and 1.3 only", server: "s_server", config: `tls: {min_version: "1.0", max_version: "1.1"}`,
 			texts: []string{"refuses the offered TLS versions. In TLS 1.3 it chose"}, set: only("1.3"),
+		},
+		{
+			name: "TLS 1.2, where DHE is preferred", server: "s_server -tls1_2 -serverpref -cipher DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
+			config: `tls: {min_version: "1.0", max_version: "1.1"}`, texts: []string{"In TLS 1.2 it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256."},
+			set: `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}`,
 		},
 		{
 			name: "TLS 1.0 and X448 only", server: "s_server -tls1 -groups X448 -cipher ECDHE:@SECLEVEL=0", serve: "s_server -groups X448:X25519",
