@@ -155,7 +155,12 @@ type lack struct {
 	every       string // what was offered next, after "every"
 	chose       string // what the server chose then, in a sentence
 	unsupported string // the same after "does not support"
-	fix         string
+	fix         string // empty if that of another lack is enough
+}
+
+func fixes(lacks []lack) string {
+	lacks = slices.DeleteFunc(slices.Clone(lacks), func(l lack) bool { return l.fix == "" })
+	return join(lacks, func(l lack) string { return l.fix }, " ")
 }
 
 // lacks returns what the failed handshake lacked. If nothing is missing in what can be seen of the server's choice, that is
@@ -171,6 +176,9 @@ func (a *Asked) lacks(c *Choice, missing gap) (all []lack) {
 	if missing.signature || missing.none() {
 		l := lack{typ: SignatureMismatch, offered: "signature algorithms", every: "algorithm"}
 		l.chose, l.unsupported, l.fix = signature(c)
+		if missing.suite && strings.Contains(all[0].fix, "RSA certificate") {
+			l.fix = "" // it is for the key too
+		}
 		all = append(all, l)
 	}
 	return all
@@ -273,7 +281,7 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 	if kind := withoutCertificate(suite); missing.suite && kind != "" {
 		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)
 	}
-	f.Fix = join(all, func(l lack) string { return l.fix }, " ")
+	f.Fix = fixes(all)
 	f.addSettings(asked, worked, shown)
 }
 
@@ -411,7 +419,7 @@ func (a *Asked) asItIs(t Try) string {
 		return "The collector does not support SSL 3.0, other clients may."
 	case !a.able(t):
 		lacks := a.impossible(answer)
-		fix := join(lacks, func(l lack) string { return l.fix }, " ")
+		fix := fixes(lacks)
 		if answer.Version > a.Offered.MaxVersion && a.CertificateType == "" {
 			fix += fmt.Sprintf(" Set tls max_version: %q.", strings.TrimPrefix(versionName(answer.Version), "TLS "))
 		}
@@ -512,7 +520,8 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 	if len(c.Unreadable) == 0 {
 		return
 	}
-	var what, fixes []string
+	var what, fixes, ways []string
+	issuers := make(map[string][]string) // numbers of their certificates, by the way to reissue them
 	for _, u := range c.Unreadable {
 		which := fmt.Sprintf("certificate %d of %s", u.Index+1, number)
 		if u.Index == 0 {
@@ -527,7 +536,18 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 		if u.Index == 0 {
 			fixes = append(fixes, "Reissue the server's certificate"+withKey(u)+".")
 		} else {
-			fixes = append(fixes, fmt.Sprintf("Replace certificate %d in the file that the server sends by one that is reissued%s, or remove it if the chain is complete without it.", u.Index+1, withKey(u)))
+			way := withKey(u)
+			if issuers[way] == nil {
+				ways = append(ways, way)
+			}
+			issuers[way] = append(issuers[way], strconv.Itoa(u.Index+1))
+		}
+	}
+	for _, way := range ways {
+		if n := issuers[way]; len(n) == 1 {
+			fixes = append(fixes, fmt.Sprintf("Replace certificate %s in the file that the server sends by one that is reissued%s, or remove it if the chain is complete without it.", n[0], way))
+		} else {
+			fixes = append(fixes, fmt.Sprintf("Replace certificates %s in the file that the server sends by ones that are reissued%s, or remove them if the chain is complete without them.", strings.Join(n, " and "), way))
 		}
 	}
 	if c.Unnamed > 0 {
@@ -544,6 +564,8 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 // withKey says how to reissue a certificate whose key is the problem.
 func withKey(u certs.Unreadable) string {
 	switch {
+	case strings.HasPrefix(u.Key, "EC ") && strings.Contains(u.Why, "parameters"):
+		return " with a P-256 key that names its curve (parameters in place of the name are not supported)"
 	case strings.HasPrefix(u.Key, "EC ") && strings.Contains(u.Why, "curve"):
 		return fmt.Sprintf(" with a P-256 key (%s is not supported)", strings.TrimPrefix(u.Key, "EC "))
 	case strings.HasPrefix(u.Why, "its RSA key has"):

@@ -261,6 +261,12 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm, dhe, rsa}, groups: []uint16{x448}},
 			GroupMismatch, "it chose the group x448.", "set tls cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.", 0,
 		},
+		"DSA": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{0x00a2}, scheme: 0x0402, key: "DSA"},
+			CipherMismatch, "it chose TLS_DHE_DSS_WITH_AES_128_GCM_SHA256 and the signature algorithm dsa_sha256 with a key of the kind DSA.",
+			"Use an RSA certificate for signatures, and enable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256. The collector does not support TLS_DHE_DSS_WITH_AES_128_GCM_SHA256 or dsa_sha256 with such a key, other clients may.", 0,
+		},
 		"TLS 1.0, of which a suite could be set": {
 			ProtocolMismatch,
 			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe, rsa}},
@@ -444,6 +450,7 @@ func TestChoiceIsBounded(t *testing.T) {
 	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): it does not have the structure of a certificate; ")
 	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): it does not have the structure of a certificate; 2 more.")
 	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
+	assert.Equal(t, "Reissue the server's certificate. Replace certificates 2 and 3 in the file that the server sends by ones that are reissued, or remove them if the chain is complete without them.", f.Fix)
 
 	c = NewChoice(&clienthello.Answer{Version: tls.VersionTLS12, Suite: 5, Certificates: slices.Repeat([][]byte{nil}, clienthello.MaxCertificates)})
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
@@ -451,6 +458,24 @@ func TestChoiceIsBounded(t *testing.T) {
 	f.Message, f.Cause = "tls: handshake message of length 300000 bytes exceeds maximum of 262144 bytes", "Too large."
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
 	assert.Equal(t, "Too large. It has at least 1000 certificates.", f.Cause)
+}
+
+// The fix for a key that crypto/x509 cannot read says which key to use.
+func TestReissueWithKey(t *testing.T) {
+	const parameters, brainpool = "the curve of its key has parameters instead of a name", "its key is on a curve that Go does not have (brainpoolP256r1)"
+	c := &Choice{Certificates: 4, Unreadable: []certs.Unreadable{
+		{Key: "EC with parameters of its own", Why: parameters},
+		{Index: 1, Key: "EC brainpoolP256r1", Why: brainpool},
+		{Index: 2, Key: "EC brainpoolP256r1", Why: brainpool},
+	}}
+	f := &Failure{Type: Type(certs.Malformed), Reasons: []Type{Type(certs.Malformed)}}
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Equal(t, "Reissue the server's certificate with a P-256 key that names its curve (parameters in place of the name are not supported). "+
+		"Replace certificates 2 and 3 in the file that the server sends by ones that are reissued with a P-256 key (brainpoolP256r1 is not supported), or remove them if the chain is complete without them.", f.Fix)
+	c.Unreadable[2].Key, c.Unreadable[2].Why = "", "other bytes follow it"
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Contains(t, f.Fix, "Replace certificate 2 in the file that the server sends by one that is reissued with a P-256 key (brainpoolP256r1 is not supported), or remove it if the chain is complete without it. "+
+		"Replace certificate 3 in the file that the server sends by one that is reissued, or remove it")
 }
 
 // A server that ignores the signature schemes of the client does not show that it has a certificate of a type.
