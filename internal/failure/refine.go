@@ -201,7 +201,7 @@ func (a *Asked) lackOfGroup(c *Choice) lack {
 		l.chose += " with a key on the curve " + curve
 	}
 	l.unsupported = group
-	if curve != "" {
+	if curve != "" && a.CertificateType != "ecdsa" {
 		l.fix = "Use a certificate with an RSA key on the server."
 	}
 	if c.Group != 0 && !slices.Contains(a.Offered.Groups, c.Group) {
@@ -283,6 +283,7 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 	}
 	f.Fix = fixes(all)
 	f.addSettings(asked, worked, shown)
+	f.Fix = strings.TrimSpace(f.Fix)
 }
 
 // acceptsAnother explains a server that does not refuse a ClientHello from which it chose only what the failed handshake had

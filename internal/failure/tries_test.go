@@ -460,6 +460,25 @@ func TestChoiceIsBounded(t *testing.T) {
 	assert.Equal(t, "Too large. It has at least 1000 certificates.", f.Cause)
 }
 
+// A server with a certificate of the type that is demanded is not told to get another.
+func TestCurveOfADemandedKey(t *testing.T) {
+	a := asked()
+	a.CertificateType, a.Offered.Groups, a.Offered.MaxVersion = "ecdsa", []uint16{29}, tls.VersionTLS12
+	worked, narrowed := a.everything(tls.VersionTLS13), a.everything(tls.VersionTLS13)
+	worked.Choice = &Choice{Version: tls.VersionTLS12, Suite: a.Offered.Suites[1], Group: 29, Key: "EC P-256", SupportedKey: true}
+	narrowed.groups, narrowed.Err = onlyOffered, io.EOF
+	for typ, fix := range map[string]string{
+		"ecdsa": "To probe it as it is, set tls curve_preferences: [X25519, P256].",
+		"":      "Use a certificate with an RSA key on the server. To probe it as it is, set tls curve_preferences: [X25519, P256].",
+	} {
+		a.CertificateType, worked.certificateType, narrowed.certificateType = typ, typ, typ
+		f := &Failure{Type: CipherMismatch, Reasons: []Type{CipherMismatch}}
+		f.Refine(a, []Try{{Same: true, Err: io.EOF}, *worked, *narrowed}, "a:1", "a")
+		assert.Equal(t, GroupMismatch, f.Type)
+		assert.Equal(t, fix, f.Fix)
+	}
+}
+
 // The fix for a key that crypto/x509 cannot read says which key to use.
 func TestReissueWithKey(t *testing.T) {
 	const parameters, brainpool = "the curve of its key has parameters instead of a name", "its key is on a curve that Go does not have (brainpoolP256r1)"
