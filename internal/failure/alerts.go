@@ -54,7 +54,11 @@ func alertName(number uint8) string {
 	return fmt.Sprintf("%d, which no RFC defines", number)
 }
 
-const decryptError = 51
+const (
+	handshakeFailureAlert = 40
+	decryptError          = 51
+	unknownPSKIdentity    = 115
+)
 
 var alerts = map[uint8]struct {
 	name      string // in IANA's TLS alert registry (RFC 8446, section 6)

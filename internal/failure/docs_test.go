@@ -258,8 +258,10 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 		f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}}
 		offered := clienthello.Offer{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Suites: []uint16{ecdhe}}
 		same := Try{Same: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, Err: io.EOF}
+		older := *(&Asked{}).everything(version - 1)
+		older.Err = io.EOF
 		worked := Try{MaxVersion: highest, Choice: &Choice{Version: version, Suite: suite}}
-		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked}, "api.example:4317", "api.example")
+		f.Refine(&Asked{Offered: offered, Possible: offered}, []Try{same, worked, older}, "api.example:4317", "api.example")
 		return f.Cause
 	}
 	behaves, _ := missingClientCert(nil, &e)
@@ -279,10 +281,14 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 	everything := (&Asked{}).everything(tls.VersionTLS13)
 	everything.Err = refused
 	nothing.Refine(&Asked{}, []Try{{Same: true, Err: refused}, *everything}, "api.example:4317", "api.example")
+	versionless := &Failure{Type: ProtocolMismatch, Reasons: []Type{ProtocolMismatch}}
+	versionless.Refine(&Asked{}, []Try{{Same: true, Err: refused}, *everything}, "api.example:4317", "api.example")
 	unread, _ := malformedHandshake(&Failure{HasAlert: true}, &e)
 	for quotation, sentence := range map[string]string{
 		"The server behaves as if none had been sent":                                                   behaves,
 		"could not read what the collector sent in the handshake":                                       unread,
+		"refuses even a client that offers SSL 3.0 to TLS 1.3":                                          versionless.Cause,
+		"this failure comes and goes":                                                                   comesAndGoes([]Try{{Same: true}}),
 		"speaks only TLS 1.0":                                                                           refined(tls.VersionTLS13, tls.VersionTLS10, ecdhe),
 		"refuses clients that also offer TLS 1.3":                                                       refined(tls.VersionTLS12, tls.VersionTLS12, ecdhe),
 		"uses its RSA certificate only in TLS 1.3":                                                      only13.Cause,

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"slices"
@@ -18,9 +19,10 @@ import (
 func (f *Failure) Refine(asked *Asked, tries []Try, endpoint, serverName string) {
 	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // it is added again at the end
 	was := f.Type
+	unsteady := comesAndGoes(tries)
 	switch {
-	case tries[0].Err == nil: // the same handshake
-		f.Cause += " The same handshake succeeded when it was tried again immediately, so this failure comes and goes."
+	case unsteady != "":
+		f.Cause += unsteady
 		f.Fix = "Look for one bad server behind a load balancer, a restart, or a limit on connections. " + f.Fix
 	case f.Type == Type(certs.Malformed):
 		f.refineUnreadable(tries, endpoint)
@@ -36,12 +38,12 @@ func (f *Failure) Refine(asked *Asked, tries []Try, endpoint, serverName string)
 func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName string) {
 	var worked []Try
 	for _, t := range tries {
-		if t.Err == nil {
+		if t.Err == nil && !t.repeated {
 			worked = append(worked, t)
 		}
 	}
 	if len(worked) == 0 {
-		f.nothingWorked(asked, tries, serverName)
+		f.nothingWorked(asked, tries, endpoint, serverName)
 		return
 	}
 	if t := asked.acceptsAny(tries); t != nil {
@@ -54,12 +56,16 @@ func (f *Failure) refineRefusal(asked *Asked, tries []Try, endpoint, serverName 
 	case first.WithoutSNI:
 		f.Type = UnrecognizedName
 		f.Cause = fmt.Sprintf("%s refuses the name %s.", endpoint, serverName)
+		f.Fix = serveName(serverName)
+		if len(tries) == maxTries && !tries[maxTries-1].repeated && missingIn(&asked.Offered, first.Choice).none() {
+			f.Cause = fmt.Sprintf("%s refused each client that sent the name %s, and not the one that sent none.", endpoint, serverName)
+			f.Fix += " If it serves this name, look for one bad server behind a load balancer."
+		}
 		if first.Choice.Leaf != "" {
 			f.Cause += fmt.Sprintf(" A client that sends no name gets the certificate of %s.", quoted(first.Choice.Leaf))
 		} else if !first.Choice.Retry {
 			f.Cause += " A client that sends no name is not refused."
 		}
-		f.Fix = serveName(serverName)
 	case inRange < 0 && !asked.demanded(first.Choice):
 		f.lacksCertificate(&first)
 	case inRange < 0:
@@ -88,18 +94,28 @@ func (f *Failure) speaksOnly(asked *Asked, tries, worked []Try, endpoint string)
 		f.Cause = fmt.Sprintf("%s uses its %s certificate only in TLS 1.3. The collector can ask for one type of certificate only in TLS 1.2.", endpoint, kind)
 		f.Fix = fmt.Sprintf("Enable TLS 1.2 on the server, with ECDHE suites for an %s certificate, or remove %s from certificate_types.", kind, asked.CertificateType)
 		return
-	case kind != "":
-		all[len(all)-1] += fmt.Sprintf(" with clients that accept only an %s certificate", kind)
 	}
-	f.Cause = fmt.Sprintf("%s speaks only %s. In %s it chose %s.", endpoint, strings.Join(all, " and "),
-		versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
-	refused := slices.IndexFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*asked.everything(clienthello.TLS13)) })
-	if refused >= 0 && best.MaxVersion < clienthello.TLS13 {
+	// It chose the newest that it has. Only the older ones may be more.
+	lowest := slices.MinFunc(worked, func(a, b Try) int { return cmp.Compare(a.Choice.Version, b.Choice.Version) }).Choice.Version
+	says := "refuses the offered TLS versions"
+	if lowest == clienthello.SSL30 || slices.ContainsFunc(tries, func(t Try) bool {
+		return refused(t.Err) && !t.repeated && t.like(*asked.everything(lowest - 1))
+	}) {
+		says = "speaks only " + strings.Join(all, " and ")
+	}
+	if kind != "" {
+		says += fmt.Sprintf(" with clients that accept only an %s certificate", kind)
+	}
+	f.Cause = fmt.Sprintf("%s %s. In %s it chose %s.", endpoint, says, versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
+	refuses13 := slices.ContainsFunc(tries, func(t Try) bool { return t.Err != nil && t.like(*asked.everything(clienthello.TLS13)) })
+	if refuses13 && best.MaxVersion < clienthello.TLS13 {
 		f.Cause = fmt.Sprintf("%s refuses clients that offer TLS 1.3. Of the older versions, it chose %s with %s.", endpoint,
 			versionName(best.Choice.Version), clienthello.SuiteName(best.Choice.Suite))
 	}
 	f.Fix = asked.asItIs(best)
 	switch {
+	case best.Choice.Version >= tls.VersionTLS12 && best.Choice.Version < asked.Offered.MinVersion && !asked.able(best):
+		f.Fix = fmt.Sprintf("Enable %s on the server. %s", versions(asked.Offered.MinVersion, asked.Offered.MaxVersion), f.Fix)
 	case best.Choice.Version >= tls.VersionTLS12:
 	case kind != "":
 		f.Fix = "Enable TLS 1.2 on the server. " + f.Fix
@@ -139,7 +155,12 @@ type lack struct {
 	every       string // what was offered next, after "every"
 	chose       string // what the server chose then, in a sentence
 	unsupported string // the same after "does not support"
-	fix         string
+	fix         string // empty if that of another lack is enough
+}
+
+func fixes(lacks []lack) string {
+	lacks = slices.DeleteFunc(slices.Clone(lacks), func(l lack) bool { return l.fix == "" })
+	return join(lacks, func(l lack) string { return l.fix }, " ")
 }
 
 // lacks returns what the failed handshake lacked. If nothing is missing in what can be seen of the server's choice, that is
@@ -150,15 +171,62 @@ func (a *Asked) lacks(c *Choice, missing gap) (all []lack) {
 		all = append(all, lack{CipherMismatch, "cipher suites", "suite" + forCertificate(a.CertificateType), suite, suite, suiteFix(c)})
 	}
 	if missing.group {
-		group := clienthello.GroupName(c.Group)
-		all = append(all, lack{GroupMismatch, "key exchange groups", "group", "the group " + group, group, "Enable the group X25519 or P-256 on the server."})
+		all = append(all, a.lackOfGroup(c))
 	}
 	if missing.signature || missing.none() {
 		l := lack{typ: SignatureMismatch, offered: "signature algorithms", every: "algorithm"}
 		l.chose, l.unsupported, l.fix = signature(c)
+		if missing.suite && strings.Contains(all[0].fix, "RSA certificate") {
+			l.fix = "" // it is for the key too
+		}
 		all = append(all, l)
 	}
 	return all
+}
+
+// lackOfGroup returns the lack of a group, of the curve of the server's key, or of both.
+func (a *Asked) lackOfGroup(c *Choice) lack {
+	l := lack{typ: GroupMismatch, offered: "key exchange groups", every: "group"}
+	names := make([]string, 0, 2)
+	for _, id := range c.groups() {
+		names = append(names, clienthello.GroupName(id))
+	}
+	group, curve := names[0], ""
+	l.chose = "the group " + group
+	if c.Group == 0 {
+		curve = group
+		l.chose = "a key on the curve " + curve
+	} else if len(names) > 1 && !slices.Contains(a.Offered.Groups, c.groups()[1]) {
+		curve = names[1]
+		l.chose += " with a key on the curve " + curve
+	}
+	l.unsupported = group
+	if curve != "" && a.CertificateType != "ecdsa" {
+		l.fix = "Use a certificate with an RSA key on the server."
+	}
+	if c.Group != 0 && !slices.Contains(a.Offered.Groups, c.Group) {
+		l.fix = strings.TrimSpace(l.fix + " " + a.groupFix(c))
+	}
+	return l
+}
+
+// groupFix says which of the offered groups to enable on a server.
+func (a *Asked) groupFix(c *Choice) string {
+	var names []string
+	for id, name := range map[uint16]string{29: "X25519", 23: "P-256"} {
+		if slices.Contains(a.Offered.Groups, id) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 && len(a.Offered.Groups) > 0 {
+		names = []string{clienthello.GroupName(a.Offered.Groups[0])}
+		if c.Version < tls.VersionTLS13 && strings.Contains(names[0], "MLKEM") { // such groups are only for TLS 1.3
+			return fmt.Sprintf("Enable TLS 1.3 with the group %s on the server.", names[0])
+		}
+	}
+	slices.Sort(names)
+	slices.Reverse(names) // X25519 is the better one
+	return fmt.Sprintf("Enable the group %s on the server.", strings.Join(names, " or "))
 }
 
 // choseAnother explains a server that supports a version that was offered. The try at index offered everything in such versions.
@@ -166,7 +234,9 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 	first, shown := worked[index], worked[index]
 	for _, t := range worked[index+1:] {
 		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
-		if t.MaxVersion == first.MaxVersion && missingIn(&asked.Offered, first.Choice).suite {
+		// A curve that its key needs is not the cause if it has another key.
+		anotherKey := t.groups == onlyOffered && missingIn(&asked.Offered, t.Choice).none()
+		if t.MaxVersion == first.MaxVersion && (missingIn(&asked.Offered, first.Choice).suite || anotherKey) {
 			shown = t
 		}
 	}
@@ -181,7 +251,7 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 			versionName(first.Choice.Version), clienthello.SuiteName(first.Choice.Suite))
 		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(first)
 		return
-	case missing.none() && (!needsAlgorithm || shown.Choice.Retry):
+	case missing.none() && (!needsAlgorithm || shown.Choice.Retry || shown.Choice.Scheme != 0): // it signs as it was asked to
 		f.acceptsAnother(asked, shown.Choice, endpoint)
 		return
 	}
@@ -198,15 +268,22 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 	if shown.suites == allPossible || shown.groups == allPossible || shown.schemes == allPossible {
 		what += " that the collector has"
 	}
+	offered := join(all, func(l lack) string { return l.offered }, " and ")
+	if slices.ContainsFunc(worked, func(t Try) bool {
+		return t.Choice.Version != shown.Choice.Version && !missingIn(&asked.Offered, t.Choice).version
+	}) {
+		offered += " in " + versionName(shown.Choice.Version)
+	}
 	f.Type = all[0].typ
 	f.Cause = fmt.Sprintf("%s %s the offered %s. When every %s was offered, it chose %s.", endpoint, refuses,
-		join(all, func(l lack) string { return l.offered }, " and "), what, join(all, func(l lack) string { return l.chose }, " and "))
+		offered, what, join(all, func(l lack) string { return l.chose }, " and "))
 	suite := clienthello.SuiteName(shown.Choice.Suite)
 	if kind := withoutCertificate(suite); missing.suite && kind != "" {
 		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)
 	}
-	f.Fix = join(all, func(l lack) string { return l.fix }, " ")
-	f.addSettings(asked, worked, shown, join(all, func(l lack) string { return l.unsupported }, " or "))
+	f.Fix = fixes(all)
+	f.addSettings(asked, worked, shown)
+	f.Fix = strings.TrimSpace(f.Fix)
 }
 
 // acceptsAnother explains a server that does not refuse a ClientHello from which it chose only what the failed handshake had
@@ -227,7 +304,7 @@ func (f *Failure) acceptsAnother(asked *Asked, c *Choice, endpoint string) {
 
 // addSettings adds to the fix the settings with which the collector gets through, or that there are none, as it does not
 // support what was shown.
-func (f *Failure) addSettings(asked *Asked, worked []Try, shown Try, unsupported string) {
+func (f *Failure) addSettings(asked *Asked, worked []Try, shown Try) {
 	best := shown
 	for _, t := range append(worked, shown) {
 		if asked.able(t) {
@@ -235,7 +312,7 @@ func (f *Failure) addSettings(asked *Asked, worked []Try, shown Try, unsupported
 		}
 	}
 	if !asked.able(best) {
-		f.Fix += " " + asked.unsupported(unsupported)
+		f.Fix += " " + asked.unsupported(asked.impossible(shown.Choice))
 		return
 	}
 	if best.Choice != shown.Choice {
@@ -263,6 +340,11 @@ func withoutCertificate(suite string) string {
 	return ""
 }
 
+// enableSuite says to enable a suite for this kind of key. The E at the start is left to the caller.
+func enableSuite(key string) string {
+	return fmt.Sprintf("nable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_%s_WITH_AES_128_GCM_SHA256.", key)
+}
+
 // suiteFix says what to enable on a server that supports no suite of the collector's.
 func suiteFix(a *Choice) string {
 	suite := clienthello.SuiteName(a.Suite)
@@ -270,7 +352,7 @@ func suiteFix(a *Choice) string {
 	if strings.Contains(suite, "_ECDSA_") {
 		key = "ECDSA"
 	}
-	enable := fmt.Sprintf("nable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_%s_WITH_AES_128_GCM_SHA256.", key)
+	enable := enableSuite(key)
 	switch {
 	case a.Version == tls.VersionTLS13:
 		return "Enable TLS_AES_128_GCM_SHA256 on the server."
@@ -316,23 +398,33 @@ func (a *Asked) able(t Try) bool {
 	return t.MaxVersion < a.Offered.MaxVersion || !missingIn(&a.Offered, t.Choice).none()
 }
 
+// impossible returns what the collector lacks of a server's choice, whatever its settings.
+func (a *Asked) impossible(c *Choice) []lack { return a.lacks(c, missingIn(&a.Possible, c)) }
+
 // unsupported says that no settings help.
-func (a *Asked) unsupported(what string) string {
+func (a *Asked) unsupported(lacks []lack) string {
 	collector := "The collector"
 	if a.CertificateType != "" {
 		collector = "With certificate_types, the collector"
 	}
+	what := join(lacks, func(l lack) string { return l.unsupported }, " or ")
 	return fmt.Sprintf("%s does not support %s, other clients may.", collector, what)
 }
 
-// asItIs returns the settings with which the collector's handshake would have the result of t.
+// asItIs returns the settings with which the collector's handshake would have the result of t. If there are none, it returns
+// what to change on the server.
 func (a *Asked) asItIs(t Try) string {
 	answer := t.Choice
 	switch {
 	case answer.Version == clienthello.SSL30:
 		return "The collector does not support SSL 3.0, other clients may."
 	case !a.able(t):
-		return a.unsupported(versionName(answer.Version) + " with " + clienthello.SuiteName(answer.Suite))
+		lacks := a.impossible(answer)
+		fix := fixes(lacks)
+		if answer.Version > a.Offered.MaxVersion && a.CertificateType == "" {
+			fix += fmt.Sprintf(" Set tls max_version: %q.", strings.TrimPrefix(versionName(answer.Version), "TLS "))
+		}
+		return fix + " " + a.unsupported(lacks)
 	}
 	var set []string
 	missing := missingIn(&a.Offered, answer)
@@ -348,10 +440,14 @@ func (a *Asked) asItIs(t Try) string {
 	}
 	remove := ""
 	if missing.group {
-		if name := strings.TrimPrefix(tls.CurveID(answer.Group).String(), "Curve"); slices.Contains(target.Curves, name) {
-			set = append(set, fmt.Sprintf("curve_preferences: [%s]", name))
-		} else {
+		var curves []string
+		for _, id := range answer.groups() {
+			curves = append(curves, strings.TrimPrefix(tls.CurveID(id).String(), "Curve"))
+		}
+		if slices.ContainsFunc(curves, func(c string) bool { return !slices.Contains(target.Curves, c) }) {
 			remove = "remove tls curve_preferences"
+		} else {
+			set = append(set, fmt.Sprintf("curve_preferences: [%s]", strings.Join(curves, ", ")))
 		}
 	}
 	switch {
@@ -363,19 +459,39 @@ func (a *Asked) asItIs(t Try) string {
 	return fmt.Sprintf("To probe it as it is, %s, and set tls %s.", remove, strings.Join(set, ", "))
 }
 
-func (f *Failure) nothingWorked(asked *Asked, tries []Try, serverName string) {
+// nothingWorked explains a server that refused all that was tried.
+func (f *Failure) nothingWorked(asked *Asked, tries []Try, endpoint, serverName string) {
+	if f.Type == ProtocolMismatch && asked.CertificateType == "" {
+		f.Cause = endpoint + " refuses the offered TLS versions."
+	}
 	f.Cause += fmt.Sprintf(" Also tried, without success: %s.", join(tries, Try.String, "; "))
-	refused := !slices.ContainsFunc(tries, func(t Try) bool { _, alert := alertOf(t.Err); return !alert })
+	var alerts []uint8
+	for _, t := range tries {
+		if number, ok := alertOf(t.Err); ok {
+			alerts = append(alerts, number)
+		}
+	}
 	everythingTried := slices.ContainsFunc(tries, (&Asked{}).everything(clienthello.TLS13).like)
-	if !refused || !everythingTried {
+	if len(alerts) < len(tries) || !everythingTried {
 		return
 	}
 	if asked.CertificateType != "" && f.Type == CipherMismatch {
 		f.Type = HandshakeFailure // it refuses clients that accept any certificate as well
 	}
-	if f.Type == HandshakeFailure {
+	switch {
+	case f.HasAlert && f.Alert != alerts[0]:
+		f.Cause += fmt.Sprintf(" The same handshake was first refused with alert %d and then with alert %d, as by different servers.", f.Alert, alerts[0])
+		f.Fix = "Look for bad servers behind a load balancer. " + f.Fix
+	case f.Type == HandshakeFailure && slices.Contains(alerts, unknownPSKIdentity):
+		f.Type = CipherMismatch
+		f.Cause += fmt.Sprintf(" With alert %s it refuses clients because of their pre-shared key or their name and password (SRP).", alertName(unknownPSKIdentity))
+		f.Fix = "Configure an RSA certificate on the server, and e" + enableSuite("RSA") + " The collector does not support pre-shared keys and SRP, other clients may."
+	case f.Type == HandshakeFailure && !slices.ContainsFunc(alerts, func(n uint8) bool { return n != handshakeFailureAlert }):
 		f.Cause += " It refuses even a client that offers every TLS version, cipher suite, group and signature algorithm, so it most likely has no certificate, or none that its cipher suites and signature algorithms allow."
 		f.Fix = fmt.Sprintf("Configure a certificate and its key for %s on the server, with cipher suites and signature algorithms for that kind of key. If it has one, check the server's log for rules that refuse this client.", serverName)
+	case f.Type == ProtocolMismatch && asked.CertificateType == "":
+		f.Cause += " It refuses even a client that offers SSL 3.0 to TLS 1.3, so it is not known which versions it speaks."
+		f.Fix = "Check which TLS versions are enabled on the server, and that it has a certificate and cipher suites for them."
 	}
 }
 
@@ -405,7 +521,8 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 	if len(c.Unreadable) == 0 {
 		return
 	}
-	var what, fixes []string
+	var what, fixes, ways []string
+	issuers := make(map[string][]string) // numbers of their certificates, by the way to reissue them
 	for _, u := range c.Unreadable {
 		which := fmt.Sprintf("certificate %d of %s", u.Index+1, number)
 		if u.Index == 0 {
@@ -420,7 +537,18 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 		if u.Index == 0 {
 			fixes = append(fixes, "Reissue the server's certificate"+withKey(u)+".")
 		} else {
-			fixes = append(fixes, fmt.Sprintf("Replace certificate %d in the file that the server sends by one that is reissued%s, or remove it if the chain is complete without it.", u.Index+1, withKey(u)))
+			way := withKey(u)
+			if issuers[way] == nil {
+				ways = append(ways, way)
+			}
+			issuers[way] = append(issuers[way], strconv.Itoa(u.Index+1))
+		}
+	}
+	for _, way := range ways {
+		if n := issuers[way]; len(n) == 1 {
+			fixes = append(fixes, fmt.Sprintf("Replace certificate %s in the file that the server sends by one that is reissued%s, or remove it if the chain is complete without it.", n[0], way))
+		} else {
+			fixes = append(fixes, fmt.Sprintf("Replace certificates %s in the file that the server sends by ones that are reissued%s, or remove them if the chain is complete without them.", strings.Join(n, " and "), way))
 		}
 	}
 	if c.Unnamed > 0 {
@@ -437,6 +565,8 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 // withKey says how to reissue a certificate whose key is the problem.
 func withKey(u certs.Unreadable) string {
 	switch {
+	case strings.HasPrefix(u.Key, "EC ") && strings.Contains(u.Why, "parameters"):
+		return " with a P-256 key that names its curve (parameters in place of the name are not supported)"
 	case strings.HasPrefix(u.Key, "EC ") && strings.Contains(u.Why, "curve"):
 		return fmt.Sprintf(" with a P-256 key (%s is not supported)", strings.TrimPrefix(u.Key, "EC "))
 	case strings.HasPrefix(u.Why, "its RSA key has"):

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"crypto/tls"
 	"fmt"
 	"regexp"
 	"slices"
@@ -28,6 +29,7 @@ type Try struct {
 	suites, groups, schemes extent
 	certificateType         string // the only one that suites and schemes allow; empty if they allow any
 	WithoutSNI              bool   // sends no server name
+	repeated                bool   // was made before: does it have the same result?
 
 	Err    error   // nil if it worked
 	Choice *Choice // nil if the server chose nothing
@@ -161,6 +163,9 @@ func (t Try) String() string {
 	if t.WithoutSNI {
 		what += " without SNI"
 	}
+	if t.repeated && !t.Same {
+		what += ", once more"
+	}
 	number, alerted := alertOf(t.Err)
 	switch {
 	case t.Err == nil && t.Same:
@@ -202,12 +207,25 @@ type gap struct{ version, suite, group, signature bool }
 
 func (g gap) none() bool { return g == gap{} }
 
+// groups returns the group that a server chose and, below TLS 1.3, the curve of its key, which a client must offer as well
+// (RFC 8422, section 5.1).
+func (c *Choice) groups() (all []uint16) {
+	if c.Group != 0 {
+		all = append(all, c.Group)
+	}
+	curve := map[string]uint16{"EC P-256": 23, "EC P-384": 24, "EC P-521": 25}[c.Key]
+	if curve != 0 && curve != c.Group && c.Version < tls.VersionTLS13 {
+		all = append(all, curve)
+	}
+	return all
+}
+
 // missingIn returns what an offer lacks of what the server chose.
 func missingIn(o *clienthello.Offer, a *Choice) gap {
 	g := gap{
 		version: a.Version < o.MinVersion || a.Version > o.MaxVersion,
 		suite:   !slices.Contains(o.Suites, a.Suite),
-		group:   a.Group != 0 && !slices.Contains(o.Groups, a.Group),
+		group:   slices.ContainsFunc(a.groups(), func(id uint16) bool { return !slices.Contains(o.Groups, id) }),
 	}
 	if a.Scheme != 0 {
 		g.signature = !slices.Contains(o.Schemes, a.Scheme)
@@ -241,10 +259,14 @@ func NextTry(t Type, asked *Asked, tries []Try) *Try {
 	case len(tries) == 1 && (t == UnrecognizedName || t == ServerInternalError) && o.ServerName != "":
 		again.WithoutSNI = true
 		next = again
-	case slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI && t.Err == nil }), asked.acceptsAny(tries) != nil:
+	case tries[len(tries)-1].repeated, asked.acceptsAny(tries) != nil:
 		return nil
+	case slices.ContainsFunc(tries, func(t Try) bool { return t.WithoutSNI && t.Err == nil }):
+		next = repeat(asked, tries)
 	case lastEverything(asked, tries) >= 0:
-		next = narrow(asked, tries)
+		if next = narrow(asked, tries); next == nil || slices.ContainsFunc(tries, next.like) {
+			next = repeat(asked, tries)
+		}
 	default:
 		next = widen(asked, tries)
 	}
@@ -273,6 +295,43 @@ func lastEverything(asked *Asked, tries []Try) int {
 		}
 	}
 	return -1
+}
+
+// repeat returns a try that was made before, or nil if the tries do not depend on it. Behind a load balancer, a server that
+// refuses one ClientHello and not another need not be the same server.
+func repeat(asked *Asked, tries []Try) *Try {
+	i := slices.IndexFunc(tries, func(t Try) bool { return t.Err == nil })
+	missing := missingIn(&asked.Offered, tries[i].Choice)
+	t := tries[i]
+	switch {
+	case missing.version:
+		return nil
+	case missing.none() && tries[len(tries)-1].Err == nil && len(tries) > i+1: // nothing that differs was refused
+		t = tries[0]
+	}
+	t.Err, t.Choice, t.repeated = nil, nil, true
+	return &t
+}
+
+// comesAndGoes returns a sentence, with a space before it, if two equal handshakes had different results. It is empty if
+// there were none.
+func comesAndGoes(tries []Try) string {
+	last := tries[len(tries)-1]
+	switch {
+	case tries[0].Err == nil:
+		return " The same handshake succeeded when it was tried again immediately, so this failure comes and goes."
+	case last.repeated && last.Same && last.Err == nil:
+		return " The same handshake failed when it was tried again, and succeeded after that, so this failure comes and goes."
+	case last.repeated && !last.Same && refused(last.Err):
+		return " Of two equal ClientHellos, it refused one and not the other, so this failure comes and goes."
+	}
+	return ""
+}
+
+// refused reports whether a server ended a handshake, with an alert or without.
+func refused(err error) bool {
+	_, alerted := alertOf(err)
+	return alerted || err != nil && !timedOut(err) && disconnected(err)
 }
 
 // widen returns the next try while none has worked.
@@ -307,9 +366,13 @@ func narrow(asked *Asked, tries []Try) *Try {
 	a := worked.Choice
 	missing, able := missingIn(o, a), missingIn(&asked.Possible, a).none()
 	switch {
-	case a.Version > o.MaxVersion: // does it support an older version as well?
+	case a.Version > o.MaxVersion && !slices.ContainsFunc(tries, asked.everything(o.MaxVersion).like): // does it support an older version as well?
 		return asked.everything(o.MaxVersion)
-	case a.Version < o.MinVersion && !able && a.Version > clienthello.SSL30:
+	case a.Version > o.MaxVersion && !able && asked.Possible.MaxVersion > o.MaxVersion: // it may only prefer what the collector does not support
+		return asked.try(clienthello.TLS10, asked.Possible.MaxVersion, allPossible)
+	case a.Version > o.MaxVersion:
+		return nil
+	case a.Version < o.MinVersion && !able && a.Version > clienthello.SSL30 && len(narrowed) == 0:
 		return asked.try(clienthello.TLS10, a.Version, allPossible)
 	case a.Version < o.MinVersion:
 		if a.Version == clienthello.SSL30 {
@@ -347,12 +410,14 @@ func narrow(asked *Asked, tries []Try) *Try {
 		return &t
 	case !able && a.Version == clienthello.TLS13 && o.MinVersion <= clienthello.TLS12 && narrowed[0].Err != nil:
 		return asked.try(clienthello.TLS10, clienthello.TLS12, allPossible)
+	case !able && narrowed[0].Err == nil && !slices.ContainsFunc(narrowed, asked.able): // likewise
+		return asked.try(clienthello.TLS10, min(worked.MaxVersion, asked.Possible.MaxVersion), allPossible)
 	}
 	return nil
 }
 
 // like reports whether t offers the same as u.
 func (t *Try) like(u Try) bool {
-	return t.Same == u.Same && t.MinVersion == u.MinVersion && t.MaxVersion == u.MaxVersion && t.suites == u.suites &&
+	return t.Same == u.Same && t.repeated == u.repeated && t.MinVersion == u.MinVersion && t.MaxVersion == u.MaxVersion && t.suites == u.suites &&
 		t.groups == u.groups && t.schemes == u.schemes && t.certificateType == u.certificateType && t.WithoutSNI == u.WithoutSNI
 }

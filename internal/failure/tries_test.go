@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,9 +36,12 @@ type rules struct {
 	scheme                   uint16 // 0 if it is not seen
 	needs                    uint16 // the scheme that a client must offer; 0 if any
 	key                      string // the kind of its key, which crypto/tls does not support; may be empty
+	curve                    uint16 // of its key, P-256, P-384 or P-521; 0 if it has another key
 	retries                  bool   // sends a HelloRetryRequest before it looks at the schemes
 	without13                bool   // refuses clients that offer TLS 1.3
 	name                     string // the only one that it refuses
+	alerts                   string // of each connection in turn, if it refuses anything; separated by spaces
+	pool                     string // of each connection in turn, whether it reaches a server (+) or one that refuses anything (-)
 }
 
 func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
@@ -58,16 +62,31 @@ func (r *rules) answer(o clienthello.Offer) (*Choice, error) {
 		}
 	}
 	a.Suite = choose(slices.DeleteFunc(slices.Clone(r.suites), func(id uint16) bool {
-		return (id>>8 == 0x13) != (a.Version == tls.VersionTLS13)
+		needsGroup := id>>8 == 0x13 || strings.Contains(clienthello.SuiteName(id), "_ECDHE_")
+		return (id>>8 == 0x13) != (a.Version == tls.VersionTLS13) || needsGroup && r.groups != nil && a.Group == 0
 	}), o.Suites)
-	if a.Suite == tls.TLS_RSA_WITH_AES_128_CBC_SHA { // RSA key exchange has no group
+	if name := clienthello.SuiteName(a.Suite); strings.Contains(name, "_RSA_WITH_") && !strings.Contains(name, "_ECDHE_") { // it has no group
 		a.Group = 0
 	}
-	if a.Version == 0 || a.Suite == 0 || r.groups != nil && a.Group == 0 && a.Suite != tls.TLS_RSA_WITH_AES_128_CBC_SHA || r.needs != 0 && !slices.Contains(o.Schemes, r.needs) ||
+	if r.curve != 0 {
+		a.Key, a.SupportedKey = map[uint16]string{23: "EC P-256", 24: "EC P-384", 25: "EC P-521"}[r.curve], true
+		if a.Version < tls.VersionTLS13 && !slices.Contains(o.Groups, r.curve) {
+			return nil, refusal
+		}
+	}
+	if a.Version == 0 || a.Suite == 0 || r.needs != 0 && !slices.Contains(o.Schemes, r.needs) ||
 		r.without13 && o.MaxVersion == tls.VersionTLS13 || r.name != "" && o.ServerName == r.name {
 		return nil, refusal
 	}
 	return a, nil
+}
+
+// alert returns that of the nth connection.
+func (r *rules) alert(t *testing.T, n int) *AlertError {
+	all := strings.Fields(r.alerts)
+	number, err := strconv.ParseUint(all[n%len(all)], 10, 8)
+	require.NoError(t, err)
+	return &AlertError{Number: uint8(number), Err: errors.New("refused")}
 }
 
 // explained asks the server as a probe does, and returns the failure with what that showed.
@@ -75,21 +94,35 @@ func explained(t *testing.T, typ Type, highest uint16, r *rules) (*Failure, []Tr
 	t.Helper()
 	a := asked()
 	a.Offered.MaxVersion = cmp.Or(highest, tls.VersionTLS13)
+	a.Offered.MinVersion = min(a.Offered.MinVersion, a.Offered.MaxVersion)
 	var tries []Try
 	for {
 		next := NextTry(typ, a, tries)
 		if next == nil {
 			break
 		}
-		if next.Same {
+		bad, good := false, false
+		if r.pool != "" {
+			good = r.pool[(len(tries)+1)%len(r.pool)] == '+' // the failed handshake was the first
+			bad = !good
+		}
+		if next.Same && good {
+			next.Choice = &Choice{}
+		} else if next.Same || bad {
 			next.Err = &AlertError{Number: 40, Err: errors.New("handshake failure")}
 		} else {
 			next.Choice, next.Err = r.answer(next.Offer(a))
+		}
+		if r.alerts != "" {
+			next.Err = r.alert(t, len(tries)+1)
 		}
 		tries = append(tries, *next)
 		require.LessOrEqual(t, len(tries), 4)
 	}
 	f := &Failure{Type: typ, Reasons: []Type{typ}}
+	if r.alerts != "" {
+		f.HasAlert, f.Alert = true, r.alert(t, 0).Number
+	}
 	f.Refine(a, tries, "api.example:4317", "api.example")
 	assert.Equal(t, []Type{f.Type}, f.Reasons)
 	return f, tries
@@ -190,7 +223,49 @@ func TestTriesFindTheCause(t *testing.T) {
 		"TLS 1.0 with DHE only": {
 			ProtocolMismatch,
 			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{dhe}},
-			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256.", "Enable TLS 1.2 or 1.3 on the server. The collector does not support TLS 1.0 with TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, other clients may.", 0,
+			ProtocolMismatch, "speaks only TLS 1.0. In TLS 1.0 it chose TLS_DHE_RSA_WITH_AES_128_GCM_SHA256.", "Enable TLS 1.2 or 1.3 on the server. Enable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256. The collector does not support TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, other clients may.", 0,
+		},
+		"TLS 1.0 with a group": {
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS10}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA}, groups: []uint16{x448}},
+			ProtocolMismatch, "In TLS 1.0 it chose TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA.", "Enable TLS 1.2 or 1.3 on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
+		},
+		"a newer version with a group": {
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS13}, suites: []uint16{gcm13}, groups: []uint16{x448}},
+			ProtocolMismatch, "In TLS 1.3 it chose TLS_AES_128_GCM_SHA256.", `Enable the group X25519 or P-256 on the server. Set tls max_version: "1.3". The collector does not support x448, other clients may.`, tls.VersionTLS12,
+		},
+		"a suite that could be set, and a group": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA}, groups: []uint16{x448}},
+			CipherMismatch, "the group x448.", "Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
+		},
+		"newer versions than were offered, of which one was not tried": {
+			ProtocolMismatch,
+			rules{versions: both, suites: []uint16{gcm13, gcm}, groups: []uint16{x25519}},
+			ProtocolMismatch, "refuses the offered TLS versions. In TLS 1.3 it chose TLS_AES_128_GCM_SHA256.", `set tls min_version: "1.3" and max_version: "1.3".`, tls.VersionTLS11,
+		},
+		"a suite in TLS 1.3, and one that was offered in TLS 1.2": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{ccm, gcm}, groups: []uint16{x25519}},
+			CipherMismatch, "supports none of the offered cipher suites in TLS 1.3. When every suite was offered, it chose TLS_AES_128_CCM_SHA256. When less was offered, it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 in TLS 1.2.",
+			`Enable TLS_AES_128_GCM_SHA256 on the server. To probe it as it is, set tls min_version: "1.2" and max_version: "1.2".`, 0,
+		},
+		"a newer version, with a suite that it does not prefer": {
+			ProtocolMismatch,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, gcm}, groups: []uint16{x25519}},
+			ProtocolMismatch, "In TLS 1.2 it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.", `set tls min_version: "1.2" and max_version: "1.2".`, tls.VersionTLS11,
+		},
+		"a group, then two suites of which it prefers the one that cannot be set": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm, dhe, rsa}, groups: []uint16{x448}},
+			GroupMismatch, "it chose the group x448.", "set tls cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], include_insecure_cipher_suites: true.", 0,
+		},
+		"DSA": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{0x00a2}, scheme: 0x0402, key: "DSA"},
+			CipherMismatch, "it chose TLS_DHE_DSS_WITH_AES_128_GCM_SHA256 and the signature algorithm dsa_sha256 with a key of the kind DSA.",
+			"Use an RSA certificate for signatures, and enable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256. The collector does not support TLS_DHE_DSS_WITH_AES_128_GCM_SHA256 or dsa_sha256 with such a key, other clients may.", 0,
 		},
 		"TLS 1.0, of which a suite could be set": {
 			ProtocolMismatch,
@@ -222,6 +297,80 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}},
 			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello.", 0,
 		},
+		"a load balancer with two bad servers of three": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, scheme: 0x0804, pool: "--+"},
+			HandshakeFailure, "Of two equal ClientHellos, it refused one and not the other, so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"a load balancer with three bad servers of four": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13, gcm}, groups: []uint16{x25519}, pool: "---+"},
+			HandshakeFailure, "Of two equal ClientHellos, it refused one and not the other, so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"a load balancer with four bad servers of five": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, pool: "----+"},
+			UnrecognizedName, "refused each client that sent the name api.example, and not the one that sent none.", "If it serves this name, look for one bad server behind a load balancer.", 0,
+		},
+		"a load balancer with bad servers, of which two were not met": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, pool: "--+++"},
+			HandshakeFailure, "The same handshake failed when it was tried again, and succeeded after that, so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"a load balancer with bad servers, which prefers another suite": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{dhe, gcm}, pool: "--+"},
+			HandshakeFailure, "so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"an internal error of some servers": {
+			ServerInternalError,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, pool: "--+"},
+			ServerInternalError, "so this failure comes and goes.", "Look for one bad server behind a load balancer", 0,
+		},
+		"no TLS 1.3, whatever the server": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm}, groups: []uint16{x25519}, without13: true},
+			ProtocolMismatch, "refuses clients that also offer TLS 1.3.", "Update the server", 0,
+		},
+		"a signature that it has, and refuses": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, scheme: 0x0804, needs: 0x0201},
+			HandshakeFailure, "A ClientHello of another kind is not refused", "Look for a rule on the server", 0,
+		},
+		"the curve of its key": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm}, groups: []uint16{x25519}, curve: 25},
+			GroupMismatch, "supports none of the offered key exchange groups. When every group was offered, it chose the group x25519 with a key on the curve secp521r1.",
+			"Use a certificate with an RSA key on the server. To probe it as it is, set tls curve_preferences: [X25519, P521].", 0,
+		},
+		"the curve of its key, and a group": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm}, groups: []uint16{x448}, curve: 25},
+			GroupMismatch, "it chose the group x448 with a key on the curve secp521r1.",
+			"Use a certificate with an RSA key on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
+		},
+		"the curve of its key is no group in TLS 1.3": {
+			HandshakeFailure,
+			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}, curve: 25},
+			HandshakeFailure, "A ClientHello of another kind is not refused", "Look for a rule on the server", 0,
+		},
+		"an identity": {
+			HandshakeFailure, rules{alerts: "40 40 115 115 40"},
+			CipherMismatch, "With alert 115, unknown_psk_identity it refuses clients because of their pre-shared key or their name and password (SRP).",
+			"Configure an RSA certificate on the server, and enable an ECDHE suite", 0,
+		},
+		"two alerts in turn": {
+			HandshakeFailure, rules{alerts: "40 80"},
+			HandshakeFailure, "The same handshake was first refused with alert 40 and then with alert 80, as by different servers.", "Look for bad servers behind a load balancer.", 0,
+		},
+		"everything, with several alerts": {
+			HandshakeFailure, rules{alerts: "40 40 80 80 40"},
+			HandshakeFailure, "alert 80, internal_error", "", 0,
+		},
+		"everything, because of the version": {
+			ProtocolMismatch, rules{alerts: "70"},
+			ProtocolMismatch, "refuses the offered TLS versions.", "Check which TLS versions are enabled on the server, and that it has a certificate and cipher suites for them.", 0,
+		},
 		"everything": {
 			HandshakeFailure, rules{}, HandshakeFailure, "so it most likely has no certificate, or none that its cipher suites and signature algorithms allow.", "Configure a certificate and its key for api.example on the server, with cipher suites and signature algorithms for that kind of key.", 0,
 		},
@@ -234,6 +383,10 @@ func TestTriesFindTheCause(t *testing.T) {
 			assert.Contains(t, f.Fix, c.fix)
 			assert.NotRegexp(t, "set tls[ ,]*\\.", f.Fix, "no settings")
 			assert.NotContains(t, f.Fix, "The collector does not support , ")
+			if c.server.alerts != "" {
+				assert.NotContains(t, f.Cause, "no certificate")
+				assert.NotContains(t, f.Fix, "Enable TLS 1.2")
+			}
 			if c.server.retries {
 				assert.NotContains(t, f.Cause, "not refused")
 			}
@@ -297,6 +450,7 @@ func TestChoiceIsBounded(t *testing.T) {
 	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): it does not have the structure of a certificate; ")
 	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): it does not have the structure of a certificate; 2 more.")
 	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
+	assert.Equal(t, "Reissue the server's certificate. Replace certificates 2 and 3 in the file that the server sends by ones that are reissued, or remove them if the chain is complete without them.", f.Fix)
 
 	c = NewChoice(&clienthello.Answer{Version: tls.VersionTLS12, Suite: 5, Certificates: slices.Repeat([][]byte{nil}, clienthello.MaxCertificates)})
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
@@ -304,6 +458,43 @@ func TestChoiceIsBounded(t *testing.T) {
 	f.Message, f.Cause = "tls: handshake message of length 300000 bytes exceeds maximum of 262144 bytes", "Too large."
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
 	assert.Equal(t, "Too large. It has at least 1000 certificates.", f.Cause)
+}
+
+// A server with a certificate of the type that is demanded is not told to get another.
+func TestCurveOfADemandedKey(t *testing.T) {
+	a := asked()
+	a.CertificateType, a.Offered.Groups, a.Offered.MaxVersion = "ecdsa", []uint16{29}, tls.VersionTLS12
+	worked, narrowed := a.everything(tls.VersionTLS13), a.everything(tls.VersionTLS13)
+	worked.Choice = &Choice{Version: tls.VersionTLS12, Suite: a.Offered.Suites[1], Group: 29, Key: "EC P-256", SupportedKey: true}
+	narrowed.groups, narrowed.Err = onlyOffered, io.EOF
+	for typ, fix := range map[string]string{
+		"ecdsa": "To probe it as it is, set tls curve_preferences: [X25519, P256].",
+		"":      "Use a certificate with an RSA key on the server. To probe it as it is, set tls curve_preferences: [X25519, P256].",
+	} {
+		a.CertificateType, worked.certificateType, narrowed.certificateType = typ, typ, typ
+		f := &Failure{Type: CipherMismatch, Reasons: []Type{CipherMismatch}}
+		f.Refine(a, []Try{{Same: true, Err: io.EOF}, *worked, *narrowed}, "a:1", "a")
+		assert.Equal(t, GroupMismatch, f.Type)
+		assert.Equal(t, fix, f.Fix)
+	}
+}
+
+// The fix for a key that crypto/x509 cannot read says which key to use.
+func TestReissueWithKey(t *testing.T) {
+	const parameters, brainpool = "the curve of its key has parameters instead of a name", "its key is on a curve that Go does not have (brainpoolP256r1)"
+	c := &Choice{Certificates: 4, Unreadable: []certs.Unreadable{
+		{Key: "EC with parameters of its own", Why: parameters},
+		{Index: 1, Key: "EC brainpoolP256r1", Why: brainpool},
+		{Index: 2, Key: "EC brainpoolP256r1", Why: brainpool},
+	}}
+	f := &Failure{Type: Type(certs.Malformed), Reasons: []Type{Type(certs.Malformed)}}
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Equal(t, "Reissue the server's certificate with a P-256 key that names its curve (parameters in place of the name are not supported). "+
+		"Replace certificates 2 and 3 in the file that the server sends by ones that are reissued with a P-256 key (brainpoolP256r1 is not supported), or remove them if the chain is complete without them.", f.Fix)
+	c.Unreadable[2].Key, c.Unreadable[2].Why = "", "other bytes follow it"
+	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
+	assert.Contains(t, f.Fix, "Replace certificate 2 in the file that the server sends by one that is reissued with a P-256 key (brainpoolP256r1 is not supported), or remove it if the chain is complete without it. "+
+		"Replace certificate 3 in the file that the server sends by one that is reissued, or remove it")
 }
 
 // A server that ignores the signature schemes of the client does not show that it has a certificate of a type.

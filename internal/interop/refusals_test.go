@@ -291,6 +291,11 @@ func suiteRefusals() []row {
 			set: "tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}", serve: openSSL,
 		},
 		row{
+			name: "CCM in TLS 1.3, and another suite in TLS 1.2", server: "s_server -ciphersuites TLS_AES_128_CCM_SHA256", serve: "s_server -ciphersuites TLS_AES_128_CCM_SHA256:TLS_AES_128_GCM_SHA256",
+			step: failure.Handshake, typ: failure.CipherMismatch, texts: []string{"supports none of the offered cipher suites in TLS 1.3."},
+			set: `tls: {min_version: "1.2", max_version: "1.2"}`,
+		},
+		row{
 			name: "suites for another key", server: openSSL, step: failure.Handshake, typ: failure.CipherMismatch,
 			config: `tls: {max_version: "1.2", cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]}`, texts: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
 			set: "tls: {cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}",
@@ -338,17 +343,21 @@ func groupRefusals() []row {
 		},
 		{
 			name: "no post-quantum group", server: "s_server -tls1_3 -groups X25519:P-256", config: "tls: {curve_preferences: [X25519MLKEM768]}",
-			set: "tls: {curve_preferences: [X25519]}", texts: []string{"X25519"},
+			set: "tls: {curve_preferences: [X25519]}", texts: []string{"Enable the group X25519MLKEM768 on the server."},
 		},
 		{
 			name: "no post-quantum group, TLS 1.2", server: "s_server -tls1_2 -groups X25519:P-256" + ecdhe, config: "tls: {curve_preferences: [X25519MLKEM768]}",
-			set: "tls: {curve_preferences: [X25519]}", texts: []string{"X25519"},
+			set: "tls: {curve_preferences: [X25519]}", texts: []string{"Enable TLS 1.3 with the group X25519MLKEM768 on the server."},
 		},
 		{name: "GnuTLS, ffdhe3072 only", server: gnutls + "+GROUP-FFDHE3072:-VERS-ALL:+VERS-TLS1.3", serve: gnutls + "+GROUP-FFDHE3072:+GROUP-X25519:-VERS-ALL:+VERS-TLS1.3", texts: []string{"ffdhe3072"}},
 		{name: "GnuTLS, X448 only", server: gnutls + "+GROUP-X448", serve: gnutls + "+GROUP-X448:+GROUP-X25519", texts: []string{"x448"}},
 		{
 			name: "GnuTLS, P-521 only", server: gnutls + "+GROUP-SECP521R1", config: "tls: {curve_preferences: [X25519, P256]}",
 			set: "tls: {curve_preferences: [P521]}", texts: []string{"P521"},
+		},
+		{
+			name: "curve of the certificate, TLS 1.2", server: "s_server -tls1_2 -cert ecdsa.pem -key ecdsa.key", config: "tls: {curve_preferences: [X25519]}",
+			set: "tls: {curve_preferences: [X25519, P256]}", serve: "s_server -tls1_2", texts: []string{"with a key on the curve secp256r1", "RSA key"},
 		},
 		{name: "Mbed TLS, brainpool only", server: "lighttpd Curves=brainpoolP256r1", serve: "lighttpd", texts: []string{"brainpoolP256r1"}},
 		{
@@ -368,6 +377,11 @@ func groupRefusals() []row {
 		row{
 			name: "X448 only, or RSA key exchange", server: "s_server -tls1_2 -groups X448", serve: "s_server -tls1_2 -groups X448:X25519",
 			step: failure.Handshake, typ: failure.GroupMismatch, texts: []string{"the group x448", "Enable the group X25519 or P-256 on the server."},
+			set: "tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}",
+		},
+		row{
+			name: "X448 only, or DHE, or RSA key exchange", server: "s_server -tls1_2 -groups X448 -serverpref -cipher ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256:AES128-GCM-SHA256",
+			serve: "s_server -tls1_2 -groups X448:X25519", step: failure.Handshake, typ: failure.GroupMismatch, texts: []string{"the group x448"},
 			set: "tls: {cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256], include_insecure_cipher_suites: true}",
 		},
 		row{
@@ -462,8 +476,29 @@ func versionRefusals() []row {
 		},
 		{
 			name: "NSS, TLS 1.2 and 3DES only", server: "selfserv -V tls1.0:tls1.2 -c :000A", config: `tls: {min_version: "1.3"}`, serve: "selfserv -V tls1.2:tls1.3",
-			texts: []string{"speaks only TLS 1.2"},
+			texts: []string{"refuses the offered TLS versions. In TLS 1.2 it chose TLS_RSA_WITH_3DES_EDE_CBC_SHA."},
 			set:   `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_RSA_WITH_3DES_EDE_CBC_SHA], include_insecure_cipher_suites: true}`,
+		},
+		{
+			name: "TLS 1.2 and 1.3 only", server: "s_server", config: `tls: {min_version: "1.0", max_version: "1.1"}`,
+			texts: []string{"refuses the offered TLS versions. In TLS 1.3 it chose"}, set: only("1.3"),
+		},
+		{
+			name: "TLS 1.2, where DHE is preferred", server: "s_server -tls1_2 -serverpref -cipher DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
+			config: `tls: {min_version: "1.0", max_version: "1.1"}`, texts: []string{"In TLS 1.2 it chose TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256."},
+			set: `tls: {min_version: "1.2", max_version: "1.2", cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}`,
+		},
+		{
+			name: "TLS 1.0 and X448 only", server: "s_server -tls1 -groups X448 -cipher ECDHE:@SECLEVEL=0", serve: "s_server -groups X448:X25519",
+			texts: []string{"Enable TLS 1.2 or 1.3 on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may."},
+		},
+		{
+			name: "TLS 1.2 and X448 only", server: "s_server -tls1_2 -groups X448 -cipher ECDHE", config: `tls: {min_version: "1.3"}`, serve: "s_server -groups X448:X25519",
+			texts: []string{"Enable TLS 1.3 on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may."},
+		},
+		{
+			name: "TLS 1.2 and Ed448 only", server: "s_server -tls1_2 -cert ed448.pem -key ed448.key", config: `tls: {min_version: "1.3"}`, serve: "s_server -cert ed25519.pem -key ed25519.key",
+			texts: []string{"Enable TLS 1.3 on the server. Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server. The collector does not support ed448 with such a key, other clients may."},
 		},
 		{name: "NSS, SSL 3 only", server: "selfserv -V ssl3:ssl3", serve: "selfserv -V tls1.2:tls1.3", texts: []string{"speaks only SSL 3.0.", "The collector does not support SSL 3.0, other clients may."}},
 	} {

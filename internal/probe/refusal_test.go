@@ -333,13 +333,13 @@ func TestCertificateType(t *testing.T) {
 		},
 		"a suite that could be set": {
 			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA}}, cert: rsa,
-			typ: failure.CipherMismatch, tries: 3,
+			typ: failure.CipherMismatch, tries: 4,
 			cause: "supports none of the offered cipher suites. When every suite for an RSA certificate was offered, it chose TLS_ECDHE_RSA_WITH_RC4_128_SHA.",
 			fix:   "To probe it as it is, set tls cipher_suites: [TLS_ECDHE_RSA_WITH_RC4_128_SHA], include_insecure_cipher_suites: true.",
 		},
 		"a suite with which no type can be demanded": {
 			server: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, cert: rsa,
-			typ: failure.CipherMismatch, tries: 3,
+			typ: failure.CipherMismatch, tries: 4,
 			cause: "When every suite for an RSA certificate was offered, it chose TLS_RSA_WITH_AES_128_GCM_SHA256.",
 			fix:   "With certificate_types, the collector does not support TLS_RSA_WITH_AES_128_GCM_SHA256, other clients may.",
 		},
@@ -375,6 +375,35 @@ func TestCertificateType(t *testing.T) {
 			assert.Contains(t, o.Failure.Fix, c.fix)
 			assert.Len(t, o.Explanation.Tries, c.tries)
 			t.Log(o.Explanation.Tries)
+		})
+	}
+}
+
+// Behind a load balancer, what one server accepts is not what another refuses.
+func TestBadServersBehindALoadBalancer(t *testing.T) {
+	rsa := root.Issue("balanced", tlsfarm.Key(tlsfarm.RSAKey(2048)))
+	for name, bad := range map[string]int32{"two of three": 2, "three of four": 3} {
+		t.Run(name, func(t *testing.T) {
+			var n, servers atomic.Int32
+			servers.Store(bad + 1)
+			good := &tls.Config{Certificates: []tls.Certificate{rsa}}
+			useless := &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, Certificates: good.Certificates}
+			tt, connections := serveCounting(t, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				if n.Add(1)%servers.Load() == 0 {
+					return good, nil
+				}
+				return useless, nil
+			}})
+			o := probeOnce(t, tt)
+			require.NotNil(t, o.Failure)
+			t.Log(o.Explanation.Tries)
+			assert.Equal(t, failure.HandshakeFailure, o.Failure.Type)
+			assert.Contains(t, o.Failure.Cause, "Of two equal ClientHellos, it refused one and not the other, so this failure comes and goes.")
+			assert.Contains(t, o.Failure.Fix, "Look for one bad server behind a load balancer")
+			assert.Equal(t, int32(5), connections.Load())
+
+			servers.Store(1) // the good one
+			assert.Nil(t, probeOnce(t, tt).Failure)
 		})
 	}
 }
