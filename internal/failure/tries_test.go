@@ -355,20 +355,24 @@ func TestTriesFindTheCause(t *testing.T) {
 			HandshakeFailure, "A ClientHello of another kind is not refused", "Look for a rule on the server", 0,
 		},
 		"an identity": {
-			HandshakeFailure, rules{alerts: "40 40 115 115 40"},
+			HandshakeFailure,
+			rules{alerts: "40 40 115 115 40"},
 			CipherMismatch, "With alert 115, unknown_psk_identity it refuses clients because of their pre-shared key or their name and password (SRP).",
 			"Configure an RSA certificate on the server, and enable an ECDHE suite", 0,
 		},
 		"two alerts in turn": {
-			HandshakeFailure, rules{alerts: "40 80"},
+			HandshakeFailure,
+			rules{alerts: "40 80"},
 			HandshakeFailure, "The same handshake was first refused with alert 40 and then with alert 80, as by different servers.", "Look for bad servers behind a load balancer.", 0,
 		},
 		"everything, with several alerts": {
-			HandshakeFailure, rules{alerts: "40 40 80 80 40"},
+			HandshakeFailure,
+			rules{alerts: "40 40 80 80 40"},
 			HandshakeFailure, "alert 80, internal_error", "", 0,
 		},
 		"everything, because of the version": {
-			ProtocolMismatch, rules{alerts: "70"},
+			ProtocolMismatch,
+			rules{alerts: "70"},
 			ProtocolMismatch, "refuses the offered TLS versions.", "Check which TLS versions are enabled on the server, and that it has a certificate and cipher suites for them.", 0,
 		},
 		"everything": {
