@@ -56,6 +56,7 @@ func alertName(number uint8) string {
 
 const (
 	handshakeFailureAlert = 40
+	protocolVersionAlert  = 70
 	decryptError          = 51
 	unknownPSKIdentity    = 115
 )

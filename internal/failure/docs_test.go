@@ -294,7 +294,7 @@ func TestTroubleshootingQuotesVariants(t *testing.T) {
 		"uses its RSA certificate only in TLS 1.3":                                                      only13.Cause,
 		"answered a ClientHello of another kind with a HelloRetryRequest":                               retried.Cause,
 		"after it had sent its certificate":                                                             late.Cause,
-		"has no certificate for its clients":                                                            refined(tls.VersionTLS13, tls.VersionTLS12, 0x006c),
+		"a suite without a certificate (anonymous)":                                                     refined(tls.VersionTLS13, tls.VersionTLS12, 0x006c),
 		"A ClientHello of another kind is not refused":                                                  refined(tls.VersionTLS13, tls.VersionTLS12, ecdhe),
 		"refuses clients that accept only an RSA certificate":                                           typed,
 		"most likely has no certificate, or none that its cipher suites and signature algorithms allow": nothing.Cause,

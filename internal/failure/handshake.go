@@ -82,8 +82,11 @@ func handshakeFailure(_ *Failure, e *Evidence) (cause, fix string) {
 			"Check the server's log. The TLS version, the cipher suite and the name are not the reason, as the server had accepted them."
 	}
 	return fmt.Sprintf("%s refused the handshake.", e.Endpoint),
-		fmt.Sprintf("If explain.when is never, set it to on_change: the probe then asks the server what it would accept. Otherwise check the server's log: it may have no certificate for %s, or a rule that refuses this client.", e.ServerName)
+		fmt.Sprintf("Check the server's log: it may have no certificate for %s, or a rule that refuses this client.", e.ServerName) + setExplain
 }
+
+// setExplain ends the fix of a failure that has not been explained. Refine removes it.
+const setExplain = " If explain.when is never, set it to on_change: the probe then asks the server what it would accept."
 
 // noSuchCertificate explains the failure of a server that was asked for one kind of certificate and refused.
 func noSuchCertificate(e *Evidence) (cause, fix string) {

@@ -124,7 +124,7 @@ func suiteFix(a *Choice) string {
 	case a.Version == tls.VersionTLS13:
 		return "Enable TLS_AES_128_GCM_SHA256 on the server."
 	case withoutCertificate(suite) != "":
-		return "Configure an RSA certificate on the server, and e" + enable
+		return "Configure an RSA certificate on the server if it has none, and e" + enable
 	case strings.Contains(suite, "_DSS_"), strings.Contains(suite, "GOST"), strings.Contains(suite, "_ECDH_"):
 		return "Use an RSA certificate for signatures, and e" + enable
 	case strings.HasPrefix(suite, "TLS_RSA_WITH_"): // the key exchange without a signature
@@ -140,6 +140,9 @@ func signature(a *Choice) (what, algorithm, fix string) {
 	algorithm = clienthello.SchemeName(a.Scheme)
 	what, fix = "the signature algorithm "+algorithm, "Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server."
 	switch {
+	case a.Scheme == 0 && supported && a.Version < tls.VersionTLS13:
+		return "a key exchange without a signature", "the signature algorithms that the server allows",
+			"Enable the signature algorithms rsa_pss_rsae_sha256 and rsa_pkcs1_sha256 on the server."
 	case a.Scheme == 0 && supported:
 		return "one that cannot be seen, as it is encrypted", "the algorithm that it chose", fix
 	case a.Scheme == 0:

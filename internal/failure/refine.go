@@ -16,6 +16,7 @@ import (
 // specific one. The step stays the one in which the failure happened. There is at least one try.
 func (f *Failure) Refine(asked *Asked, tries []Try, endpoint, serverName string) {
 	f.Cause = strings.TrimSuffix(f.Cause, f.alertSentence()) // it is added again at the end
+	f.Fix = strings.TrimSuffix(f.Fix, setExplain)
 	was := f.Type
 	unsteady := comesAndGoes(tries)
 	switch {
@@ -167,6 +168,13 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 			versionName(first.Choice.Version), clienthello.SuiteName(first.Choice.Suite))
 		f.Fix = "Update the server, or the middlebox in front of it. " + asked.asItIs(first)
 		return
+	case missing.none() && slices.ContainsFunc(worked, func(t Try) bool {
+		c := t.Choice
+		return t.MaxVersion == first.MaxVersion && (c.Version != first.Choice.Version || c.Suite != first.Choice.Suite || c.Group != first.Choice.Group)
+	}):
+		f.Cause += " Its answers are like those of different servers."
+		f.Fix = "Look for one bad server behind a load balancer."
+		return
 	case missing.none() && (!needsAlgorithm || shown.Choice.Retry || shown.Choice.Scheme != 0): // it signs as it was asked to
 		f.acceptsAnother(asked, shown.Choice, endpoint)
 		return
@@ -181,7 +189,8 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 	case len(all) > 1:
 		refuses = "supports no combination of"
 	}
-	if shown.suites == allPossible || shown.groups == allPossible || shown.schemes == allPossible {
+	if missing.suite && shown.suites == allPossible || missing.group && shown.groups == allPossible ||
+		(missing.signature || missing.none()) && shown.schemes == allPossible {
 		what += " that the collector has"
 	}
 	offered := join(all, func(l lack) string { return l.offered }, " and ")
@@ -195,7 +204,7 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 		offered, what, join(all, func(l lack) string { return l.chose }, " and "))
 	suite := clienthello.SuiteName(shown.Choice.Suite)
 	if kind := withoutCertificate(suite); missing.suite && kind != "" {
-		f.Cause = fmt.Sprintf("%s has no certificate for its clients, only suites %s. When every suite was offered, it chose %s.", endpoint, kind, suite)
+		f.Cause = fmt.Sprintf("%s supports none of the offered cipher suites. When every suite was offered, it chose %s, a suite %s.", endpoint, suite, kind)
 	}
 	f.Fix = fixes(all)
 	f.addSettings(asked, worked, shown)
@@ -214,7 +223,7 @@ func (f *Failure) acceptsAnother(asked *Asked, c *Choice, endpoint string) {
 	}
 	f.Cause += fmt.Sprintf(" A ClientHello of another kind is not refused: the server chose %s.", describe(c))
 	if f.Type == HandshakeFailure || f.Type == ConnectionClosed {
-		f.Fix = "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello."
+		f.Fix = "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello, or for one bad server behind a load balancer."
 	}
 }
 
@@ -245,7 +254,7 @@ func (f *Failure) nothingWorked(asked *Asked, tries []Try, endpoint, serverName 
 		f.Type = CipherMismatch
 		f.Cause += fmt.Sprintf(" With alert %s it refuses clients because of their pre-shared key or their name and password (SRP).", alertName(unknownPSKIdentity))
 		f.Fix = "Configure an RSA certificate on the server, and e" + enableSuite("RSA") + " The collector does not support pre-shared keys and SRP, other clients may."
-	case f.Type == HandshakeFailure && !slices.ContainsFunc(alerts, func(n uint8) bool { return n != handshakeFailureAlert }):
+	case f.Type == HandshakeFailure && !slices.ContainsFunc(alerts, func(n uint8) bool { return n != handshakeFailureAlert && n != protocolVersionAlert }):
 		f.Cause += " It refuses even a client that offers every TLS version, cipher suite, group and signature algorithm, so it most likely has no certificate, or none that its cipher suites and signature algorithms allow."
 		f.Fix = fmt.Sprintf("Configure a certificate and its key for %s on the server, with cipher suites and signature algorithms for that kind of key. If it has one, check the server's log for rules that refuse this client.", serverName)
 	case f.Type == ProtocolMismatch && asked.CertificateType == "":

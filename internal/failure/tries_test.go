@@ -295,7 +295,7 @@ func TestTriesFindTheCause(t *testing.T) {
 		"nothing that can be seen": {
 			HandshakeFailure,
 			rules{versions: both, suites: []uint16{gcm13}, groups: []uint16{x25519}},
-			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello.", 0,
+			HandshakeFailure, "A ClientHello of another kind is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, x25519.", "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello, or for one bad server behind a load balancer.", 0,
 		},
 		"a load balancer with two bad servers of three": {
 			HandshakeFailure,
@@ -370,6 +370,11 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{alerts: "40 40 80 80 40"},
 			HandshakeFailure, "alert 80, internal_error", "", 0,
 		},
+		"everything, of a server that has only TLS 1.3": {
+			HandshakeFailure,
+			rules{alerts: "40 40 40 70 40"},
+			HandshakeFailure, "so it most likely has no certificate", "Configure a certificate and its key", 0,
+		},
 		"everything, because of the version": {
 			ProtocolMismatch,
 			rules{alerts: "70"},
@@ -388,7 +393,7 @@ func TestTriesFindTheCause(t *testing.T) {
 			assert.NotRegexp(t, "set tls[ ,]*\\.", f.Fix, "no settings")
 			assert.NotContains(t, f.Fix, "The collector does not support , ")
 			if c.server.alerts != "" {
-				assert.NotContains(t, f.Cause, "no certificate")
+				assert.Equal(t, strings.Contains(c.cause, "no certificate"), strings.Contains(f.Cause, "no certificate"))
 				assert.NotContains(t, f.Fix, "Enable TLS 1.2")
 			}
 			if c.server.retries {
@@ -454,7 +459,7 @@ func TestChoiceIsBounded(t *testing.T) {
 	assert.Contains(t, f.Cause, "a:1 sent certificates that cannot be read: certificate 1 of 5 (the server's own): it does not have the structure of a certificate; ")
 	assert.Contains(t, f.Cause, "certificate 3 of 5 (an issuer's): it does not have the structure of a certificate; 2 more.")
 	assert.LessOrEqual(t, len(f.Cause)+len(f.Fix), 2*maxSentences)
-	assert.Equal(t, "Reissue the server's certificate. Replace certificates 2 and 3 in the file that the server sends by ones that are reissued, or remove them if the chain is complete without them.", f.Fix)
+	assert.Equal(t, "Reissue the server's certificate. Replace certificates 2, 3 in the file that the server sends by ones that are reissued, or remove them if the chain is complete without them. Do the same with the others.", f.Fix)
 
 	c = NewChoice(&clienthello.Answer{Version: tls.VersionTLS12, Suite: 5, Certificates: slices.Repeat([][]byte{nil}, clienthello.MaxCertificates)})
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
@@ -494,7 +499,7 @@ func TestReissueWithKey(t *testing.T) {
 	f := &Failure{Type: Type(certs.Malformed), Reasons: []Type{Type(certs.Malformed)}}
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
 	assert.Equal(t, "Reissue the server's certificate with a P-256 key that names its curve (parameters in place of the name are not supported). "+
-		"Replace certificates 2 and 3 in the file that the server sends by ones that are reissued with a P-256 key (brainpoolP256r1 is not supported), or remove them if the chain is complete without them.", f.Fix)
+		"Replace certificates 2, 3 in the file that the server sends by ones that are reissued with a P-256 key (brainpoolP256r1 is not supported), or remove them if the chain is complete without them.", f.Fix)
 	c.Unreadable[2].Key, c.Unreadable[2].Why = "", "other bytes follow it"
 	f.Refine(asked(), []Try{{Same: true, Err: io.EOF}, {Choice: c}}, "a:1", "a")
 	assert.Contains(t, f.Fix, "Replace certificate 2 in the file that the server sends by one that is reissued with a P-256 key (brainpoolP256r1 is not supported), or remove it if the chain is complete without it. "+
@@ -518,4 +523,26 @@ func TestCertificateOfAnotherType(t *testing.T) {
 	a.CertificateType = "ecdsa"
 	assert.True(t, a.demanded(&Choice{Key: "Ed25519"}))
 	assert.False(t, a.demanded(&Choice{Key: "RSA"}))
+}
+
+// One server chose what was offered, and another one something else.
+func TestServersThatChooseDifferently(t *testing.T) {
+	a := asked()
+	everything := a.everything(tls.VersionTLS13)
+	everything.Choice = &Choice{Version: tls.VersionTLS13, Suite: tls.TLS_AES_128_GCM_SHA256, Group: 29}
+	narrowed := *everything
+	narrowed.schemes, narrowed.Choice = onlyOffered, &Choice{Version: tls.VersionTLS13, Suite: tls.TLS_AES_128_GCM_SHA256, Group: 24}
+	f := &Failure{Type: HandshakeFailure, Reasons: []Type{HandshakeFailure}, Cause: "a:1 refused the handshake.", Fix: "Check." + setExplain}
+	f.Refine(a, []Try{{Same: true, Err: io.EOF}, *everything, narrowed}, "a:1", "a")
+	assert.Equal(t, HandshakeFailure, f.Type)
+	assert.Equal(t, "a:1 refused the handshake. Its answers are like those of different servers.", f.Cause)
+	assert.Equal(t, "Look for one bad server behind a load balancer.", f.Fix)
+}
+
+func TestKeyExchangeWithoutSignature(t *testing.T) {
+	what, _, fix := signature(&Choice{Version: tls.VersionTLS12, Suite: tls.TLS_RSA_WITH_AES_128_GCM_SHA256, Key: "RSA", SupportedKey: true})
+	assert.Equal(t, "a key exchange without a signature", what)
+	assert.Contains(t, fix, "rsa_pss_rsae_sha256")
+	what, _, _ = signature(&Choice{Version: tls.VersionTLS13, Key: "RSA", SupportedKey: true})
+	assert.Equal(t, "one that cannot be seen, as it is encrypted", what)
 }

@@ -55,11 +55,12 @@ func (f *Failure) refineUnreadable(tries []Try, endpoint string) {
 		if n := issuers[way]; len(n) == 1 {
 			fixes = append(fixes, fmt.Sprintf("Replace certificate %s in the file that the server sends by one that is reissued%s, or remove it if the chain is complete without it.", n[0], way))
 		} else {
-			fixes = append(fixes, fmt.Sprintf("Replace certificates %s in the file that the server sends by ones that are reissued%s, or remove them if the chain is complete without them.", strings.Join(n, " and "), way))
+			fixes = append(fixes, fmt.Sprintf("Replace certificates %s in the file that the server sends by ones that are reissued%s, or remove them if the chain is complete without them.", strings.Join(n, ", "), way))
 		}
 	}
 	if c.Unnamed > 0 {
 		what = append(what, fmt.Sprintf("%d more", c.Unnamed))
+		fixes = append(fixes, "Do the same with the others.")
 	}
 	noun := "a certificate that cannot be read"
 	if len(what) > 1 {

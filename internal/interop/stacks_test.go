@@ -74,13 +74,13 @@ func TestChains(t *testing.T) {
 		{
 			name: "root with a negative serial number", server: byNegative, ca: "negative.pem",
 			step: failure.Verify, typ: failure.Type(certs.Malformed),
-			texts: []string{`The certificate was issued by "negative". The CA's certificate is in ca_file, but this collector cannot read it: x509: negative serial number.`, "Reissue the CA's certificate with the same name and the same key"},
+			texts: []string{`The certificate was issued by "negative". The CA's certificate is in ca_file, but this collector cannot read it: its serial number is negative.`, "Reissue the CA's certificate with the same name and the same key"},
 		},
 		{name: "root reissued with a positive one", server: byNegative, ca: "negative-fixed.pem"},
 		{
 			name: "root with a brainpool key", server: "s_server -cert by-brainpool.pem -key by-brainpool.key", ca: "brainpool.pem",
 			step: failure.Verify, typ: failure.Type(certs.Malformed),
-			texts: []string{"x509: unsupported elliptic curve. Its key is of the kind EC brainpoolP256r1.", "Move to a CA whose key is RSA, ECDSA on P-256"},
+			texts: []string{"its key is on a curve that Go does not have (brainpoolP256r1). Its key is of the kind EC brainpoolP256r1.", "Move to a CA whose key is RSA, ECDSA on P-256"},
 		},
 		{
 			name: "root with an Ed448 key", server: "gnutls-serv ed448-signed --disable-client-cert", ca: "ed448-ca.pem",

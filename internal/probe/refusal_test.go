@@ -351,7 +351,7 @@ func TestCertificateType(t *testing.T) {
 				return nil, nil
 			}}, cert: rsa, typ: failure.HandshakeFailure, tries: 4,
 			cause: "refused the handshake. A ClientHello of another kind is not refused: the server chose TLS 1.2 and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-			fix:   "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello.",
+			fix:   "Look for a rule on the server, or on a middlebox in front of it, that refuses clients by their ClientHello, or for one bad server behind a load balancer.",
 		},
 		"no suite for its certificate": {
 			server: &tls.Config{CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, MaxVersion: tls.VersionTLS12}, cert: rsa,
