@@ -31,14 +31,14 @@ func fixes(lacks []lack) string {
 func (a *Asked) lacks(c *Choice, missing gap) (all []lack) {
 	if missing.suite {
 		suite := clienthello.SuiteName(c.Suite)
-		all = append(all, lack{CipherMismatch, "cipher suites", "suite" + forCertificate(a.CertificateType), suite, suite, suiteFix(c)})
+		all = append(all, lack{CipherMismatch, "cipher suites", "suite" + forCertificate(a.CertificateType), suite, suite, a.suiteFix(c)})
 	}
 	if missing.group {
 		all = append(all, a.lackOfGroup(c))
 	}
 	if missing.signature || missing.none() {
 		l := lack{typ: SignatureMismatch, offered: "signature algorithms", every: "algorithm"}
-		l.chose, l.unsupported, l.fix = signature(c)
+		l.chose, l.unsupported, l.fix = a.signature(c)
 		if missing.suite && strings.Contains(all[0].fix, "RSA certificate") {
 			l.fix = "" // it is for the key too
 		}
@@ -108,20 +108,23 @@ func withoutCertificate(suite string) string {
 }
 
 // enableSuite says to enable a suite for this kind of key. The E at the start is left to the caller.
-func enableSuite(key string) string {
+func (a *Asked) enableSuite(key string) string {
+	if a.Offered.MaxVersion < tls.VersionTLS12 { // which has no suites with AES-GCM
+		return fmt.Sprintf("nable TLS_ECDHE_%s_WITH_AES_128_CBC_SHA on the server.", key)
+	}
 	return fmt.Sprintf("nable an ECDHE suite with AES-GCM or ChaCha20 on the server, such as TLS_ECDHE_%s_WITH_AES_128_GCM_SHA256.", key)
 }
 
 // suiteFix says what to enable on a server that supports no suite of the collector's.
-func suiteFix(a *Choice) string {
-	suite := clienthello.SuiteName(a.Suite)
+func (a *Asked) suiteFix(c *Choice) string {
+	suite := clienthello.SuiteName(c.Suite)
 	key := "RSA"
 	if strings.Contains(suite, "_ECDSA_") {
 		key = "ECDSA"
 	}
-	enable := enableSuite(key)
+	enable := a.enableSuite(key)
 	switch {
-	case a.Version == tls.VersionTLS13:
+	case c.Version == tls.VersionTLS13:
 		return "Enable TLS_AES_128_GCM_SHA256 on the server."
 	case withoutCertificate(suite) != "":
 		return "Configure an RSA certificate on the server if it has none, and e" + enable
@@ -135,21 +138,25 @@ func suiteFix(a *Choice) string {
 
 // signature returns how a server signs, in words and as the name of the algorithm, and what to do if the collector cannot
 // check that.
-func signature(a *Choice) (what, algorithm, fix string) {
-	key, supported := a.Key, a.Key == "" || a.SupportedKey
-	algorithm = clienthello.SchemeName(a.Scheme)
-	what, fix = "the signature algorithm "+algorithm, "Use a certificate with an ECDSA P-256, RSA or Ed25519 key on the server."
+func (a *Asked) signature(c *Choice) (what, algorithm, fix string) {
+	keys := map[string]string{"": "ECDSA P-256, RSA or Ed25519", "rsa": "RSA", "ecdsa": "ECDSA P-256"}[a.CertificateType]
+	key, supported := c.Key, c.Key == "" || c.SupportedKey
+	algorithm = clienthello.SchemeName(c.Scheme)
+	what, fix = "the signature algorithm "+algorithm, fmt.Sprintf("Use a certificate with an %s key on the server.", keys)
 	switch {
-	case a.Scheme == 0 && supported && a.Version < tls.VersionTLS13:
+	case c.Scheme == 0 && supported && c.Version < tls.VersionTLS13:
 		return "a key exchange without a signature", "the signature algorithms that the server allows",
 			"Enable the signature algorithms rsa_pss_rsae_sha256 and rsa_pkcs1_sha256 on the server."
-	case a.Scheme == 0 && supported:
+	case c.Scheme == 0 && supported:
 		return "one that cannot be seen, as it is encrypted", "the algorithm that it chose", fix
-	case a.Scheme == 0:
+	case c.Scheme == 0:
 		return "a key of the kind " + key, key, fix
 	case key == "RSA-PSS":
-		return what + ", as its key is for RSASSA-PSS only", algorithm,
-			"On the server, use a certificate with an ordinary RSA key (rsaEncryption), which can make RSA-PSS signatures too, or with an ECDSA P-256 key."
+		fix = "On the server, use a certificate with an ordinary RSA key (rsaEncryption), which can make RSA-PSS signatures too"
+		if a.CertificateType == "" {
+			fix += ", or with an ECDSA P-256 key"
+		}
+		return what + ", as its key is for RSASSA-PSS only", algorithm, fix + "."
 	case !supported:
 		return what + " with a key of the kind " + key, algorithm + " with such a key", fix
 	case strings.HasPrefix(algorithm, "rsa_"):

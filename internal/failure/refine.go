@@ -253,7 +253,7 @@ func (f *Failure) nothingWorked(asked *Asked, tries []Try, endpoint, serverName 
 	case f.Type == HandshakeFailure && slices.Contains(alerts, unknownPSKIdentity):
 		f.Type = CipherMismatch
 		f.Cause += fmt.Sprintf(" With alert %s it refuses clients because of their pre-shared key or their name and password (SRP).", alertName(unknownPSKIdentity))
-		f.Fix = "Configure an RSA certificate on the server, and e" + enableSuite("RSA") + " The collector does not support pre-shared keys and SRP, other clients may."
+		f.Fix = "Configure an RSA certificate on the server, and e" + asked.enableSuite("RSA") + " The collector does not support pre-shared keys and SRP, other clients may."
 	case f.Type == HandshakeFailure && !slices.ContainsFunc(alerts, func(n uint8) bool { return n != handshakeFailureAlert && n != protocolVersionAlert }):
 		f.Cause += " It refuses even a client that offers every TLS version, cipher suite, group and signature algorithm, so it most likely has no certificate, or none that its cipher suites and signature algorithms allow."
 		f.Fix = fmt.Sprintf("Configure a certificate and its key for %s on the server, with cipher suites and signature algorithms for that kind of key. If it has one, check the server's log for rules that refuse this client.", serverName)

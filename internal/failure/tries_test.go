@@ -540,9 +540,25 @@ func TestServersThatChooseDifferently(t *testing.T) {
 }
 
 func TestKeyExchangeWithoutSignature(t *testing.T) {
-	what, _, fix := signature(&Choice{Version: tls.VersionTLS12, Suite: tls.TLS_RSA_WITH_AES_128_GCM_SHA256, Key: "RSA", SupportedKey: true})
+	what, _, fix := asked().signature(&Choice{Version: tls.VersionTLS12, Suite: tls.TLS_RSA_WITH_AES_128_GCM_SHA256, Key: "RSA", SupportedKey: true})
 	assert.Equal(t, "a key exchange without a signature", what)
 	assert.Contains(t, fix, "rsa_pss_rsae_sha256")
-	what, _, _ = signature(&Choice{Version: tls.VersionTLS13, Key: "RSA", SupportedKey: true})
+	what, _, _ = asked().signature(&Choice{Version: tls.VersionTLS13, Key: "RSA", SupportedKey: true})
 	assert.Equal(t, "one that cannot be seen, as it is encrypted", what)
+}
+
+// A fix fits what the collector can be served.
+func TestFixesFitWhatWasAskedFor(t *testing.T) {
+	old := &Asked{Offered: clienthello.Offer{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}}
+	dhe := &Choice{Version: tls.VersionTLS11, Suite: 0x0033}
+	assert.Equal(t, "Enable TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA on the server.", old.suiteFix(dhe))
+	assert.Contains(t, asked().suiteFix(dhe), "AES-GCM")
+	for certificateType, want := range map[string]string{
+		"": "with an ECDSA P-256, RSA or Ed25519 key", "rsa": "with an RSA key", "ecdsa": "with an ECDSA P-256 key",
+	} {
+		_, _, fix := (&Asked{CertificateType: certificateType}).signature(&Choice{Scheme: 0x0808, Key: "Ed448"})
+		assert.Contains(t, fix, want+" on the server.")
+		_, _, fix = (&Asked{CertificateType: certificateType}).signature(&Choice{Scheme: 0x0809, Key: "RSA-PSS"})
+		assert.Equal(t, certificateType == "", strings.Contains(fix, "ECDSA"), fix)
+	}
 }
