@@ -65,7 +65,7 @@ func (a *Asked) lackOfGroup(c *Choice) lack {
 	}
 	l.unsupported = group
 	if curve != "" && a.CertificateType != "ecdsa" {
-		l.fix = "Use a certificate with an RSA key on the server."
+		l.fix = "Use a certificate with an RSA key on the server, with a suite such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256."
 	}
 	if c.Group != 0 && !slices.Contains(a.Offered.Groups, c.Group) {
 		l.fix = strings.TrimSpace(l.fix + " " + a.groupFix(c))

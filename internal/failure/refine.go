@@ -243,7 +243,7 @@ func (f *Failure) nothingWorked(asked *Asked, tries []Try, endpoint, serverName 
 	if len(alerts) < len(tries) || !everythingTried {
 		return
 	}
-	if asked.CertificateType != "" && f.Type == CipherMismatch {
+	if asked.CertificateType != "" && (f.Type == CipherMismatch || f.Type == ProtocolMismatch && slices.Contains(alerts, handshakeFailureAlert)) {
 		f.Type = HandshakeFailure // it refuses clients that accept any certificate as well
 	}
 	switch {

@@ -341,13 +341,13 @@ func TestTriesFindTheCause(t *testing.T) {
 			HandshakeFailure,
 			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm}, groups: []uint16{x25519}, curve: 25},
 			GroupMismatch, "supports none of the offered key exchange groups. When every group was offered, it chose the group x25519 with a key on the curve secp521r1.",
-			"Use a certificate with an RSA key on the server. To probe it as it is, set tls curve_preferences: [X25519, P521].", 0,
+			"Use a certificate with an RSA key on the server, with a suite such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256. To probe it as it is, set tls curve_preferences: [X25519, P521].", 0,
 		},
 		"the curve of its key, and a group": {
 			HandshakeFailure,
 			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{gcm}, groups: []uint16{x448}, curve: 25},
 			GroupMismatch, "it chose the group x448 with a key on the curve secp521r1.",
-			"Use a certificate with an RSA key on the server. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
+			"Use a certificate with an RSA key on the server, with a suite such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256. Enable the group X25519 or P-256 on the server. The collector does not support x448, other clients may.", 0,
 		},
 		"the curve of its key is no group in TLS 1.3": {
 			HandshakeFailure,
@@ -478,7 +478,7 @@ func TestCurveOfADemandedKey(t *testing.T) {
 	narrowed.groups, narrowed.Err = onlyOffered, io.EOF
 	for typ, fix := range map[string]string{
 		"ecdsa": "To probe it as it is, set tls curve_preferences: [X25519, P256].",
-		"":      "Use a certificate with an RSA key on the server. To probe it as it is, set tls curve_preferences: [X25519, P256].",
+		"":      "Use a certificate with an RSA key on the server, with a suite such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256. To probe it as it is, set tls curve_preferences: [X25519, P256].",
 	} {
 		a.CertificateType, worked.certificateType, narrowed.certificateType = typ, typ, typ
 		f := &Failure{Type: CipherMismatch, Reasons: []Type{CipherMismatch}}
@@ -520,6 +520,14 @@ func TestCertificateOfAnotherType(t *testing.T) {
 			assert.Equal(t, "It refuses. A client that accepts any certificate is not refused: the server chose TLS 1.3 and TLS_AES_128_GCM_SHA256, and has a key of the kind "+key+".", f.Cause)
 		}
 	}
+	alert := func(number uint8) error { return &AlertError{Number: number, Err: io.EOF} }
+	anything := (&Asked{}).everything(tls.VersionTLS13)
+	anything.Err = alert(40)
+	f := &Failure{Type: ProtocolMismatch, Reasons: []Type{ProtocolMismatch}, Cause: "It refuses.", HasAlert: true, Alert: 70}
+	f.Refine(a, []Try{{Same: true, Err: alert(70)}, *anything}, "a:1", "a")
+	assert.Equal(t, HandshakeFailure, f.Type, "any certificate is refused too, so the type of the certificate is not why")
+	assert.Contains(t, f.Fix, "Configure a certificate and its key for a on the server")
+
 	a.CertificateType = "ecdsa"
 	assert.True(t, a.demanded(&Choice{Key: "Ed25519"}))
 	assert.False(t, a.demanded(&Choice{Key: "RSA"}))
