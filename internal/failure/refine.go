@@ -153,7 +153,7 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 		// A suite that it chose at first may be only what it prefers. Without a common group, servers choose RSA key exchange.
 		// A curve that its key needs is not the cause if it has another key.
 		anotherKey := t.groups == onlyOffered && missingIn(&asked.Offered, t.Choice).none()
-		if t.MaxVersion == first.MaxVersion && (missingIn(&asked.Offered, first.Choice).suite || anotherKey) {
+		if t.MaxVersion == first.MaxVersion && (missingIn(&asked.Offered, first.Choice).suite || anotherKey) && !(asked.able(first) && t.like(*asked.limit())) {
 			shown = t
 		}
 	}
@@ -180,6 +180,10 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 		return
 	}
 
+	limited := missing.suite && shown.Choice.Scheme == 0 && slices.ContainsFunc(tries, func(t Try) bool {
+		return t.Err != nil && t.like(*asked.limit())
+	})
+	missing.signature = missing.signature || limited
 	all := asked.lacks(shown.Choice, missing)
 	refuses, what := "supports none of", join(all, func(l lack) string { return l.every }, " and ")
 	last := slices.IndexFunc(tries, func(t Try) bool { return t.Choice == first.Choice })
@@ -206,8 +210,11 @@ func (f *Failure) choseAnother(asked *Asked, tries, worked []Try, index int, end
 	if kind := withoutCertificate(suite); missing.suite && kind != "" {
 		f.Cause = fmt.Sprintf("%s supports none of the offered cipher suites. When every suite was offered, it chose %s, a suite %s.", endpoint, suite, kind)
 	}
-	f.Fix = fixes(all)
-	f.addSettings(asked, worked, shown)
+	if f.Fix = fixes(all); limited {
+		f.Fix += " " + asked.unsupported(all[len(all)-1:])
+	} else {
+		f.addSettings(asked, worked, shown)
+	}
 	f.Fix = strings.TrimSpace(f.Fix)
 }
 

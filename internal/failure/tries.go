@@ -88,6 +88,9 @@ func (a *Asked) try(lowest, highest uint16, x extent) *Try {
 // everything returns a try that offers all that there is up to a version.
 func (a *Asked) everything(version uint16) *Try { return a.try(clienthello.SSL30, version, allKnown) }
 
+// limit returns a try that offers all that the collector could be set to offer, in the versions that were offered.
+func (a *Asked) limit() *Try { return a.try(clienthello.TLS10, a.Offered.MaxVersion, allPossible) }
+
 // maxTries is the number of connections with which a failure is explained.
 const maxTries = 4
 
@@ -410,6 +413,9 @@ func narrow(asked *Asked, tries []Try) *Try {
 		return &t
 	case !able && a.Version == clienthello.TLS13 && o.MinVersion <= clienthello.TLS12 && narrowed[0].Err != nil:
 		return asked.try(clienthello.TLS10, clienthello.TLS12, allPossible)
+	case able && missing.suite && a.Scheme == 0 && a.Version < clienthello.TLS13 && len(narrowed) == 1 && narrowed[0].Err != nil:
+		// Without a signature in the handshake, a server may still demand an algorithm that the collector does not have.
+		return asked.limit()
 	case !able && narrowed[0].Err == nil && !slices.ContainsFunc(narrowed, asked.able): // likewise
 		return asked.try(clienthello.TLS10, min(worked.MaxVersion, asked.Possible.MaxVersion), allPossible)
 	}

@@ -370,6 +370,12 @@ func TestTriesFindTheCause(t *testing.T) {
 			rules{alerts: "40 40 80 80 40"},
 			HandshakeFailure, "alert 80, internal_error", "", 0,
 		},
+		"a suite, and an algorithm that no setting has": {
+			HandshakeFailure,
+			rules{versions: []uint16{tls.VersionTLS12}, suites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}, needs: 0x0202},
+			CipherMismatch, "supports no combination of the offered cipher suites and signature algorithms.",
+			"Enable the signature algorithms rsa_pss_rsae_sha256 and rsa_pkcs1_sha256 on the server. The collector does not support the signature algorithms that the server allows, other clients may.", 0,
+		},
 		"everything, of a server that has only TLS 1.3": {
 			HandshakeFailure,
 			rules{alerts: "40 40 40 70 40"},
